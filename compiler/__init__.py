@@ -1,0 +1,1 @@
+"""The compiler: policy text in, bundle out. Pure: it knows no kernel, no clock and no environment."""

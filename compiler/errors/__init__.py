@@ -1,0 +1,1 @@
+"""The catalogue of diagnostics: one class an error, with its manual page."""

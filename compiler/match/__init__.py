@@ -1,0 +1,1 @@
+"""The match IR: ordered first-match rules over sets of field values."""

@@ -1,0 +1,58 @@
+"""The match IR: an ordered list of matches, the first that holds decides.
+
+A match is a conjunction of tests, one per field: the field's value lies in a set. A field that the packet
+lacks satisfies no test. Tests carry their guards (`fields.Field.guards`) explicitly, so one match never spans
+two families unless it names both in `eth.type`. Passes map programs to programs of equal meaning: same
+verdict *and* same deciding rule for every packet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from ..source import Span
+
+
+@dataclass(frozen=True)
+class RuleInfo:
+    """What every later stage needs of a rule of the policy. Its index in `MatchProgram.rules` is its
+    identity: counters, reports and line info rest on it. `line` counts from 1."""
+
+    label: str
+    verdict: str
+    file: str
+    line: int
+    column: int = 1
+    name: str | None = None
+    count: str | None = None
+    log: bool = False
+    span: Span | None = None  # left out of the text form and of comparisons of it
+
+
+@dataclass(frozen=True)
+class Match:
+    """`tests`: (field, values), in the order of `fields.sort_key`, no field twice, no set empty; `rule`:
+    index of the rule that decides; `origins`: indices of all rules this match came from, ascending."""
+
+    tests: tuple[tuple[str, IntervalSet], ...]
+    rule: int
+    origins: tuple[int, ...]
+
+    def get(self, field: str) -> IntervalSet | None:
+        """Values required of a field, None when it is not tested."""
+        return next((values for name, values in self.tests if name == field), None)
+
+
+@dataclass(frozen=True)
+class MatchProgram:
+    """One chain. `live`: dynamic sets it may name, with their maximal number of entries, sorted by name."""
+
+    name: str
+    hook: str
+    direction: str
+    default: str
+    rules: tuple[RuleInfo, ...]
+    matches: tuple[Match, ...]
+    live: tuple[tuple[str, int], ...] = ()

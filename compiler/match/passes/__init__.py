@@ -1,0 +1,1 @@
+"""Passes over the match IR, one idea a file."""

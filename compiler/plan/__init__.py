@@ -1,0 +1,1 @@
+"""The plan IR: a graph of tests and lookups that decides."""

@@ -1,0 +1,98 @@
+"""The plan IR: how to decide. A graph of tests that ends in leaves.
+
+Nodes are numbered; an edge always leads to a higher number, so a plan has no cycle and every walk ends.
+Entry is node 0. A test of a field may stand only where every path has established the field's presence
+(`plan.verify`), because generated code reads a register that is meaningless otherwise; `eth.type` is always
+there, and `ip.proto` and `l4.proto` answer no to every test where they are missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from ..match.ir import RuleInfo
+
+DEFAULT = -1  # `Leaf.rule` of the default verdict
+
+
+@dataclass(frozen=True)
+class Between:
+    """low ≤ field ≤ high, unsigned; equality when they are the same."""
+
+    field: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Masked:
+    """(field & mask) == value."""
+
+    field: str
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True)
+class InTable:
+    """The field's value is in a table of the plan."""
+
+    field: str
+    table: str
+
+
+Test = Between | Masked | InTable
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Go to node `yes` when the test holds, else to `no`. `rule`: index of the rule it serves (for line
+    info), None for tests that serve many."""
+
+    test: Test
+    yes: int
+    no: int
+    rule: int | None = None
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Decide: rule index, or DEFAULT."""
+
+    rule: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """A lookup structure. `kind`: a key of `stdlib_bpf.tables.ALL`; `width_bits` of its keys; `values`: what
+    it holds, unless `live` names the dynamic set that fills it (then `values` is empty and `max_entries`
+    is the set's). `name` is a C identifier, unique in the plan."""
+
+    name: str
+    kind: str
+    width_bits: int
+    values: IntervalSet
+    max_entries: int
+    live: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One chain, planned."""
+
+    name: str
+    hook: str
+    direction: str
+    default: str
+    rules: tuple[RuleInfo, ...]
+    tables: tuple[Table, ...]
+    nodes: tuple[Branch | Leaf, ...]
+
+    def table(self, name: str) -> Table:
+        """A table by name; KeyError when there is none."""
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise KeyError(name)

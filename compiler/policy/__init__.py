@@ -1,0 +1,1 @@
+"""Syntax tree to checked policy, and what a policy means."""

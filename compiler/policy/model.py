@@ -1,0 +1,165 @@
+"""A checked policy: what the author meant, every name resolved, every set a value.
+
+The meaning of these types is `decide.py`. Knows rules and networks; knows neither text (beyond spans) nor
+how a decision is computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
+from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
+
+from ..source import Source, Span
+
+# ---- networks: expressions kept as written, so that the reference meaning does not rest on set algebra ----
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """Known addresses: 32-bit values in `v4`, 128-bit ones in `v6`. `any` is both full."""
+
+    v4: IntervalSet = EMPTY
+    v6: IntervalSet = EMPTY
+
+
+@dataclass(frozen=True)
+class Live:
+    """A dynamic set, filled while the policy runs; holds prefixes of both families, `max_entries` of each."""
+
+    name: str
+    max_entries: int
+
+
+@dataclass(frozen=True)
+class Union:
+    """Addresses in either."""
+
+    left: Network
+    right: Network
+
+
+@dataclass(frozen=True)
+class Minus:
+    """Addresses in `left` and not in `right`."""
+
+    left: Network
+    right: Network
+
+
+@dataclass(frozen=True)
+class Not:
+    """Addresses outside `operand`, within the families that `operand` speaks of."""
+
+    operand: Network
+
+
+Network = Prefixes | Live | Union | Minus | Not
+
+
+# ---- rules ----
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """One kind of traffic a rule speaks of; None means unrestricted. `eth_types`: EtherTypes (`ip4`, `arp`);
+    `protocols`: IP protocols; `ports`: destination ports of a service; `icmp_types`: ICMP types for
+    protocol 1, ICMPv6 types for protocol 58."""
+
+    eth_types: IntervalSet | None = None
+    protocols: IntervalSet | None = None
+    ports: IntervalSet | None = None
+    icmp_types: IntervalSet | None = None
+
+
+@dataclass(frozen=True)
+class Flags:
+    """TCP flags. `mask` None: any bit of `value` is set (`flags syn, fin`); else
+    (flags & mask) == value (`flags syn/syn,ack`)."""
+
+    value: int
+    mask: int | None = None
+
+    def matches(self, flags: int) -> bool:
+        """Whether a flags byte satisfies the test."""
+        return bool(flags & self.value) if self.mask is None else flags & self.mask == self.value
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One sentence. `traffic`: alternatives, one must hold (`Traffic()` for every packet); all other parts
+    that are not None must hold too. `count`: name of a shared counter; `log`: send an event."""
+
+    span: Span
+    verdict: str
+    name: str | None = None
+    traffic: tuple[Traffic, ...] = (Traffic(),)
+    src: Network | None = None
+    sports: IntervalSet | None = None
+    dst: Network | None = None
+    dports: IntervalSet | None = None
+    flags: Flags | None = None
+    count: str | None = None
+    log: bool = False
+
+    @property
+    def label(self) -> str:
+        """The rule's name, or `FILE:LINE` for an unnamed one."""
+        return self.name or self.span.label
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One rule list at one hook: the first rule that matches decides, else `default`. `direction`: "" where
+    the hook has none. `targets`: interfaces (`eth0`, or `NETNS/eth0`) or cgroup paths below the cgroup2 root."""
+
+    policy: str
+    hook: str
+    direction: str
+    targets: tuple[str, ...]
+    default: str
+    rules: tuple[Rule, ...]
+    span: Span
+
+    @property
+    def name(self) -> str:
+        """`policy` or `policy.direction`: unique in a unit."""
+        return f"{self.policy}.{self.direction}" if self.direction else self.policy
+
+
+# ---- tests ----
+
+
+@dataclass(frozen=True)
+class Expect:
+    """One expectation: `packet` (a frame, or a socket call at connect) gets `verdict` in `chain`; `by`: the
+    deciding rule's name, "default", or None when not asked."""
+
+    span: Span
+    chain: str
+    packet: bytes | SocketCall
+    verdict: str
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class Test:
+    """A `test` block. `given`: contents of dynamic sets by name."""
+
+    span: Span
+    title: str
+    given: dict[str, Prefixes]
+    expects: tuple[Expect, ...]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Everything one compilation is about. `live`: dynamic sets that some chain uses, by name. `inputs`:
+    every file read, in the order of reading, with its bytes' SHA-256 in hex."""
+
+    source: Source
+    chains: tuple[Chain, ...]
+    tests: tuple[Test, ...] = ()
+    live: dict[str, Live] = field(default_factory=dict)
+    inputs: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,1 @@
+"""Text to syntax tree. The only user of lark."""

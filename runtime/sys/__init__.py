@@ -1,0 +1,1 @@
+"""bpf(2), descriptors and namespaces: the only room with ctypes."""

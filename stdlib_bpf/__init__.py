@@ -1,0 +1,1 @@
+"""Building blocks shared by compiler and runtime: fields, hooks, actions, tables, layouts."""

@@ -1,0 +1,1 @@
+"""Frames and socket addresses to fields: the reference meaning."""

@@ -1,0 +1,37 @@
+"""What a socket call says, field by field, at connect(2) and at sendmsg(2) of an unconnected socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..fields import ETH_P_IP, ETH_P_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
+from .frame import V4_MAPPED, Facts
+
+AF_INET, AF_INET6 = 2, 10
+
+
+@dataclass(frozen=True)
+class SocketCall:
+    """`operation`: "connect" or "sendmsg"; `family`: AF_INET or AF_INET6 of the socket; `protocol`: IP
+    protocol number; `address`: destination as an integer of 32 or 128 bits; `port` in host order."""
+
+    operation: str
+    family: int
+    protocol: int
+    address: int
+    port: int
+
+
+def decode(call: SocketCall) -> Facts:
+    """Fields of a socket call. An IPv4-mapped destination of an AF_INET6 socket is judged as IPv4, never as
+    IPv6: that is what goes on the wire."""
+    facts = {"ip.proto": call.protocol & 0xFF, "l4.proto": call.protocol & 0xFF}
+    if call.family == AF_INET:
+        facts["eth.type"], facts["ip4.dst"] = ETH_P_IP, call.address
+    elif call.address >> 32 == V4_MAPPED:
+        facts["eth.type"], facts["ip4.dst"] = ETH_P_IP, call.address & 0xFFFFFFFF
+    else:
+        facts["eth.type"], facts["ip6.dst"] = ETH_P_IPV6, call.address
+    if call.protocol in (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP):
+        facts["th.dport"] = call.port
+    return facts

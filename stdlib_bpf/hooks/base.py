@@ -1,0 +1,42 @@
+"""What a hook is. Generic code reads this record and never asks which hook it deals with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..layout import Struct
+
+
+@dataclass(frozen=True)
+class AttachPoint:
+    """One program of a hook. `section`: ELF section that stock tools know; `variant` tells the decoder which
+    form of the context it gets; numbers are enum bpf_prog_type and enum bpf_attach_type of
+    include/uapi/linux/bpf.h; `load_attach_type` is expected_attach_type at BPF_PROG_LOAD, `link_attach_type`
+    the type at BPF_LINK_CREATE."""
+
+    name: str
+    section: str
+    prog_type: int
+    load_attach_type: int
+    link_attach_type: int
+    variant: str = ""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """`verdicts`: action → value the program returns. `refusals`: action → why this hook cannot do it and
+    what to write instead. `directions`: names of the blocks a policy may have (empty: rules stand alone);
+    `points`: direction ("" when there is none) → programs that one rule list is compiled to. `context` is
+    the program's argument, `decoder` the module of `decode`/`emit` that reads it."""
+
+    name: str
+    doc: str
+    target: str  # "interface" or "cgroup"
+    directions: tuple[str, ...]
+    verdicts: dict[str, int]
+    refusals: dict[str, tuple[str, str]]
+    malformed: str
+    context: Struct
+    decoder: str
+    points: dict[str, tuple[AttachPoint, ...]] = field(default_factory=dict)
+    min_kernel: str = ""

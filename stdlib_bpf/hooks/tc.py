@@ -1,0 +1,52 @@
+"""tc: packets at an interface's traffic-control hooks, attached by TCX links."""
+
+from ..layout import Member, Struct
+from .base import AttachPoint, Hook
+
+SK_BUFF = Struct(
+    "__sk_buff",
+    192,
+    (
+        Member("len", 0, 4),
+        Member("pkt_type", 4, 4),
+        Member("mark", 8, 4),
+        Member("queue_mapping", 12, 4),
+        Member("protocol", 16, 4),
+        Member("vlan_present", 20, 4),
+        Member("vlan_tci", 24, 4),
+        Member("vlan_proto", 28, 4),
+        Member("priority", 32, 4),
+        Member("ingress_ifindex", 36, 4),
+        Member("ifindex", 40, 4),
+        Member("tc_index", 44, 4),
+        Member("cb", 48, 4, 5),
+        Member("hash", 68, 4),
+        Member("tc_classid", 72, 4),
+        Member("data", 76, 4),
+        Member("data_end", 80, 4),
+    ),
+    source="include/uapi/linux/bpf.h",
+)
+
+# TC_ACT_OK ends the chain and lets the packet go on; TC_ACT_UNSPEC (TCX_NEXT) leaves it to the next program.
+HOOK = Hook(
+    name="tc",
+    doc="packets entering or leaving an interface, after XDP and before or behind the stack",
+    target="interface",
+    directions=("ingress", "egress"),
+    verdicts={"allow": 0, "drop": 2, "pass": -1},
+    refusals={
+        "continue": (
+            "`continue` does not end a rule list, so it decides nothing here",
+            "write `pass` to leave the packet to the next program",
+        ),
+    },
+    malformed="drop",
+    context=SK_BUFF,
+    decoder="frame",
+    points={
+        "ingress": (AttachPoint("ingress", "tc", 3, 0, 46, "tc"),),
+        "egress": (AttachPoint("egress", "tc", 3, 0, 47, "tc"),),
+    },
+    min_kernel="6.6",
+)

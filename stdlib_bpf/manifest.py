@@ -1,0 +1,140 @@
+"""The bundle manifest: all that the runtime knows of a compiled policy, beside objects and images.
+
+Plain data and its JSON form. The format version rises when an old runtime would misread a new bundle.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+FORMAT = "lockgate-bundle"
+VERSION = 1
+
+
+class ManifestError(ValueError):
+    """Not a manifest of this format and version; the message says why."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One counter slot: `kind` is malformed, default, rule or named. `line` is None unless a rule."""
+
+    kind: str
+    label: str
+    verdict: str | None = None
+    file: str | None = None
+    line: int | None = None
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Function:
+    """One BPF program in the object. Numbers as in `hooks.AttachPoint`."""
+
+    name: str
+    point: str
+    section: str
+    prog_type: int
+    load_attach_type: int
+    link_attach_type: int
+
+
+@dataclass(frozen=True)
+class Map:
+    """One map of the object. `role`: counters, events, set (dynamic) or table. `key` says how keys are
+    written: index, lpm4, lpm6, exact (big-endian integer), none. `image`: member with the initial contents.
+    `set`: name of the dynamic set; maps of one set and family are one map in all objects of the bundle."""
+
+    name: str
+    role: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int = 0
+    key: str = "none"
+    image: str | None = None
+    image_count: int = 0
+    set: str | None = None
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One rule list: an ELF object with one or more programs. `data`: names of its in-place table sections."""
+
+    name: str
+    policy: str
+    hook: str
+    direction: str
+    default: str
+    targets: tuple[str, ...]
+    object: str
+    functions: tuple[Function, ...]
+    maps: tuple[Map, ...]
+    slots: tuple[Slot, ...]
+    data: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`name`: of the bundle, from the source file's. `inputs`: (name, SHA-256) of every file read.
+    `members`: (name, SHA-256) of every other member of the bundle. `features`: names the runtime's feature
+    table knows (`xdp-link`, `tcx-link`, `cgroup-sock-addr`, `ringbuf`)."""
+
+    name: str
+    compiler: str
+    inputs: tuple[tuple[str, str], ...]
+    members: tuple[tuple[str, str], ...]
+    chains: tuple[Chain, ...]
+    features: tuple[str, ...]
+
+
+def to_json(manifest: Manifest) -> str:
+    """The manifest as indented JSON with sorted keys: same manifest, same text."""
+    return (
+        json.dumps({"format": FORMAT, "version": VERSION, **asdict(manifest)}, indent=1, sort_keys=True)
+        + "\n"
+    )
+
+
+def from_json(text: str) -> Manifest:
+    """Read a manifest back. ManifestError when it is not one, or of another version."""
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise ManifestError(f"the manifest is not JSON: {error}") from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise ManifestError("the file is no lockgate bundle")
+    if raw.get("version") != VERSION:
+        raise ManifestError(
+            f"the bundle has format version {raw.get('version')}, this lockgate reads {VERSION}"
+        )
+    try:
+        return Manifest(
+            name=raw["name"],
+            compiler=raw["compiler"],
+            inputs=_pairs(raw["inputs"]),
+            members=_pairs(raw["members"]),
+            chains=tuple(_chain(c) for c in raw["chains"]),
+            features=tuple(raw["features"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ManifestError(f"the manifest lacks a part or has one too many: {error}") from None
+
+
+def _pairs(items: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((a, b) for a, b in items)
+
+
+def _chain(raw: dict[str, Any]) -> Chain:
+    plain = {k: v for k, v in raw.items() if k not in ("functions", "maps", "slots", "targets", "data")}
+    return Chain(
+        **plain,
+        functions=tuple(Function(**f) for f in raw["functions"]),
+        maps=tuple(Map(**m) for m in raw["maps"]),
+        slots=tuple(Slot(**s) for s in raw["slots"]),
+        targets=tuple(raw["targets"]),
+        data=tuple(raw["data"]),
+    )

@@ -1,0 +1,1 @@
+"""Networks and services every policy may name."""

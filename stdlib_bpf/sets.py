@@ -1,0 +1,136 @@
+"""Sets of unsigned integers as sorted ranges: the algebra that everything from prefixes to TCP flags shares.
+
+Knows integers only; what a number stands for is the field table's affair. All values are immutable and
+canonical (sorted, disjoint, never adjacent), so equality of sets is equality of values.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalSet:
+    """`ranges`: inclusive (low, high) pairs, canonical. Build with `of` or `union_all`, not directly."""
+
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    @staticmethod
+    def of(*ranges: tuple[int, int] | int) -> IntervalSet:
+        """From ranges or single values in any order."""
+        return IntervalSet.from_ranges((r, r) if isinstance(r, int) else r for r in ranges)
+
+    @staticmethod
+    def from_ranges(ranges: Iterable[tuple[int, int]]) -> IntervalSet:
+        """From inclusive ranges in any order; overlapping and adjacent ones are joined. O(n log n)."""
+        merged: list[tuple[int, int]] = []
+        last_low = last_high = -2
+        for low, high in sorted(ranges):
+            if merged and low <= last_high + 1:
+                if high > last_high:
+                    last_high = high
+                    merged[-1] = (last_low, last_high)
+            else:
+                last_low, last_high = low, high
+                merged.append((low, high))
+        return IntervalSet(tuple(merged))
+
+    @staticmethod
+    def full(width_bits: int) -> IntervalSet:
+        """Every value of that many bits."""
+        return IntervalSet(((0, (1 << width_bits) - 1),))
+
+    def __bool__(self) -> bool:
+        return bool(self.ranges)
+
+    def __len__(self) -> int:
+        """Number of ranges (not of values: see `count`)."""
+        return len(self.ranges)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self.ranges)
+
+    def __contains__(self, value: int) -> bool:
+        i = bisect_right(self.ranges, (value, 1 << 200)) - 1
+        return i >= 0 and self.ranges[i][1] >= value
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return sum(high - low + 1 for low, high in self.ranges)
+
+    def __or__(self, other: IntervalSet) -> IntervalSet:
+        return IntervalSet.from_ranges((*self.ranges, *other.ranges))
+
+    def __and__(self, other: IntervalSet) -> IntervalSet:
+        out: list[tuple[int, int]] = []
+        a, b, i, j = self.ranges, other.ranges, 0, 0
+        while i < len(a) and j < len(b):
+            low, high = max(a[i][0], b[j][0]), min(a[i][1], b[j][1])
+            if low <= high:
+                out.append((low, high))
+            if a[i][1] < b[j][1]:
+                i += 1
+            else:
+                j += 1
+        return IntervalSet(tuple(out))
+
+    def __sub__(self, other: IntervalSet) -> IntervalSet:
+        out: list[tuple[int, int]] = []
+        b, j = other.ranges, 0
+        for low, high in self.ranges:
+            while j < len(b) and b[j][1] < low:
+                j += 1
+            k = j
+            while k < len(b) and b[k][0] <= high:
+                if b[k][0] > low:
+                    out.append((low, b[k][0] - 1))
+                low = b[k][1] + 1
+                if low > high:
+                    break
+                k += 1
+            if low <= high:
+                out.append((low, high))
+        return IntervalSet(tuple(out))
+
+    def complement(self, width_bits: int) -> IntervalSet:
+        """Every value of that many bits that is not in the set."""
+        return IntervalSet.full(width_bits) - self
+
+    def overlaps(self, other: IntervalSet) -> bool:
+        """Whether the two sets share a value."""
+        a, b, i, j = self.ranges, other.ranges, 0, 0
+        while i < len(a) and j < len(b):
+            if max(a[i][0], b[j][0]) <= min(a[i][1], b[j][1]):
+                return True
+            if a[i][1] < b[j][1]:
+                i += 1
+            else:
+                j += 1
+        return False
+
+    def issubset(self, other: IntervalSet) -> bool:
+        """Whether every value is in `other`."""
+        return not (self - other)
+
+    def boundaries(self) -> list[int]:
+        """The values at which membership flips, ascending: low and high+1 of each range."""
+        out: list[int] = []
+        for low, high in self.ranges:
+            out.append(low)
+            out.append(high + 1)
+        return out
+
+    def prefixes(self, width_bits: int) -> Iterator[tuple[int, int]]:
+        """The fewest (value, prefix_len_bits) pairs that cover exactly this set, ascending."""
+        for low, high in self.ranges:
+            while low <= high:
+                host_bits = (low & -low).bit_length() - 1 if low else width_bits
+                host_bits = min(host_bits, (high - low + 1).bit_length() - 1)
+                yield low, width_bits - host_bits
+                low += 1 << host_bits
+
+
+EMPTY = IntervalSet()

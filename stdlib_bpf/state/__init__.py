@@ -1,0 +1,1 @@
+"""Counters and events: layouts shared by generated code and runtime."""

@@ -1,0 +1,1 @@
+"""One lookup structure a file: build, model, cost."""

@@ -1,0 +1,75 @@
+"""What a lookup structure is: how it is built, what it means, what it costs. Its emission for LLVM is the
+function of the same name in `emit.tables`; building needs no LLVM, so the runtime can build tables too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..sets import IntervalSet
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predicted cost of one lookup and of the table. `latency_ns` on the reference machine of the
+    measurements, `instructions` of BPF, `bytes` of memory."""
+
+    latency_ns: float
+    instructions: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """A BPF map to create: `type` is enum bpf_map_type; sizes in bytes; `flags` of BPF_MAP_CREATE."""
+
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int = 0
+
+
+@dataclass(frozen=True)
+class MapImage:
+    """Contents of a hash or LPM map: `keys` and `values` are `count` entries each, laid end to end as
+    BPF_MAP_UPDATE_BATCH takes them."""
+
+    spec: MapSpec
+    count: int
+    keys: bytes
+    values: bytes
+
+
+@dataclass(frozen=True)
+class DataImage:
+    """Contents of tables that the program reads in place: symbol suffix → (bytes, element size in bytes).
+    Each becomes a section `.rodata.<table>_<suffix>` of the object. `parameters`: numbers the emission needs."""
+
+    sections: tuple[tuple[str, bytes, int], ...]
+    parameters: tuple[tuple[str, int], ...] = ()
+
+    def parameter(self, name: str) -> int:
+        """One of the numbers; KeyError when it is missing."""
+        return dict(self.parameters)[name]
+
+
+class Table(Protocol):
+    """A module of this package, seen as a block. Keys are unsigned integers in host order."""
+
+    KIND: str
+    WIDTHS: frozenset[int]  # key widths in bits it can hold
+    UPDATABLE: bool  # entries can be added and removed while the program runs
+    EXACT: bool  # holds single values only, not ranges
+
+    def build(self, values: IntervalSet, width_bits: int, max_entries: int) -> MapImage | DataImage:
+        """The table's memory. ValueError when `values` do not fit its kind."""
+        ...
+
+    def model(self, image: MapImage | DataImage, key: int, width_bits: int) -> bool:
+        """Membership read from the built image the way generated code reads it: the reference for `emit`."""
+        ...
+
+    def cost(self, values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
+        """What a lookup costs, without building."""
+        ...
