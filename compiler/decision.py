@@ -1,6 +1,6 @@
 """What every meaning of a policy answers: the verdict and the rule that decided.
 
-Shared by all interpreters (`policy.decide`, `match.run`, `plan.run`), so that their answers compare as values.
+Shared by all interpreters (`policy.decide`, `match.run`, `plan.run`), so that answers compare as values.
 """
 
 from __future__ import annotations

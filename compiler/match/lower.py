@@ -1,0 +1,137 @@
+"""Rules to matches: each rule becomes an or of conjunctions over fields, in the order of the rules.
+
+    allow tcp from 10.0.0.0/8 + ban to any 443
+
+becomes, `ban` being a dynamic set,
+
+    match 0 from 0 when eth.type {0x0800} ip.proto {6} ip4.src {10.0.0.0/8} ip4.dst {0.0.0.0/0} th.dport {443}
+    match 0 from 0 when eth.type {0x0800} ip.proto {6} ip4.src {0.0.0.0/0} ip4.src@ban {1} ip4.dst ...
+    match 0 from 0 when eth.type {0x86dd} ip.proto {6} ip6.src {::/0} ip6.src@ban {1} ip6.dst ...
+
+Knows the policy model and the field table; must never know a data structure, a hook or a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lockgate.stdlib_bpf import fields
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from ..policy.model import Chain, Flags, Network, Rule, Traffic, Unit
+from .ir import Match, MatchProgram, RuleInfo
+from .networks import FAMILIES, Cube, cubes, families
+
+Tests = dict[str, IntervalSet]
+
+
+def lower(unit: Unit, chain: Chain) -> MatchProgram:
+    """One chain of a checked unit. Unoptimised: passes take it from here."""
+    matches = [
+        Match(tests, index, (index,))
+        for index, rule in enumerate(chain.rules)
+        for tests in conjunctions(rule)
+    ]
+    used = {live[1] for m in matches for name, _ in m.tests if (live := fields.split_live(name))}
+    return MatchProgram(
+        name=chain.name,
+        hook=chain.hook,
+        direction=chain.direction,
+        default=chain.default,
+        rules=tuple(_info(rule) for rule in chain.rules),
+        matches=tuple(matches),
+        live=tuple((name, unit.live[name].max_entries) for name in sorted(used)),
+    )
+
+
+def conjunctions(rule: Rule) -> Iterator[tuple[tuple[str, IntervalSet], ...]]:
+    """The rule's matches, each with all guards, sorted; those that no packet satisfies are left out."""
+    common: Tests = {}
+    if rule.sports is not None:
+        common["th.sport"] = rule.sports
+    if rule.dports is not None:
+        common["th.dport"] = rule.dports
+    if rule.flags is not None:
+        common["tcp.flags"] = flag_values(rule.flags)
+    for traffic in rule.traffic:
+        for kind in _traffic(traffic):
+            for addresses in _addresses(rule.src, rule.dst):
+                tests = _all_of(kind, common, addresses)
+                if tests is not None:
+                    yield tuple(sorted(tests.items(), key=lambda test: fields.sort_key(test[0])))
+
+
+def flag_values(flags: Flags) -> IntervalSet:
+    """The values of the flags byte that satisfy a test of flags."""
+    return IntervalSet.of(*(value for value in range(256) if flags.matches(value)))
+
+
+def _traffic(traffic: Traffic) -> Iterator[Tests]:
+    tests: Tests = {}
+    if traffic.eth_types is not None:
+        tests["eth.type"] = traffic.eth_types
+    if traffic.protocols is not None:
+        tests["ip.proto"] = traffic.protocols
+    if traffic.ports is not None:
+        tests["th.dport"] = traffic.ports
+    if traffic.icmp_types is None:
+        yield tests
+        return
+    # The type's field follows from the protocol; a guard empties the alternative that the rule excludes.
+    yield tests | {"icmp.type": traffic.icmp_types}
+    yield tests | {"icmp6.type": traffic.icmp_types}
+
+
+def _addresses(src: Network | None, dst: Network | None) -> Iterator[Tests]:
+    if src is None and dst is None:
+        yield {}
+        return
+    for family in FAMILIES:
+        for source in _side(src, family, "src"):
+            for destination in _side(dst, family, "dst"):
+                yield source | destination
+
+
+def _side(network: Network | None, family: int, side: str) -> Iterator[Tests]:
+    if network is None:
+        yield {}
+    elif family in families(network):
+        for cube in cubes(network, family):
+            yield _cube_tests(cube, f"ip{family}.{side}")
+
+
+def _cube_tests(cube: Cube, field: str) -> Tests:
+    tests = {field: cube.values}
+    for name, member in cube.live:
+        tests[fields.live_field(field, name)] = IntervalSet.of(int(member))
+    return tests
+
+
+def _all_of(*parts: Tests) -> Tests | None:
+    """All parts and all their guards at once; None when no packet can satisfy them."""
+    tests: Tests = {}
+    pending = [test for part in parts for test in part.items()]
+    while pending:
+        name, values = pending.pop()
+        if name in tests:
+            values = values & tests[name]
+        else:
+            pending.extend(fields.lookup(name).guards)
+        if not values:
+            return None
+        tests[name] = values
+    return tests
+
+
+def _info(rule: Rule) -> RuleInfo:
+    return RuleInfo(
+        label=rule.label,
+        verdict=rule.verdict,
+        file=rule.span.source.name,
+        line=rule.span.line,
+        column=rule.span.column,
+        name=rule.name,
+        count=rule.count,
+        log=rule.log,
+        span=rule.span,
+    )

@@ -1,0 +1,53 @@
+"""What a match program means: the first match that holds decides.
+
+The reference for everything behind it. Knows facts (`decode`) and the contents of dynamic sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
+
+from ..decision import DEFAULT, MALFORMED, Decision
+from ..policy.model import Prefixes
+from .ir import Match, MatchProgram
+
+NOTHING = Prefixes()
+
+
+def run(program: MatchProgram, facts: Facts | Malformed, live: Mapping[str, Prefixes]) -> Decision:
+    """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty."""
+    if isinstance(facts, Malformed):
+        return Decision(hooks.ALL[program.hook].malformed, MALFORMED)
+    for match in program.matches:
+        if holds(match, facts, live):
+            return Decision(program.rules[match.rule].verdict, match.rule)
+    return Decision(program.default, DEFAULT)
+
+
+def holds(match: Match, facts: Facts, live: Mapping[str, Prefixes]) -> bool:
+    """Whether every test of a match holds; a test of a missing field does not."""
+    for name, values in match.tests:
+        value = value_of(name, facts, live)
+        if value is None or value not in values:
+            return False
+    return True
+
+
+def value_of(name: str, facts: Facts, live: Mapping[str, Prefixes]) -> int | None:
+    """Value of a field or live field, None where it is missing."""
+    split = fields.split_live(name)
+    if split is None:
+        return facts.get(name)
+    field, set_name = split
+    address = facts.get(field)
+    if address is None:
+        return None
+    return int(member(field, address, live.get(set_name, NOTHING)))
+
+
+def member(field: str, address: int, contents: Prefixes) -> bool:
+    """Whether an address of that field's family is in the contents of a dynamic set."""
+    return address in (contents.v6 if field.startswith("ip6.") else contents.v4)
