@@ -1,0 +1,110 @@
+"""IPv4 ranges as a rank: a key is in the set when an odd number of boundaries is at or below it.
+
+Boundaries are the values at which membership flips: of each range its low end and the value behind its high
+end, unless that is 2^32. The top bits of a key select a chunk; `index` says how many boundaries lie before
+each chunk, `bounds` holds the low bits of all boundaries, ascending. Within the chunk a halving search with a
+fixed number of steps counts those at or below the key, so generated code has neither loop nor helper call.
+
+    {10.0.0.0/8, 192.0.2.7}: boundaries 0a000000 0b000000 c0000207 c0000208
+    index_bits 16: index[0x0a00]=0 index[0x0a01]=1 … index[0xc000]=2 index[0xc001]=4; bounds 0 0 0x207 0x208
+    key 10.1.2.3: chunk 0x0a01 holds none, index says 1: odd, in the set
+
+Layout: `index` u32[2**index_bits + 1], `bounds` u16[power of two], little endian, read in place.
+After DXR (Zec, Rizzo, Mikuc: "DXR: towards a billion routing lookups per second in software", CCR 2012),
+reduced to membership. Measured: 12 to 16 ns up to 1,000 prefixes, 24 at 10,000, 40 at 100,000.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from functools import lru_cache
+from itertools import accumulate
+
+from ..sets import IntervalSet
+from .base import Cost, DataImage, MapImage
+from .memory import read_ns
+
+KIND = "range_index"
+WIDTHS = frozenset({32})
+UPDATABLE = False
+EXACT = False
+
+KEY_BITS = 32
+CALL_FREE_NS = 4.0
+STEP_NS = 1.2
+
+
+def build(values: IntervalSet, width_bits: int, max_entries: int) -> DataImage:
+    """Sections `index` and `bounds`; parameters `index_bits`, `bounds_mask` (number of slots - 1) and `steps`
+    (halvings of the largest chunk). `max_entries` is not used. ValueError for keys of another width."""
+    if width_bits != KEY_BITS:
+        raise ValueError(f"range_index holds keys of 32 bits, not of {width_bits}")
+    bounds = [b for b in values.boundaries() if b < 1 << KEY_BITS]
+    index_bits = _index_bits(len(bounds))
+    low_bits = KEY_BITS - index_bits
+    counts = array("I", bytes(4 * (1 << index_bits)))
+    for bound in bounds:
+        counts[bound >> low_bits] += 1
+    index = array("I", accumulate(counts, initial=0))
+    slots = 1 << max(0, len(bounds) - 1).bit_length()
+    low_mask = (1 << low_bits) - 1
+    lows = array("H", [bound & low_mask for bound in bounds])
+    lows.extend([0] * (slots - len(lows)))
+    steps = max(0, max(counts) - 1).bit_length()
+    return DataImage(
+        sections=(("index", _little(index), 4), ("bounds", _little(lows), 2)),
+        parameters=(("index_bits", index_bits), ("bounds_mask", slots - 1), ("steps", steps)),
+    )
+
+
+def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
+    """Parity of the number of boundaries at or below the key, read from the bytes as generated code does."""
+    assert isinstance(image, DataImage)
+    index, bounds = _sections(image)
+    low_bits = width_bits - image.parameter("index_bits")
+    mask = image.parameter("bounds_mask")
+    chunk, low = key >> low_bits, key & ((1 << low_bits) - 1)
+    position = index[chunk]
+    length = index[chunk + 1] - position
+    if length == 0:
+        return bool(position & 1)
+    for _ in range(image.parameter("steps")):
+        half = length >> 1
+        # With half 0 this reads some slot of the table and adds nothing.
+        position += half * (bounds[(position + half - 1) & mask] <= low)
+        length -= half
+    position += bounds[position & mask] <= low
+    return bool(position & 1)
+
+
+def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
+    """Two dependent reads and the halvings of a chunk of typical fill."""
+    bounds = 2 * len(values)
+    index_bytes = 4 << _index_bits(bounds)
+    steps = max(1, (bounds >> 10).bit_length())
+    ns = CALL_FREE_NS + read_ns(index_bytes) / 2 + read_ns(2 * bounds) + steps * STEP_NS
+    return Cost(ns, 18 + 8 * steps, index_bytes + 2 * bounds)
+
+
+def _index_bits(bounds: int) -> int:
+    """16 to 18: a larger index shortens the search, and is only worth its memory when there is much to
+    search. Never less: `bounds` has room for 16 bits."""
+    return 16 if bounds <= 1 << 14 else 17 if bounds <= 1 << 16 else 18
+
+
+def _little(numbers: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+@lru_cache(maxsize=32)
+def _sections(image: DataImage) -> tuple[memoryview, memoryview]:
+    parts = []
+    for (_, data, _), code in zip(image.sections, "IH", strict=True):
+        numbers = array(code, data)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        parts.append(memoryview(numbers))
+    return parts[0], parts[1]
