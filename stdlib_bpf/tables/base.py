@@ -44,7 +44,7 @@ class MapImage:
 @dataclass(frozen=True)
 class DataImage:
     """Contents of tables that the program reads in place: symbol suffix → (bytes, element size in bytes).
-    Each becomes a section `.rodata.<table>_<suffix>` of the object. `parameters`: numbers the emission needs."""
+    Each becomes a section `.rodata.<table>_<suffix>` of the object. `parameters`: what the emission needs."""
 
     sections: tuple[tuple[str, bytes, int], ...]
     parameters: tuple[tuple[str, int], ...] = ()
@@ -61,6 +61,10 @@ class Table(Protocol):
     WIDTHS: frozenset[int]  # key widths in bits it can hold
     UPDATABLE: bool  # entries can be added and removed while the program runs
     EXACT: bool  # holds single values only, not ranges
+
+    def entries(self, values: IntervalSet, width_bits: int) -> int:
+        """How many entries the set takes: `max_entries` of a table that never changes."""
+        ...
 
     def build(self, values: IntervalSet, width_bits: int, max_entries: int) -> MapImage | DataImage:
         """The table's memory. ValueError when `values` do not fit its kind."""

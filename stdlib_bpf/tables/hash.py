@@ -23,6 +23,11 @@ BASE_NS = 24.0
 ENTRY_BYTES = 64
 
 
+def entries(values: IntervalSet, width_bits: int) -> int:
+    """One per value."""
+    return values.count
+
+
 def build(values: IntervalSet, width_bits: int, max_entries: int) -> MapImage:
     """Entries in ascending order. ValueError when there are more values than `max_entries`."""
     count = values.count

@@ -29,6 +29,11 @@ def entry(value: int, prefix_len_bits: int, width_bits: int) -> bytes:
     return prefix_len_bits.to_bytes(4, "little") + value.to_bytes(width_bits // 8)
 
 
+def entries(values: IntervalSet, width_bits: int) -> int:
+    """One per prefix."""
+    return sum(1 for _ in values.prefixes(width_bits))
+
+
 def build(values: IntervalSet, width_bits: int, max_entries: int) -> MapImage:
     """The fewest prefixes that cover the set, ascending. ValueError when they are more than `max_entries`."""
     keys = [entry(value, length, width_bits) for value, length in values.prefixes(width_bits)]

@@ -35,6 +35,11 @@ CALL_FREE_NS = 4.0
 STEP_NS = 1.2
 
 
+def entries(values: IntervalSet, width_bits: int) -> int:
+    """One per range."""
+    return len(values)
+
+
 def build(values: IntervalSet, width_bits: int, max_entries: int) -> DataImage:
     """Sections `index` and `bounds`; parameters `index_bits`, `bounds_mask` (number of slots - 1) and `steps`
     (halvings of the largest chunk). `max_entries` is not used. ValueError for keys of another width."""

@@ -1,0 +1,63 @@
+"""What a plan means: walk from node 0 to a leaf.
+
+Tables are read from their built images by the block's `model`, so this also tests what will be loaded.
+Dynamic sets are what the caller says they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lockgate.stdlib_bpf import hooks, tables
+from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
+from lockgate.stdlib_bpf.tables import DataImage, MapImage
+
+from ..decision import DEFAULT, MALFORMED, Decision
+from ..match.run import NOTHING, member
+from ..policy.model import Prefixes
+from .ir import Between, Branch, InTable, Masked, Plan
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A plan with its tables built once: `run` many times."""
+
+    plan: Plan
+    _images: dict[str, MapImage | DataImage] = field(default_factory=dict)
+
+    def run(self, facts: Facts | Malformed, live: Mapping[str, Prefixes]) -> Decision:
+        """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty."""
+        plan = self.plan
+        if isinstance(facts, Malformed):
+            return Decision(hooks.ALL[plan.hook].malformed, MALFORMED)
+        node = plan.nodes[0]
+        while isinstance(node, Branch):
+            value = facts.get(node.test.field)
+            holds = value is not None and self._holds(node.test, value, live)
+            node = plan.nodes[node.yes if holds else node.no]
+        verdict = plan.default if node.rule == DEFAULT else plan.rules[node.rule].verdict
+        return Decision(verdict, node.rule)
+
+    def _holds(self, test: Between | Masked | InTable, value: int, live: Mapping[str, Prefixes]) -> bool:
+        match test:
+            case Between(_, low, high):
+                return low <= value <= high
+            case Masked(_, mask, wanted):
+                return value & mask == wanted
+            case InTable(name, table):
+                return self._in_table(name, table, value, live)
+
+    def _in_table(self, name: str, table_name: str, value: int, live: Mapping[str, Prefixes]) -> bool:
+        table = self.plan.table(table_name)
+        if table.live is not None:
+            return member(name, value, live.get(table.live, NOTHING))
+        block = tables.ALL[table.kind]
+        if table_name not in self._images:
+            self._images[table_name] = block.build(table.values, table.width_bits, table.max_entries)
+        return block.model(self._images[table_name], value, table.width_bits)
+
+
+def run(plan: Plan, facts: Facts | Malformed, live: Mapping[str, Prefixes]) -> Decision:
+    """Decide once. For many packets make one `Runner`, which keeps the tables."""
+    return Runner(plan).run(facts, live)
