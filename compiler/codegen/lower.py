@@ -1,0 +1,282 @@
+"""Plan to module: one block of LLVM for each node of the plan, behind a decoder and before an epilogue.
+
+The shape of every program: decode (jumps to `malformed` or `n0`) → nodes → leaf (named counter, log) →
+`finish` (the rule's own counter, verdict). The rules' lines go along as debug locations.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from lockgate import __version__
+from lockgate.stdlib_bpf import fields, hooks, manifest, tables
+from lockgate.stdlib_bpf.emit import frame, sock_addr, state
+from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label, Value, const
+from lockgate.stdlib_bpf.emit.registers import Registers
+from lockgate.stdlib_bpf.emit.tables import LOOKUPS
+from lockgate.stdlib_bpf.state import counters
+from lockgate.stdlib_bpf.state.events import RING_BYTES
+from lockgate.stdlib_bpf.tables.base import DataImage, MapImage
+
+from ..plan.ir import DEFAULT, Between, Branch, InTable, Leaf, Masked, Plan
+from .maps import MapDefinitions
+from .module import DataSection, Module
+
+DECODERS: dict[str, Callable[..., None]] = {"frame": frame.emit, "sock_addr": sock_addr.emit}
+
+BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_RINGBUF = 6, 27
+
+_ATTRIBUTES = 'attributes #0 = { nounwind "no-jump-tables"="true" }\n'
+_DECLARATIONS = "\n".join(f"declare i{bits} @llvm.bswap.i{bits}(i{bits})" for bits in (16, 32, 64)) + "\n"
+# Declared so that one text serves both machines; for BPF, unused declarations vanish with the calls.
+_HELPERS = {
+    1: "declare ptr @bpf_helper_1(ptr, ptr)",
+    5: "declare i64 @bpf_helper_5()",
+    26: "declare i64 @bpf_helper_26(ptr, i32, ptr, i32)",
+    39: "declare i64 @bpf_helper_39(ptr, i32)",
+    130: "declare i64 @bpf_helper_130(ptr, ptr, i64, i64)",
+    189: "declare i64 @bpf_helper_189(ptr, i32, ptr, i32)",
+}
+
+
+def lower(plan: Plan, sources: Mapping[str, str], line: int, index: int) -> Module:
+    """Generate the module of a plan. `sources`: text of each file that rules come from, the main one first;
+    `line`: of the policy, for code that serves no single rule; `index`: of the chain in the bundle, for
+    events."""
+    return _Lowering(plan, sources, line, index).module()
+
+
+def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
+    """The counter slots of a plan, in the order `stdlib_bpf.state.counters` describes, then `lost` for
+    events that found the ring full."""
+    hook = hooks.ALL[plan.hook]
+    slots = [
+        manifest.Slot("malformed", "malformed", hook.malformed),
+        manifest.Slot("default", "default", plan.default),
+    ]
+    slots += [manifest.Slot("rule", r.label, r.verdict, r.file, r.line, r.log) for r in plan.rules]
+    slots += [manifest.Slot("named", name) for name in sorted({r.count for r in plan.rules if r.count})]
+    if any(r.log for r in plan.rules):
+        slots.append(manifest.Slot("lost", "lost events"))
+    return tuple(slots)
+
+
+def identifier(name: str) -> str:
+    """A name as a C identifier."""
+    return re.sub(r"\W", "_", name)
+
+
+class _Lowering:
+    """The state of one generation; lives for one call of `lower`."""
+
+    def __init__(self, plan: Plan, sources: Mapping[str, str], line: int, index: int) -> None:
+        self.plan, self.line, self.index = plan, line, index
+        self.hook = hooks.ALL[plan.hook]
+        self.debug = DebugInfo(dict(sources), f"lockgate {__version__}")
+        self.slots = slots_of(plan)
+        self.slot_numbers = {(s.kind, s.label): i for i, s in enumerate(self.slots) if s.kind != "rule"}
+        self.images = {
+            t.name: tables.ALL[t.kind].build(t.values, t.width_bits, t.max_entries) for t in plan.tables
+        }
+
+    def module(self) -> Module:
+        definitions = MapDefinitions(self.debug)
+        definitions.counters(len(self.slots))
+        if any(r.log for r in self.plan.rules):
+            definitions.events(RING_BYTES)
+        data: list[DataSection] = []
+        for table in self.plan.tables:
+            image = self.images[table.name]
+            if isinstance(image, MapImage):
+                definitions.table(table, image)
+            else:
+                data += [DataSection(f"{table.name}_{n}", d, size) for n, d, size in image.sections]
+        data_text = "".join(definitions.data(section) for section in data)
+        license_text = definitions.license()
+        functions, texts = [], []
+        for point in self.hook.points[self.plan.direction]:
+            name = identifier(self.plan.name)
+            if len(self.hook.points[self.plan.direction]) > 1:
+                name += f"_{point.name}"
+            texts.append(self._function(name, point))
+            functions.append(
+                manifest.Function(
+                    name,
+                    point.name,
+                    point.section,
+                    point.prog_type,
+                    point.load_attach_type,
+                    point.link_attach_type,
+                )
+            )
+        body = "".join([*texts, _DECLARATIONS, _ATTRIBUTES, self.debug.finish()])
+        return Module(
+            chain=self.plan.name,
+            hook=self.plan.hook,
+            body=body,
+            map_definitions=definitions.text + license_text,
+            data_definitions=data_text,
+            functions=tuple(functions),
+            maps=tuple(definitions.maps),
+            images=tuple(definitions.images),
+            data=tuple(data),
+            slots=self.slots,
+        )
+
+    def _function(self, name: str, point: hooks.AttachPoint) -> str:
+        main = next(iter(self.debug.sources))
+        context = self.hook.context
+        members = [
+            (m.name, self.debug.integer(m.size * 8), m.size, m.offset)
+            for m in context.members
+            if m.count == 1
+        ]
+        argument = self.debug.pointer(self.debug.struct(context.name, context.size, members))
+        scope = self.debug.subprogram(name, [("ctx", argument)], main, self.line)
+        header = f'define i32 @{name}(ptr %ctx) #0 section "{point.section}" !dbg !{scope}'
+        f = Function(name, header, self.debug, scope, main)
+        f.at(main, self.line)
+        f.place(Label("entry"))
+        _Program(self, f, point.variant).emit()
+        return f.text()
+
+
+class _Program:
+    """One BPF program: decoder, nodes, epilogue."""
+
+    def __init__(self, lowering: _Lowering, f: Function, variant: str) -> None:
+        self.l, self.f, self.plan, self.hook, self.variant = (
+            lowering,
+            f,
+            lowering.plan,
+            lowering.hook,
+            variant,
+        )
+        self.ctx = Value("ptr", "%ctx")
+        self.length = f.alloca("i64", "length")
+        self.slot, self.verdict = f.alloca("i32", "slot", 4), f.alloca("i32", "verdict", 4)
+        self.key = f.alloca("i32", "counter_key", 4)
+        self.registers = Registers(f, sorted(self._fields_read()))
+        self.finish = f.label("finish")
+
+    def _fields_read(self) -> set[tuple[str, int]]:
+        names = {n.test.field for n in self.plan.nodes if isinstance(n, Branch)}
+        if self.hook.decoder == "sock_addr" and any(r.log for r in self.plan.rules):
+            names |= {"ip4.dst", "ip6.dst", "th.dport"}
+        return {(name, fields.BY_NAME[name].width_bits) for name in names}
+
+    def emit(self) -> None:
+        f = self.f
+        labels = [Label(f"n{i}") for i in range(len(self.plan.nodes))]
+        malformed = f.label("malformed")
+        DECODERS[self.hook.decoder](
+            f, self.hook.context, self.variant, self.ctx, self.registers, self.length, labels[0], malformed
+        )
+        f.place(malformed)
+        self._decide(counters.MALFORMED, self.hook.malformed)
+        for number, node in enumerate(self.plan.nodes):
+            f.place(labels[number])
+            if isinstance(node, Leaf):
+                self._leaf(node)
+            else:
+                self._branch(node, labels)
+        main = next(iter(self.l.debug.sources))
+        f.at(main, self.l.line)
+        f.place(self.finish)
+        slot, verdict = f.load("i32", self.slot), f.load("i32", self.verdict)
+        state.count(f, slot, self.key, f.load("i64", self.length))
+        f.ret(verdict)
+
+    def _decide(self, slot: int, verdict: str) -> None:
+        self.f.store(const("i32", slot), self.slot)
+        self.f.store(const("i32", self.hook.verdicts[verdict]), self.verdict)
+        self.f.jump(self.finish)
+
+    def _leaf(self, leaf: Leaf) -> None:
+        if leaf.rule == DEFAULT:
+            self._decide(counters.DEFAULT, self.plan.default)
+            return
+        rule, slot = self.plan.rules[leaf.rule], counters.FIRST_RULE + leaf.rule
+        self.f.at(rule.file, rule.line, rule.column)
+        if rule.count:
+            named = const("i32", self.l.slot_numbers["named", rule.count])
+            state.count(self.f, named, self.key, self.f.load("i64", self.length))
+        if rule.log:
+            lost = self.l.slot_numbers["lost", "lost events"]
+            state.log(
+                self.f,
+                self.hook.context,
+                self.variant,
+                self.ctx,
+                self.l.index,
+                slot,
+                lost,
+                self.key,
+                self.f.load("i64", self.length),
+                self._destination(),
+            )
+        self._decide(slot, rule.verdict)
+
+    def _destination(self) -> Value | None:
+        """At connect, who the call is for: the head of an event's `header`."""
+        if self.hook.decoder != "sock_addr":
+            return None
+        f, r = self.f, self.registers
+        room = f.alloca("[32 x i8]", "destination")
+        for at in range(0, 32, 8):
+            f.store(const("i64", 0), f.gep(room, at))
+        f.store(r.get("ip.proto"), f.gep(room, 4))
+        f.store(r.get("th.dport"), f.gep(room, 8))
+        ip4, ip6, done = f.label("to_ipv4"), f.label("to_ipv6"), f.label("destination")
+        f.branch(f.compare("eq", r.get("eth.type"), fields.ETH_P_IP), ip4, ip6)
+        f.place(ip4)
+        f.store(const("i32", 4), room)
+        f.store(f.byteswap(r.get("ip4.dst")), f.gep(room, 16))
+        f.jump(done)
+        f.place(ip6)
+        f.store(const("i32", 6), room)
+        address = r.get("ip6.dst")
+        f.store(f.byteswap(f.trunc(f.op("lshr", address, 64), "i64")), f.gep(room, 16))
+        f.store(f.byteswap(f.trunc(address, "i64")), f.gep(room, 24))
+        f.jump(done)
+        f.place(done)
+        return room
+
+    def _branch(self, node: Branch, labels: list[Label]) -> None:
+        f = self.f
+        if node.rule is not None:
+            rule = self.plan.rules[node.rule]
+            f.at(rule.file, rule.line, rule.column)
+        yes, no = labels[node.yes], labels[node.no]
+        value = self.registers.get(node.test.field)
+        match node.test:
+            case Between(_, low, high) if low == high:
+                f.branch(f.compare("eq", value, low), yes, no, self._likely(node))
+            case Between(_, low, high):
+                above = f.op("sub", value, low) if low else value
+                f.branch(f.compare("ule", above, high - low), yes, no, self._likely(node))
+            case Masked(_, mask, wanted):
+                f.branch(f.compare("eq", f.op("and", value, mask), wanted), yes, no, self._likely(node))
+            case InTable(_, name):
+                table, image = self.plan.table(name), self.l.images[name]
+                LOOKUPS[table.kind](f, name, image, value, table.width_bits, yes, no)
+
+    def _likely(self, node: Branch) -> bool | None:
+        """Whether `yes` is the usual way: the way to another rule is, since most rules do not match. With the
+        usual way falling through, the verifier explores the general case first and prunes the others."""
+        if node.rule is None:
+            return None
+        leaves = [self._leads_away(target, node.rule) for target in (node.yes, node.no)]
+        return None if leaves[0] == leaves[1] else leaves[0]
+
+    def _leads_away(self, target: int, rule: int) -> bool:
+        return self.plan.nodes[target].rule != rule
+
+
+def image_of(module: Module, name: str) -> MapImage | None:
+    """Initial contents of a map, None when it begins empty."""
+    return dict(module.images).get(name)
+
+
+__all__ = ["DataImage", "identifier", "image_of", "lower", "slots_of"]

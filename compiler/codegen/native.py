@@ -1,0 +1,140 @@
+"""Runs generated code natively, as an ordinary user: the worker's half of native simulation.
+
+Packets lie below 4 GiB, because contexts carry their addresses in 32 bits, and end at a page without access,
+so that a missing bounds check is a fault and not a lucky read. The only room of the compiler with ctypes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import struct
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+
+from .shim import DESCRIPTOR
+
+_PROT_NONE, _PROT_READ_WRITE = 0, 3
+_MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x02, 0x20, 0x100000
+_FAILED = 2**64 - 1
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class NativeSpec:
+    """What a program needs around it. `sets`: map → (ranges, key offset, key length in bytes); `data`:
+    symbol → bytes; `data_at`: offset of `data` in the context, None at connect; `slots`: of counters."""
+
+    sets: tuple[tuple[str, tuple[Range, ...], int, int], ...]
+    data: tuple[tuple[str, bytes], ...]
+    data_at: int | None
+    slots: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run: the context's bytes, the packet, and how much of it is linear (None: all)."""
+
+    context: bytes
+    packet: bytes = b""
+    linear: int | None = None
+
+
+class NativeProgram:
+    """A module compiled for this machine, with its maps."""
+
+    def __init__(self, module: llvm.ModuleRef, spec: NativeSpec) -> None:
+        machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(opt=1)
+        self._engine = llvm.create_mcjit_compiler(module, machine)
+        self._engine.finalize_object()
+        self._spec = spec
+        self._kept: dict[str, ctypes.Array[ctypes.c_char]] = {}
+        self._counters = ctypes.create_string_buffer(16 * spec.slots)
+        self._describe("counters", 0, spec.slots, self._counters, 0, 0)
+        for name, ranges, offset, length in spec.sets:
+            self._set(name, ranges, offset, length)
+        for name, data in spec.data:
+            ctypes.memmove(self._engine.get_global_value_address(name), data, len(data))
+        if spec.data_at is not None:
+            self._u32("lg.data_at").value = spec.data_at
+        self._packets = _LowMemory(1 << 18)
+        self._context = ctypes.create_string_buffer(512)
+
+    def close(self) -> None:
+        """Free the packet memory."""
+        self._packets.close()
+
+    def _u32(self, name: str) -> ctypes.c_uint32:
+        return ctypes.c_uint32.from_address(self._engine.get_global_value_address(name))
+
+    def _describe(
+        self, name: str, kind: int, count: int, base: ctypes.Array[ctypes.c_char], offset: int, length: int
+    ) -> None:
+        self._kept[name] = base
+        descriptor = DESCRIPTOR.pack(kind, count, ctypes.addressof(base), offset, length)
+        ctypes.memmove(self._engine.get_global_value_address(name), descriptor, len(descriptor))
+
+    def _set(self, name: str, ranges: tuple[Range, ...], offset: int, length: int) -> None:
+        data = b"".join(low.to_bytes(16, "little") + high.to_bytes(16, "little") for low, high in ranges)
+        self._describe(name, 1, len(ranges), ctypes.create_string_buffer(data or b"\0"), offset, length)
+
+    def fill(self, name: str, ranges: tuple[Range, ...]) -> None:
+        """Replace the contents of a dynamic set: sorted, disjoint, inclusive ranges."""
+        for set_name, _, offset, length in self._spec.sets:
+            if set_name == name:
+                self._set(name, ranges, offset, length)
+
+    def counters(self) -> list[tuple[int, int]]:
+        """(packets, bytes) of every slot since loading."""
+        return list(struct.iter_unpack("<QQ", self._counters.raw))
+
+    def run(self, function: str, calls: list[Call]) -> list[tuple[int, int]]:
+        """(return value, deciding slot) of each call, in order."""
+        address = self._engine.get_function_address(function)
+        program = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
+        last_slot, out = self._u32("lg.last_slot"), []
+        for call in calls:
+            ctypes.memset(self._context, 0, len(self._context))
+            ctypes.memmove(self._context, call.context, len(call.context))
+            if self._spec.data_at is not None:
+                start = self._packets.put(call.packet)
+                linear = len(call.packet) if call.linear is None else call.linear
+                struct.pack_into("<II", self._context, self._spec.data_at, start, start + linear)
+            out.append((program(self._context), last_slot.value))
+        return out
+
+
+class _LowMemory:
+    """Readable memory below 4 GiB that ends at a page without access."""
+
+    def __init__(self, size: int) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._mmap, self._mprotect, self._munmap = libc.mmap, libc.mprotect, libc.munmap
+        self._mmap.restype = ctypes.c_void_p
+        self._mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+        self._mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        self._munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        self.size = size
+        flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED_NOREPLACE
+        for base in range(0x20000000, 0xF0000000, 0x1000000):
+            got = self._mmap(base, size + mmap.PAGESIZE, _PROT_READ_WRITE, flags, -1, 0)
+            if got == base:
+                break
+            if got not in (None, _FAILED):
+                self._munmap(got, size + mmap.PAGESIZE)
+        else:
+            raise MemoryError("no free memory below 4 GiB for simulated packets")
+        self.base = base
+        self._mprotect(base + size, mmap.PAGESIZE, _PROT_NONE)
+
+    def put(self, packet: bytes) -> int:
+        """Address of the packet, placed flush against the end."""
+        start = self.base + self.size - len(packet)
+        ctypes.memmove(start, packet, len(packet))
+        return start
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._munmap(self.base, self.size + mmap.PAGESIZE)

@@ -1,0 +1,165 @@
+"""BPF helpers and maps for native simulation, as LLVM text.
+
+A map is a descriptor `%map = { kind, count, base, key_offset, key_length }`. Kind 0 is an array of 16-byte
+elements under a u32 index (the counters, one CPU's worth); kind 1 is a membership set: `base` points at
+`count` sorted inclusive ranges of i128, and a key is `key_length` bytes in network order at `key_offset`.
+Hash and LPM maps are sets here, read back from the very images that the kernel gets.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from .module import Module
+
+DESCRIPTOR = struct.Struct("<IIQII8x")
+
+_TEXT = """
+%lg.map = type { i32, i32, i64, i32, i32 }
+@lg.last_slot = global i32 -1, align 8
+@lg.events = global i64 0, align 8
+@lg.member = global i8 1, align 8
+@lg.data_at = global i32 0, align 8
+
+define ptr @bpf_helper_1(ptr %map, ptr %key) {
+entry:
+  %kind = load i32, ptr %map
+  %count.p = getelementptr %lg.map, ptr %map, i32 0, i32 1
+  %count = load i32, ptr %count.p
+  %base.p = getelementptr %lg.map, ptr %map, i32 0, i32 2
+  %base.i = load i64, ptr %base.p
+  %base = inttoptr i64 %base.i to ptr
+  %is_array = icmp eq i32 %kind, 0
+  br i1 %is_array, label %array, label %set
+array:
+  %index = load i32, ptr %key
+  store i32 %index, ptr @lg.last_slot
+  %inside = icmp ult i32 %index, %count
+  br i1 %inside, label %element, label %none
+element:
+  %at = mul i32 %index, 16
+  %element.p = getelementptr i8, ptr %base, i32 %at
+  ret ptr %element.p
+set:
+  %offset.p = getelementptr %lg.map, ptr %map, i32 0, i32 3
+  %offset = load i32, ptr %offset.p
+  %length.p = getelementptr %lg.map, ptr %map, i32 0, i32 4
+  %length = load i32, ptr %length.p
+  %bytes = getelementptr i8, ptr %key, i32 %offset
+  br label %read
+read:
+  %i = phi i32 [0, %set], [%i.next, %read.more]
+  %value = phi i128 [0, %set], [%value.next, %read.more]
+  %read.done = icmp uge i32 %i, %length
+  br i1 %read.done, label %search, label %read.more
+read.more:
+  %byte.p = getelementptr i8, ptr %bytes, i32 %i
+  %byte = load i8, ptr %byte.p
+  %byte.wide = zext i8 %byte to i128
+  %shifted = shl i128 %value, 8
+  %value.next = or i128 %shifted, %byte.wide
+  %i.next = add i32 %i, 1
+  br label %read
+search:
+  %low = phi i32 [0, %read], [%low.next, %step]
+  %high = phi i32 [%count, %read], [%high.next, %step]
+  %empty = icmp uge i32 %low, %high
+  br i1 %empty, label %none, label %probe
+probe:
+  %sum = add i32 %low, %high
+  %middle = lshr i32 %sum, 1
+  %range.at = mul i32 %middle, 32
+  %range = getelementptr i8, ptr %base, i32 %range.at
+  %first = load i128, ptr %range, align 8
+  %last.p = getelementptr i8, ptr %range, i32 16
+  %last = load i128, ptr %last.p, align 8
+  %before = icmp ult i128 %value, %first
+  %behind = icmp ugt i128 %value, %last
+  %out = or i1 %before, %behind
+  br i1 %out, label %step, label %found
+step:
+  %middle.next = add i32 %middle, 1
+  %low.next = select i1 %before, i32 %low, i32 %middle.next
+  %high.next = select i1 %before, i32 %middle, i32 %high
+  br label %search
+found:
+  ret ptr @lg.member
+none:
+  ret ptr null
+}
+
+define i64 @bpf_helper_5() {
+  ret i64 0
+}
+
+; load_bytes(ctx, offset, to, length): `data` and `data_end` lie side by side in both contexts
+define i64 @bpf_helper_26(ptr %ctx, i32 %offset, ptr %to, i32 %length) {
+entry:
+  %data_at = load i32, ptr @lg.data_at
+  %data.p = getelementptr i8, ptr %ctx, i32 %data_at
+  %data.i = load i32, ptr %data.p
+  %end.p = getelementptr i8, ptr %data.p, i32 4
+  %end = load i32, ptr %end.p
+  %from.i = add i32 %data.i, %offset
+  %behind = add i32 %from.i, %length
+  %long = icmp ugt i32 %behind, %end
+  br i1 %long, label %fault, label %copy
+copy:
+  %from.w = zext i32 %from.i to i64
+  %from = inttoptr i64 %from.w to ptr
+  br label %loop
+loop:
+  %i = phi i32 [0, %copy], [%next, %more]
+  %done = icmp uge i32 %i, %length
+  br i1 %done, label %good, label %more
+more:
+  %s = getelementptr i8, ptr %from, i32 %i
+  %d = getelementptr i8, ptr %to, i32 %i
+  %b = load i8, ptr %s
+  store i8 %b, ptr %d
+  %next = add i32 %i, 1
+  br label %loop
+good:
+  ret i64 0
+fault:
+  ret i64 -14
+}
+define i64 @bpf_helper_189(ptr %ctx, i32 %offset, ptr %to, i32 %length) {
+  %r = call i64 @bpf_helper_26(ptr %ctx, i32 %offset, ptr %to, i32 %length)
+  ret i64 %r
+}
+
+; skb_pull_data(skb, length): the bytes behind data_end are there already, only the linear part grows
+define i64 @bpf_helper_39(ptr %ctx, i32 %length) {
+  %data_at = load i32, ptr @lg.data_at
+  %data.p = getelementptr i8, ptr %ctx, i32 %data_at
+  %data = load i32, ptr %data.p
+  %end.p = getelementptr i8, ptr %data.p, i32 4
+  %end = add i32 %data, %length
+  store i32 %end, ptr %end.p
+  ret i64 0
+}
+
+define i64 @bpf_helper_130(ptr %ring, ptr %data, i64 %size, i64 %flags) {
+  %n = load i64, ptr @lg.events
+  %n1 = add i64 %n, 1
+  store i64 %n1, ptr @lg.events
+  ret i64 0
+}
+"""
+
+
+def render_native(module: Module) -> str:
+    """The module text for this machine: the generated functions as they are, helpers and maps from here."""
+    defined = set(re.findall(r"^define \w+ @(bpf_helper_\d+)", _TEXT, re.M))
+    body = "".join(
+        line
+        for line in re.sub(r", !dbg !\d+", "", module.body).splitlines(keepends=True)
+        if not line.startswith("!llvm.")
+        and not any("declare " in line and f"@{h}(" in line for h in defined)
+    )
+    body = re.sub(r" !dbg !\d+ \{", " {", body)
+    maps = "".join(f"@{m.name} = global [64 x i8] zeroinitializer, align 16\n" for m in module.maps)
+    data = re.sub(r", !dbg !\d+", "", module.data_definitions).replace("constant", "global")
+    return maps + data + _TEXT + body

@@ -1,0 +1,142 @@
+"""Native simulation: packets in, decisions out, through the generated code on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
+from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state import counters
+from lockgate.stdlib_bpf.tables.base import MapImage
+
+from ..decision import DEFAULT, MALFORMED, Decision
+from .llvm import Worker
+from .module import Module
+from .native import Call, NativeSpec, Range
+from .shim import render_native
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as a hook sees it. `vlan_in_metadata`: its outermost tag was taken off before (tc only);
+    `linear`: bytes that lie in the packet's linear part, None for all (tc only)."""
+
+    data: bytes
+    vlan_in_metadata: bool = False
+    linear: int | None = None
+
+
+Packet = bytes | Frame | SocketCall
+
+
+class NativeChain:
+    """One chain loaded into a worker. Close it, or use `with`."""
+
+    def __init__(self, worker: Worker, module: Module) -> None:
+        self.module, self.hook = module, hooks.ALL[module.hook]
+        self._worker = worker
+        images = dict(module.images)
+        sets = tuple(
+            (m.name, _ranges(images.get(m.name), m.key), _key_offset(m.key), m.key_size - _key_offset(m.key))
+            for m in module.maps
+            if m.role in ("table", "set")
+        )
+        on_packets = self.hook.decoder == "frame"
+        spec = NativeSpec(
+            sets=sets,
+            data=tuple((d.name, d.data) for d in module.data),
+            data_at=self.hook.context.offset("data") if on_packets else None,
+            slots=len(module.slots),
+        )
+        self._number = worker.request("load", render_native(module), spec)
+        self._functions = {f.point: f.name for f in module.functions}
+
+    def __enter__(self) -> NativeChain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget the program."""
+        self._worker.request("unload", self._number)
+
+    def set_live(self, contents: Mapping[str, tuple[IntervalSet, IntervalSet]]) -> None:
+        """Fill the dynamic sets: name → (IPv4 addresses, IPv6 addresses)."""
+        for m in self.module.maps:
+            if m.set is not None and m.set in contents:
+                values = contents[m.set][m.key == "lpm128"]
+                self._worker.request("fill", self._number, m.name, values.ranges)
+
+    def run(self, packets: Sequence[Packet]) -> list[Decision]:
+        """Decide packets, in order."""
+        decisions: list[Decision | None] = [None] * len(packets)
+        batches: dict[str, list[int]] = {}
+        for i, packet in enumerate(packets):
+            batches.setdefault(self._function(packet), []).append(i)
+        for function, indices in batches.items():
+            calls = [self._call(packets[i]) for i in indices]
+            for i, (_, slot) in zip(
+                indices, self._worker.request("run", self._number, function, calls), strict=True
+            ):
+                decisions[i] = self._decision(slot)
+        return [d for d in decisions if d is not None]
+
+    def counters(self) -> list[tuple[int, int]]:
+        """(packets, bytes) of every slot since loading."""
+        counted: list[tuple[int, int]] = self._worker.request("counters", self._number)
+        return counted
+
+    def _decision(self, slot: int) -> Decision:
+        rule = {counters.MALFORMED: MALFORMED, counters.DEFAULT: DEFAULT}.get(
+            slot, slot - counters.FIRST_RULE
+        )
+        return Decision(self.module.slots[slot].verdict or "", rule)
+
+    def _function(self, packet: Packet) -> str:
+        if isinstance(packet, SocketCall):
+            return self._functions[f"{packet.operation}{4 if packet.family == AF_INET else 6}"]
+        return self.module.functions[0].name
+
+    def _call(self, packet: Packet) -> Call:
+        if isinstance(packet, SocketCall):
+            return Call(socket_context(packet))
+        frame = packet if isinstance(packet, Frame) else Frame(packet)
+        if self.module.hook == "tc":
+            members = {"len": len(frame.data), "vlan_present": int(frame.vlan_in_metadata)}
+            return Call(self.hook.context.pack(**members), frame.data, frame.linear)
+        return Call(b"", frame.data)
+
+
+def socket_context(call: SocketCall) -> bytes:
+    """struct bpf_sock_addr as the kernel fills it: addresses and port in network order."""
+    context = hooks.ALL["connect"].context
+    port = int.from_bytes(call.port.to_bytes(2), "little")
+    width = 4 if call.family == AF_INET else 16
+    address = {"user_ip4" if width == 4 else "user_ip6": call.address.to_bytes(width)}
+    return context.pack(
+        user_family=call.family, family=call.family, user_port=port, protocol=call.protocol, **address
+    )
+
+
+def _key_offset(key: str) -> int:
+    return 4 if key.startswith("lpm") else 0
+
+
+def _ranges(image: MapImage | None, key: str) -> tuple[Range, ...]:
+    """What a map holds, read back from its image: prefixes or single values as sorted ranges."""
+    if image is None:
+        return ()
+    size, ranges = image.spec.key_size, []
+    for at in range(0, size * image.count, size):
+        entry = image.keys[at : at + size]
+        if key.startswith("lpm"):
+            host_bits = (size - 4) * 8 - int.from_bytes(entry[:4], "little")
+            low = int.from_bytes(entry[4:])
+            ranges.append((low, low + (1 << host_bits) - 1))
+        else:
+            value = int.from_bytes(entry)
+            ranges.append((value, value))
+    return IntervalSet.from_ranges(ranges).ranges

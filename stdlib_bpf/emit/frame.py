@@ -1,0 +1,315 @@
+"""Emits the frame decoder: the generated form of `decode.frame`, line by line the same decisions.
+
+Jumps to `rules` with all registers set, or to `malformed`. At tc, where the headers may lie outside the
+packet's linear part, a header found cut is pulled in once and decoding begins anew, so that the verdict does
+not depend on how the driver laid the packet out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..decode.frame import (
+    AUTHENTICATION,
+    DESTINATION,
+    FRAGMENT,
+    HOP_BY_HOP,
+    MAX_EXTENSION_HEADERS,
+    MOBILITY,
+    ROUTING,
+    TRANSPORT_LENGTH,
+    V4_MAPPED,
+    VLAN_TPIDS,
+)
+from ..fields import (
+    ETH_P_IP,
+    ETH_P_IPV6,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
+    IPPROTO_SCTP,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+)
+from ..layout import Struct
+from .llvm import Function, Label, Value, const
+from .registers import Registers
+
+BPF_SKB_PULL_DATA = 39
+
+
+@dataclass
+class _Frame:
+    """What the parts of the decoder share. `end`: data_end; `length`: of the whole frame, i64, also where it
+    is not all linear; `offset`: slot with the byte offset of the header at hand; `left`: slot with how many
+    bytes of the IP packet are left from there on."""
+
+    f: Function
+    registers: Registers
+    data: Value
+    end: Value
+    length: Value
+    offset: Value
+    left: Value
+    cut: Label
+    malformed: Label
+
+    def header(self, length: int, hint: str) -> Value:
+        """Pointer to a header of that many bytes at `offset`, proved to lie before `end`."""
+        f = self.f
+        pointer = f.gep(self.data, f.load("i64", self.offset))
+        self.require(f.compare("ule", f.gep(pointer, length), self.end), hint, self.cut)
+        return pointer
+
+    def require(self, condition: Value, hint: str, otherwise: Label | None = None) -> None:
+        """Go on only when the condition holds."""
+        good = self.f.label(hint)
+        self.f.branch(condition, good, otherwise or self.malformed, likely=True)
+        self.f.place(good)
+
+    def load_be(self, type_: str, pointer: Value, offset: int) -> Value:
+        """A network-order integer of a header, in host order."""
+        bits = int(type_[1:])
+        loaded = self.f.load(type_, self.f.gep(pointer, offset), align=min(bits // 8, 2))
+        return self.f.byteswap(loaded) if bits > 8 else loaded
+
+    def advance(self, by: Value) -> None:
+        """Step over a header of `by` bytes (i64) of the IP packet."""
+        f = self.f
+        f.store(f.op("add", f.load("i64", self.offset), by), self.offset)
+        f.store(f.op("sub", f.load("i64", self.left), by), self.left)
+
+
+def emit(
+    f: Function,
+    context: Struct,
+    variant: str,
+    ctx: Value,
+    registers: Registers,
+    length: Value,
+    rules: Label,
+    malformed: Label,
+) -> None:
+    """Decode the frame of `ctx`. `variant`: "xdp" or "tc"; `length`: slot (i64) that receives the frame's
+    length in bytes. Begins in the current block; ends it."""
+    pulled = f.alloca("i32", "pulled", 4)
+    offset, left = f.alloca("i64", "offset"), f.alloca("i64", "left")
+    f.store(const("i32", 0), pulled)
+    start, cut = f.label("decode"), f.label("cut")
+    f.jump(start)
+
+    f.place(start)
+    registers.clear()
+
+    def member(name: str) -> Value:
+        return f.load("i32", f.gep(ctx, context.offset(name)), volatile=True)
+
+    data = f.pointer(f.zext(member("data"), "i64"))
+    end = f.pointer(f.zext(member("data_end"), "i64"))
+    linear = f.op("sub", f.address(end), f.address(data))
+    total = f.zext(member("len"), "i64") if variant == "tc" else linear
+    tag_in_metadata = member("vlan_present") if variant == "tc" else None
+    f.store(total, length)
+    f.store(const("i64", 0), offset)
+    frame = _Frame(f, registers, data, end, total, offset, left, cut, malformed)
+    transport = f.label("transport")
+    ip4, ip6 = f.label("ipv4"), f.label("ipv6")
+    _link_layer(frame, tag_in_metadata, ip4, ip6, rules)
+    f.place(ip4)
+    _ipv4(frame, transport, rules)
+    f.place(ip6)
+    _ipv6(frame, transport, rules)
+    f.place(transport)
+    _transport(frame, rules)
+
+    f.place(cut)
+    if variant != "tc":
+        f.jump(malformed)
+        return
+    not_linear, pull, pull_done = f.label("not_linear"), f.label("pull"), f.label("pull_done")
+    f.branch(f.compare("eq", f.load("i32", pulled), 0), not_linear, malformed, likely=True)
+    f.place(not_linear)
+    f.branch(f.compare("ugt", total, linear), pull, malformed, likely=True)
+    f.place(pull)
+    f.store(const("i32", 1), pulled)
+    failed = f.call_helper(BPF_SKB_PULL_DATA, "i64", ctx, f.trunc(total, "i32"))
+    f.branch(f.compare("eq", failed, 0), pull_done, malformed, likely=True)
+    f.place(pull_done)
+    f.jump(start)
+
+
+def _link_layer(frame: _Frame, tag_in_metadata: Value | None, ip4: Label, ip6: Label, rules: Label) -> None:
+    f = frame.f
+    ethernet = frame.header(14, "ethernet")
+    ethertype = f.alloca("i32", "ethertype", 4)
+    f.store(f.zext(frame.load_be("i16", ethernet, 12), "i32"), ethertype)
+    f.store(const("i64", 14), frame.offset)
+    done = f.label("untagged")
+    for first in (True, False):
+        tag = f.label("vlan")
+        value = f.load("i32", ethertype)
+        f.switch(value, done, [(tpid, tag) for tpid in VLAN_TPIDS])
+        f.place(tag)
+        if not first and tag_in_metadata is not None:
+            second = f.label("second_tag")
+            f.branch(f.compare("eq", tag_in_metadata, 0), second, done, likely=True)
+            f.place(second)
+        header = frame.header(4, "tag")
+        f.store(f.zext(frame.load_be("i16", header, 2), "i32"), ethertype)
+        f.store(f.op("add", f.load("i64", frame.offset), 4), frame.offset)
+    f.jump(done)
+    f.place(done)
+    value = f.load("i32", ethertype)
+    frame.registers.set("eth.type", value)
+    f.switch(value, rules, [(ETH_P_IP, ip4), (ETH_P_IPV6, ip6)])
+
+
+def _ipv4(frame: _Frame, transport: Label, rules: Label) -> None:
+    f, registers = frame.f, frame.registers
+    header = frame.header(20, "ipv4_header")
+    first = f.load("i8", header)
+    frame.require(f.compare("eq", f.op("lshr", first, 4), 4), "version4")
+    ihl = f.op("shl", f.zext(f.op("and", first, 15), "i64"), 2)
+    total = f.zext(frame.load_be("i16", header, 2), "i64")
+    frame.require(f.compare("uge", ihl, 20), "ihl")
+    frame.require(f.compare("uge", total, ihl), "total_length")
+    behind = f.op("add", f.load("i64", frame.offset), total)
+    frame.require(f.compare("ule", behind, frame.length), "whole_packet")
+    protocol = f.zext(f.load("i8", f.gep(header, 9)), "i32")
+    registers.set("ip.proto", protocol)
+    registers.set("ip4.src", frame.load_be("i32", header, 12))
+    registers.set("ip4.dst", frame.load_be("i32", header, 16))
+    f.store(total, frame.left)
+    fragment = f.op("and", frame.load_be("i16", header, 6), 0x1FFF)
+    first_fragment = f.label("first_fragment")
+    f.branch(f.compare("eq", fragment, 0), first_fragment, rules, likely=True)
+    f.place(first_fragment)
+    frame.advance(ihl)
+    registers.set("l4.proto", protocol)
+    f.jump(transport)
+
+
+def _ipv6(frame: _Frame, transport: Label, rules: Label) -> None:
+    f, registers = frame.f, frame.registers
+    header = frame.header(40, "ipv6_header")
+    frame.require(f.compare("eq", f.op("lshr", f.load("i8", header), 4), 6), "version6")
+    payload = f.zext(frame.load_be("i16", header, 4), "i64")
+    behind = f.op("add", f.op("add", f.load("i64", frame.offset), payload), 40)
+    frame.require(f.compare("ule", behind, frame.length), "whole_payload")
+    for name, at in (("ip6.src", 8), ("ip6.dst", 24)):
+        high, low = frame.load_be("i64", header, at), frame.load_be("i64", header, at + 8)
+        mapped, good = f.label("mapped"), f.label("address")
+        f.branch(f.compare("eq", high, 0), mapped, good, likely=False)
+        f.place(mapped)
+        f.branch(f.compare("eq", f.op("lshr", low, 32), V4_MAPPED), frame.malformed, good, likely=False)
+        f.place(good)
+        if registers.wanted(name):
+            wide = f.op("shl", f.zext(high, "i128"), 64)
+            registers.set(name, f.op("or", wide, f.zext(low, "i128")))
+    protocol = f.alloca("i32", "next_header", 4)
+    count = f.alloca("i32", "extensions", 4)
+    f.store(f.zext(f.load("i8", f.gep(header, 6)), "i32"), protocol)
+    f.store(const("i32", 0), count)
+    f.store(f.op("add", payload, 40), frame.left)
+    frame.advance(const("i64", 40))
+    _extension_headers(frame, protocol, count, transport, rules)
+
+
+def _extension_headers(frame: _Frame, protocol: Value, count: Value, transport: Label, rules: Label) -> None:
+    """Walk to the transport header; lengths as in RFC 8200 (8-byte units) and RFC 4302 (4-byte units)."""
+    f, registers = frame.f, frame.registers
+    walk, done, extension = f.label("walk"), f.label("walked"), f.label("extension")
+    plain, fragment, later, auth = (f.label(n) for n in ("options", "fragment", "later_fragment", "auth"))
+    step = f.label("step")
+    length = f.alloca("i64", "extension_length")
+    f.jump(walk)
+    f.place(walk)
+    kinds = (HOP_BY_HOP, ROUTING, DESTINATION, MOBILITY, FRAGMENT, AUTHENTICATION)
+    f.switch(f.load("i32", protocol), done, [(kind, extension) for kind in kinds])
+
+    f.place(extension)
+    seen = f.load("i32", count)
+    frame.require(f.compare("ult", seen, MAX_EXTENSION_HEADERS), "few_enough")
+    f.store(f.op("add", seen, 1), count)
+    frame.require(f.compare("uge", f.load("i64", frame.left), 8), "eight_bytes")
+    header = frame.header(8, "extension_header")
+    units = f.zext(f.load("i8", f.gep(header, 1)), "i64")
+    kind = f.load("i32", protocol)
+    f.store(f.zext(f.load("i8", header), "i32"), protocol)
+    f.switch(kind, plain, [(FRAGMENT, fragment), (AUTHENTICATION, auth)])
+
+    f.place(plain)
+    f.store(f.op("shl", f.op("add", units, 1), 3), length)
+    f.jump(step)
+    f.place(auth)
+    f.store(f.op("shl", f.op("add", units, 2), 2), length)
+    f.jump(step)
+    f.place(fragment)
+    f.store(const("i64", 8), length)
+    place_in_datagram = f.op("and", frame.load_be("i16", header, 2), 0xFFF8)
+    f.branch(f.compare("eq", place_in_datagram, 0), step, later, likely=True)
+    f.place(later)
+    registers.set("ip.proto", f.load("i32", protocol))
+    f.jump(rules)
+
+    f.place(step)
+    by = f.load("i64", length)
+    frame.require(f.compare("uge", f.load("i64", frame.left), by), "whole_extension")
+    frame.advance(by)
+    f.jump(walk)
+
+    f.place(done)
+    value = f.load("i32", protocol)
+    registers.set("ip.proto", value)
+    registers.set("l4.proto", value)
+    f.jump(transport)
+
+
+def _transport(frame: _Frame, rules: Label) -> None:
+    f, registers = frame.f, frame.registers
+    protocol, ethertype = registers.get("l4.proto"), registers.get("eth.type")
+    tcp, udp, sctp, icmp, icmp6 = (f.label(n) for n in ("tcp", "udp", "sctp", "icmp", "icmp6"))
+    f.switch(
+        protocol,
+        rules,
+        [
+            (IPPROTO_TCP, tcp),
+            (IPPROTO_UDP, udp),
+            (IPPROTO_SCTP, sctp),
+            (IPPROTO_ICMP, icmp),
+            (IPPROTO_ICMPV6, icmp6),
+        ],
+    )
+
+    def whole(number: int, hint: str) -> Value:
+        length = TRANSPORT_LENGTH[number]
+        frame.require(f.compare("uge", f.load("i64", frame.left), length), f"{hint}_left")
+        return frame.header(length, f"{hint}_header")
+
+    def ports(header: Value) -> None:
+        for name, at in (("th.sport", 0), ("th.dport", 2)):
+            if registers.wanted(name):
+                registers.set(name, frame.load_be("i16", header, at))
+
+    f.place(tcp)
+    header = whole(IPPROTO_TCP, "tcp")
+    ports(header)
+    data_offset = f.op("shl", f.zext(f.op("lshr", f.load("i8", f.gep(header, 12)), 4), "i64"), 2)
+    frame.require(f.compare("uge", data_offset, 20), "data_offset")
+    frame.require(f.compare("uge", f.load("i64", frame.left), data_offset), "tcp_whole")
+    registers.set("tcp.flags", f.load("i8", f.gep(header, 13)))
+    f.jump(rules)
+    for label, number, hint in ((udp, IPPROTO_UDP, "udp"), (sctp, IPPROTO_SCTP, "sctp")):
+        f.place(label)
+        ports(whole(number, hint))
+        f.jump(rules)
+    for label, number, family, field in (
+        (icmp, IPPROTO_ICMP, ETH_P_IP, "icmp.type"),
+        (icmp6, IPPROTO_ICMPV6, ETH_P_IPV6, "icmp6.type"),
+    ):
+        f.place(label)
+        own_family = f.label(f"{label.name}_own")
+        f.branch(f.compare("eq", ethertype, family), own_family, rules, likely=True)
+        f.place(own_family)
+        header = whole(number, label.name)
+        registers.set(field, f.load("i8", header))
+        f.jump(rules)

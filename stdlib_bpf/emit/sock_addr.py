@@ -1,0 +1,65 @@
+"""Emits the decoder of socket calls: the generated form of `decode.sock_addr`."""
+
+from __future__ import annotations
+
+from ..decode.frame import V4_MAPPED
+from ..fields import ETH_P_IP, ETH_P_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
+from ..layout import Struct
+from .llvm import Function, Label, Value, const
+from .registers import Registers
+
+
+def emit(
+    f: Function,
+    context: Struct,
+    variant: str,
+    ctx: Value,
+    registers: Registers,
+    length: Value,
+    rules: Label,
+    malformed: Label,
+) -> None:
+    """Decode the call. `variant`: "ip4" or "ip6", the family of the socket. The kernel lets a program read
+    only its own family's members, each in words of 32 bits; addresses and port are in network order."""
+
+    def member(name: str, at: int = 0) -> Value:
+        return f.load("i32", f.gep(ctx, context.offset(name) + at), volatile=True)
+
+    registers.clear()
+    f.store(const("i64", 0), length)
+    protocol = f.op("and", member("protocol"), 0xFF)
+    port = f.zext(f.byteswap(f.trunc(member("user_port"), "i16")), "i32")
+    if variant == "ip4":
+        registers.set("eth.type", const("i32", ETH_P_IP))
+        registers.set("ip4.dst", f.byteswap(member("user_ip4")))
+    else:
+        _ip6(f, [member("user_ip6", at) for at in (0, 4, 8, 12)], registers)
+    registers.set("ip.proto", protocol)
+    registers.set("l4.proto", protocol)
+    with_ports = f.label("with_ports")
+    f.switch(protocol, rules, [(n, with_ports) for n in (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP)])
+    f.place(with_ports)
+    registers.set("th.dport", port)
+    f.jump(rules)
+
+
+def _ip6(f: Function, network_order: list[Value], registers: Registers) -> None:
+    words = [f.byteswap(word) for word in network_order]
+    mapped, native, done = f.label("mapped"), f.label("native"), f.label("addressed")
+    maybe = f.label("maybe_mapped")
+    f.branch(f.compare("eq", f.op("or", words[0], words[1]), 0), maybe, native, likely=False)
+    f.place(maybe)
+    f.branch(f.compare("eq", words[2], V4_MAPPED), mapped, native, likely=False)
+    f.place(mapped)
+    registers.set("eth.type", const("i32", ETH_P_IP))
+    registers.set("ip4.dst", words[3])
+    f.jump(done)
+    f.place(native)
+    registers.set("eth.type", const("i32", ETH_P_IPV6))
+    if registers.wanted("ip6.dst"):
+        address = f.zext(words[0], "i128")
+        for word in words[1:]:
+            address = f.op("or", f.op("shl", address, 32), f.zext(word, "i128"))
+        registers.set("ip6.dst", address)
+    f.jump(done)
+    f.place(done)

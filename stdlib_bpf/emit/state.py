@@ -1,0 +1,94 @@
+"""Emits what a decision leaves behind: counters and log events (`stdlib_bpf.state`)."""
+
+from __future__ import annotations
+
+from ..layout import Struct
+from ..state.counters import COUNTER
+from ..state.events import EVENT, HEADER_BYTES
+from .llvm import Function, Value, const
+
+BPF_MAP_LOOKUP_ELEM, BPF_KTIME_GET_NS, BPF_RINGBUF_OUTPUT = 1, 5, 130
+BPF_SKB_LOAD_BYTES, BPF_XDP_LOAD_BYTES = 26, 189
+
+
+def count(f: Function, slot: Value, key: Value, length: Value) -> None:
+    """Add one packet of `length` bytes (i64) to a counter. `slot`: i32 index; `key`: stack room for it. The
+    array is per CPU, so plain additions do."""
+    f.store(slot, key)
+    entry = f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", "@counters"), key)
+    found, done = f.label("counter"), f.label("counted")
+    f.branch(f.compare("ne", entry, Value("ptr", "null")), found, done, likely=True)
+    f.place(found)
+    for name, by in (("packets", const("i64", 1)), ("bytes", length)):
+        pointer = f.gep(entry, COUNTER.offset(name))
+        f.store(f.op("add", f.load("i64", pointer), by), pointer)
+    f.jump(done)
+    f.place(done)
+
+
+def log(
+    f: Function,
+    context: Struct,
+    variant: str,
+    ctx: Value,
+    policy: int,
+    slot: int,
+    lost: int,
+    key: Value,
+    length: Value,
+    destination: Value | None,
+) -> None:
+    """Send an event to the ring buffer `events`; one that finds no room is counted in slot `lost`.
+    `destination`: at connect, pointer to 32 bytes that say whom the call was for."""
+    event = f.alloca(f"[{EVENT.size} x i8]", "event")
+    for at in range(0, EVENT.size, 8):
+        f.store(const("i64", 0), f.gep(event, at))
+
+    def put(name: str, value: Value) -> None:
+        f.store(value, f.gep(event, EVENT.offset(name)))
+
+    put("ktime_ns", f.call_helper(BPF_KTIME_GET_NS, "i64"))
+    put("policy", const("i32", policy))
+    put("slot", const("i32", slot))
+    if destination is None:
+        interface = "ingress_ifindex" if variant == "xdp" else "ifindex"
+        put("ifindex", f.load("i32", f.gep(ctx, context.offset(interface)), volatile=True))
+        put("length", f.trunc(length, "i32"))
+        _capture(f, variant, ctx, event, length)
+    else:
+        for at in range(0, 32, 8):
+            f.store(f.load("i64", f.gep(destination, at)), f.gep(event, EVENT.offset("header") + at))
+    sent = f.call_helper(
+        BPF_RINGBUF_OUTPUT, "i64", Value("ptr", "@events"), event, const("i64", EVENT.size), const("i64", 0)
+    )
+    full, done = f.label("ring_full"), f.label("logged")
+    f.branch(f.compare("eq", sent, 0), done, full, likely=True)
+    f.place(full)
+    count(f, const("i32", lost), key, length)
+    f.jump(done)
+    f.place(done)
+
+
+def _capture(f: Function, variant: str, ctx: Value, event: Value, length: Value) -> None:
+    """Copy the beginning of the frame. The size is bounded on both sides where the verifier can see it."""
+    helper = BPF_XDP_LOAD_BYTES if variant == "xdp" else BPF_SKB_LOAD_BYTES
+    size = f.alloca("i32", "captured", 4)
+    short, long, copy, copied, none = (
+        f.label(n) for n in ("short", "long", "capture", "captured", "nothing")
+    )
+    f.branch(f.compare("ult", length, HEADER_BYTES), short, long)
+    f.place(long)
+    f.store(const("i32", HEADER_BYTES), size)
+    f.jump(copy)
+    f.place(short)
+    f.store(f.trunc(length, "i32"), size)
+    f.branch(f.compare("ne", f.trunc(length, "i32"), 0), copy, none, likely=True)
+    f.place(copy)
+    taken = f.load("i32", size)
+    target = f.gep(event, EVENT.offset("header"))
+    failed = f.call_helper(helper, "i64", ctx, const("i32", 0), target, taken)
+    f.branch(f.compare("eq", failed, 0), copied, none, likely=True)
+    f.place(copied)
+    f.store(taken, f.gep(event, EVENT.offset("captured")))
+    f.jump(none)
+    f.place(none)
