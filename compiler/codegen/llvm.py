@@ -5,6 +5,7 @@ Knows processes and pipes; knows neither LLVM's library (that is `worker.py`) no
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import struct
@@ -84,10 +85,8 @@ class Worker:
         code = process.wait()
         assert process.stdin and process.stdout
         process.stdout.close()
-        try:
+        with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        except BrokenPipeError:
-            pass
         self._errors.seek(0)
         text = self._errors.read().decode(errors="replace").strip()
         self._errors.seek(0)

@@ -85,7 +85,8 @@ class MapDefinitions:
 
     def data(self, section: DataSection) -> str:
         """An in-place table. Zero here: its bytes are written into the object afterwards (`elf.fill`), so
-        that LLVM need not read megabytes of text; `externally_initialized` keeps it from believing the zeros."""
+        that LLVM need not read megabytes of text; `externally_initialized` keeps it from believing in the
+        zeros."""
         debug, bits = self.debug, section.element_size * 8
         count = len(section.data) // section.element_size
         type_ = debug.array(debug.integer(bits), bits, count)

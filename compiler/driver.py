@@ -1,0 +1,237 @@
+"""One compilation, stage by stage: source → policy → match → plan → module → object → bundle.
+
+Knows the order of the stages, caches what each made, keeps the time each took. No stage's logic lives here,
+and nothing is printed: that is `cli`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lockgate import __version__
+from lockgate.stdlib_bpf import hooks, manifest
+from lockgate.stdlib_bpf.emit.llvm import render_bpf
+
+from . import policy
+from .codegen import bundle, elf
+from .codegen.llvm import Worker
+from .codegen.lower import lower as lower_plan
+from .codegen.module import Module
+from .codegen.simulate import NativeChain
+from .diagnostics import PolicyError, Sink
+from .match import passes as match_passes
+from .match.ir import MatchProgram
+from .match.lower import lower as lower_chain
+from .match.text import write as match_text
+from .match.verify import verify as verify_match
+from .pipeline import Level, Pipeline
+from .plan.ir import Plan
+from .plan.lower import lower as lower_match
+from .plan.text import write as plan_text
+from .plan.verify import verify as verify_plan
+from .policy.model import Chain, Unit
+
+MATCH = Level("match", verify_match, match_text)
+PLAN = Level("plan", verify_plan, plan_text)
+MATCH_PIPELINE = Pipeline(MATCH, match_passes.PASSES)
+
+FEATURES = {"xdp": "xdp-link", "tc": "tcx-link", "connect": "cgroup-sock-addr"}
+
+Observer = Callable[[str, str, Any], None]  # (chain, stage or pass, IR)
+
+
+@dataclass(frozen=True)
+class Options:
+    """`structures`: kinds of table the planner may choose from, None for all; `skip`: passes left out; `fuel`:
+    at most that many passes; `verify`: check every IR; `cpu`: BPF instruction set (v3 runs on Linux ≥ 5.1)."""
+
+    structures: frozenset[str] | None = None
+    skip: frozenset[str] = frozenset()
+    fuel: int | None = None
+    verify: bool = True
+    cpu: str = "v3"
+
+
+@dataclass
+class Session:
+    """One compilation of `path`. Use `with`: it may own a worker process. Warnings gather in `sink`; a stage
+    that finds errors raises PolicyError. `seconds`: (stage, wall-clock seconds) in the order they ran."""
+
+    path: Path
+    options: Options = field(default_factory=Options)
+    sink: Sink = field(default_factory=Sink)
+    observe: Observer | None = None
+    worker: Worker | None = None
+    seconds: list[tuple[str, float]] = field(default_factory=list)
+    _unit: Unit | None = None
+    _cache: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _own_worker: Worker | None = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._own_worker is not None:
+            self._own_worker.close()
+
+    @property
+    def unit(self) -> Unit:
+        """The checked policy. PolicyError when it has errors."""
+        if self._unit is None:
+            with self._timed("policy"):
+                self._unit = policy.load(self.path, self.sink)
+        return self._unit
+
+    def chain(self, name: str) -> Chain:
+        """A chain of the unit by name; KeyError when there is none."""
+        for chain in self.unit.chains:
+            if chain.name == name:
+                return chain
+        raise KeyError(name)
+
+    def match(self, chain: Chain) -> MatchProgram:
+        """The chain as matches, before any pass."""
+        return self._once("match", chain, lambda: lower_chain(chain))
+
+    def optimised(self, chain: Chain) -> MatchProgram:
+        """The chain after all passes over the match IR."""
+
+        def run() -> MatchProgram:
+            result = MATCH_PIPELINE.run(
+                self.match(chain), skip=self.options.skip, fuel=self.options.fuel, verify=self.options.verify,
+                observe=lambda name, ir: self._show(chain, f"match/{name}", ir),
+            )
+            self.seconds += [(f"  {name}", seconds) for name, seconds in result.seconds]
+            return result.ir
+
+        return self._once("passes", chain, run)
+
+    def plan(self, chain: Chain) -> Plan:
+        """The chain as a plan."""
+
+        def run() -> Plan:
+            plan = lower_match(self.optimised(chain), structures=self.options.structures)
+            if self.options.verify:
+                verify_plan(plan)
+            return plan
+
+        return self._once("plan", chain, run)
+
+    def module(self, chain: Chain) -> Module:
+        """The chain as LLVM text, maps and slots."""
+
+        def run() -> Module:
+            sources = {self.unit.source.name: self.unit.source.text}
+            index = self.unit.chains.index(chain)
+            return lower_plan(self.plan(chain), sources, chain.span.line, index)
+
+        return self._once("codegen", chain, run)
+
+    def llvm(self, chain: Chain) -> str:
+        """The module text for the BPF back end."""
+        module = self.module(chain)
+        return render_bpf(module.map_definitions + module.data_definitions + module.body)
+
+    def object(self, chain: Chain) -> bytes:
+        """The chain as a BPF object. LlvmError when LLVM refuses it."""
+
+        def run() -> bytes:
+            compiled = self._worker().request("compile", self.llvm(chain), self.options.cpu)
+            return elf.fill(compiled, self.module(chain).data)
+
+        return self._once("llvm", chain, run)
+
+    def assembly(self, chain: Chain) -> str:
+        """The chain as BPF assembly."""
+        return str(self._worker().request("disassemble", self.llvm(chain), self.options.cpu))
+
+    def native(self, chain: Chain) -> NativeChain:
+        """The chain, loaded for native simulation."""
+        module = self.module(chain)
+        with self._timed("native"):
+            return NativeChain(self._worker(), module)
+
+    def manifest(self) -> manifest.Manifest:
+        """The bundle's manifest, with the digests of members still missing."""
+        modules = [(chain, self.module(chain)) for chain in self.unit.chains]
+        features = {FEATURES[chain.hook] for chain, _ in modules}
+        if any(m.role == "events" for _, module in modules for m in module.maps):
+            features.add("ringbuf")
+        return manifest.Manifest(
+            name=PurePosixPath(self.unit.source.name).stem,
+            compiler=__version__,
+            inputs=self.unit.inputs,
+            members=(),
+            chains=tuple(self._described(chain, module) for chain, module in modules),
+            features=tuple(sorted(features)),
+        )
+
+    def _described(self, chain: Chain, module: Module) -> manifest.Chain:
+        images = dict(module.images)
+        maps = tuple(
+            manifest.Map(**{**vars(m), "image": _image_member(chain.name, m.name) if m.name in images else None})
+            for m in module.maps
+        )
+        return manifest.Chain(
+            name=chain.name, policy=chain.policy, hook=chain.hook, direction=chain.direction,
+            default=chain.default, targets=chain.targets, object=_object_member(chain.name),
+            functions=module.functions, maps=maps, slots=module.slots,
+            data=tuple(d.section for d in module.data),
+        )
+
+    def bundle(self) -> bytes:
+        """The bundle file's bytes."""
+        members: dict[str, bytes] = {}
+        for chain in self.unit.chains:
+            members[_object_member(chain.name)] = self.object(chain)
+            for name, image in self.module(chain).images:
+                members[_image_member(chain.name, name)] = image.keys + image.values
+        with self._timed("bundle"):
+            return bundle.write(self.manifest(), members)
+
+    def _worker(self) -> Worker:
+        if self.worker is None:
+            self.worker = self._own_worker = Worker()
+        return self.worker
+
+    def _once(self, stage: str, chain: Chain, make: Callable[[], Any]) -> Any:
+        key = (stage, chain.name)
+        if key not in self._cache:
+            with self._timed(f"{stage} {chain.name}"):
+                self._cache[key] = make()
+            self._show(chain, stage, self._cache[key])
+        return self._cache[key]
+
+    def _show(self, chain: Chain, stage: str, ir: Any) -> None:
+        if self.observe:
+            self.observe(chain.name, stage, ir)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds.append((stage, time.perf_counter() - started))
+
+
+def _object_member(chain: str) -> str:
+    return f"objects/{chain}.o"
+
+
+def _image_member(chain: str, name: str) -> str:
+    return f"images/{chain}/{name}.bin"
+
+
+def build_bundle(path: Path) -> bytes:
+    """Compile a policy file to a bundle. PolicyError when it has errors."""
+    with Session(path) as session:
+        return session.bundle()
+
+
+__all__ = ["Options", "PolicyError", "Session", "build_bundle", "hooks"]
