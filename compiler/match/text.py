@@ -1,0 +1,117 @@
+"""Match programs as text and back: `read(show(program)) == program`, spans of the rules aside.
+
+    matches "edge" at xdp default pass
+    live "ban" 1000
+    rule 0 "block" drop "edge.gate" 4 3 name "block" count "hits" log
+    match 0 from 0 when eth.type {0x0800} ip4.src {10.0.0.0/8} ip4.src@ban {0}
+
+A direction stands behind the hook: `at tc ingress`. The columns of a rule are file, line, column.
+"""
+
+from __future__ import annotations
+
+from lockgate.stdlib_bpf import fields
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from ..irtext import Words, lines, print_set, quoted, style_of
+from .ir import Match, MatchProgram, RuleInfo
+
+
+def show(program: MatchProgram) -> str:
+    """The program as text."""
+    out = [show_head("matches", program.name, program.hook, program.direction, program.default)]
+    out += [f"live {quoted(name)} {entries}" for name, entries in program.live]
+    out += [show_rule(index, rule) for index, rule in enumerate(program.rules)]
+    out += [_show_match(match) for match in program.matches]
+    return "\n".join(out) + "\n"
+
+
+def read(text: str) -> MatchProgram:
+    """The program of a text; not verified. IrSyntaxError for text that `show` would not write."""
+    head: tuple[str, str, str, str] | None = None
+    live: list[tuple[str, int]] = []
+    rules: list[RuleInfo] = []
+    matches: list[Match] = []
+    for words in lines(text):
+        match words.next():
+            case "matches":
+                head = read_head(words)
+            case "live":
+                live.append((words.string(), words.number()))
+            case "rule":
+                rules.append(read_rule(words, len(rules)))
+            case "match":
+                matches.append(_read_match(words))
+            case word:
+                raise words.error(f"expected matches, live, rule or match, found `{word}`")
+        words.end()
+    if head is None:
+        raise Words("", 1).error("no line begins with `matches`")
+    return MatchProgram(*head, rules=tuple(rules), matches=tuple(matches), live=tuple(live))
+
+
+def show_head(word: str, name: str, hook: str, direction: str, default: str) -> str:
+    """The line that opens the text of either IR."""
+    return f"{word} {quoted(name)} at {hook} {direction + ' ' if direction else ''}default {default}"
+
+
+def read_head(words: Words) -> tuple[str, str, str, str]:
+    """(name, hook, direction, default) from the rest of the opening line."""
+    name = words.string()
+    words.expect("at")
+    hook = words.next()
+    direction = "" if words.peek() == "default" else words.next()
+    words.expect("default")
+    return name, hook, direction, words.next()
+
+
+def show_rule(index: int, rule: RuleInfo) -> str:
+    """A rule's line, the same in either IR."""
+    out = f"rule {index} {quoted(rule.label)} {rule.verdict} {quoted(rule.file)} {rule.line} {rule.column}"
+    if rule.name is not None:
+        out += f" name {quoted(rule.name)}"
+    if rule.count is not None:
+        out += f" count {quoted(rule.count)}"
+    return out + " log" if rule.log else out
+
+
+def read_rule(words: Words, index: int) -> RuleInfo:
+    """The rest of a rule's line; its index must be `index`."""
+    words.expect(str(index))
+    return RuleInfo(
+        label=words.string(),
+        verdict=words.next(),
+        file=words.string(),
+        line=words.number(),
+        column=words.number(),
+        name=words.string() if words.take("name") else None,
+        count=words.string() if words.take("count") else None,
+        log=words.take("log"),
+    )
+
+
+def _show_match(match: Match) -> str:
+    out = [f"match {match.rule} from", *map(str, match.origins)]
+    if match.tests:
+        out.append("when")
+    out += [f"{name} {print_set(values, _style(name))}" for name, values in match.tests]
+    return " ".join(out)
+
+
+def _read_match(words: Words) -> Match:
+    rule = words.number()
+    words.expect("from")
+    origins: list[int] = []
+    while words.peek() not in (None, "when"):
+        origins.append(words.number())
+    tests: list[tuple[str, IntervalSet]] = []
+    if words.take("when"):
+        while words.peek() is not None:
+            name = words.next()
+            tests.append((name, words.value_set(_style(name))))
+    return Match(tuple(tests), rule, tuple(origins))
+
+
+def _style(name: str) -> str:
+    row = fields.lookup(name) if name.partition("@")[0] in fields.BY_NAME else None
+    return style_of(name, row.width_bits if row else 0)

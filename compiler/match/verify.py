@@ -1,0 +1,88 @@
+"""Whether a match program is well formed. Runs on what lowering makes and after every pass.
+
+A refusal is a bug of ours, never of a policy: the sentence is for us, and says which match.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from .ir import Match, MatchProgram
+
+
+class VerifyError(Exception):
+    """An IR that breaks its own rules; the message is one clear sentence."""
+
+
+def verify(program: MatchProgram) -> None:
+    """Raise VerifyError for the first rule of the IR that the program breaks."""
+    hook = hooks.ALL.get(program.hook)
+    if hook is None:
+        raise VerifyError(f"there is no hook `{program.hook}`")
+    if program.direction not in hook.points:
+        raise VerifyError(f"the hook {hook.name} has no direction `{program.direction}`")
+    for verdict in (program.default, *(rule.verdict for rule in program.rules)):
+        if verdict not in hook.verdicts:
+            raise VerifyError(f"the hook {hook.name} has no verdict `{verdict}`")
+    names = [name for name, _ in program.live]
+    if names != sorted(set(names)):
+        raise VerifyError("dynamic sets must be sorted by name, none twice")
+    checked: set[int] = set()
+    for index, match in enumerate(program.matches):
+        try:
+            _check_match(match, program, checked)
+        except VerifyError as reason:
+            raise VerifyError(f"match {index} (rule {match.rule}): {reason}") from None
+
+
+def _check_match(match: Match, program: MatchProgram, checked: set[int]) -> None:
+    known = range(len(program.rules))
+    if match.rule not in known:
+        raise VerifyError("its rule does not exist")
+    if match.rule not in match.origins or list(match.origins) != sorted(set(match.origins)):
+        raise VerifyError("origins must be ascending and name the rule")
+    if any(origin not in known for origin in match.origins):
+        raise VerifyError("an origin does not exist")
+    names = [name for name, _ in match.tests]
+    live = {name for name, _ in program.live}
+    for name, values in match.tests:
+        _check_field(name, program.hook, live)
+        width = fields.lookup(name).width_bits
+        if id(values) not in checked:
+            _check_set(name, values)
+            checked.add(id(values))
+        if values.ranges[-1][1] >> width:
+            raise VerifyError(f"{name} has values of more than {width} bits")
+        _check_guards(name, match)
+    if names != sorted(set(names), key=fields.sort_key):
+        raise VerifyError("tests must be in the order of the field table, no field twice")
+
+
+def _check_field(name: str, hook: str, live: set[str]) -> None:
+    base, _, set_name = name.partition("@")
+    if base not in fields.BY_NAME or base == fields.L4_PROTO.name:
+        raise VerifyError(f"there is no field `{base}` in this IR")
+    if hook not in fields.BY_NAME[base].hooks:
+        raise VerifyError(f"{base} does not exist at {hook}")
+    if set_name and set_name not in live:
+        raise VerifyError(f"the dynamic set `{set_name}` is not declared")
+
+
+def _check_set(name: str, values: IntervalSet) -> None:
+    if not values:
+        raise VerifyError(f"the set of {name} is empty")
+    ranges = values.ranges
+    if ranges[0][0] < 0 or any(low > high for low, high in ranges):
+        raise VerifyError(f"the set of {name} has a range that is not one")
+    if any(a[1] + 1 >= b[0] for a, b in pairwise(ranges)):
+        raise VerifyError(f"the set of {name} is not canonical")
+
+
+def _check_guards(name: str, match: Match) -> None:
+    for guard, allowed in fields.lookup(name).guards:
+        required = match.get(guard)
+        if required is None or not required.issubset(allowed):
+            raise VerifyError(f"{name} is tested, but {guard} is not held within its guard")

@@ -1,0 +1,124 @@
+"""Plans as text and back: `read(show(plan)) == plan`, spans of the rules aside.
+
+    plan "edge" at xdp default pass
+    rule 0 "block" drop "edge.gate" 4 3 name "block"
+    table set0 range_index 32 max 2 {10.0.0.0/8, 192.0.2.0/24}
+    table set_ban_v4 lpm_trie 32 max 1000 live "ban"
+    0: eth.type in 0x0800 ? 1 : 4
+    1: ip4.src in set0 ? 3 : 2 for 0
+    2: ip4.src in set_ban_v4 ? 3 : 4 for 0
+    3: decide 0
+    4: decide default
+
+A node is `TEST ? YES : NO`, with the rule it serves behind `for`. The other test is `tcp.flags & 18 = 2`.
+"""
+
+from __future__ import annotations
+
+from lockgate.stdlib_bpf import fields
+from lockgate.stdlib_bpf.sets import EMPTY
+
+from ..irtext import Words, lines, print_range, print_set, print_value, quoted, style_of
+from ..match.ir import RuleInfo
+from ..match.text import read_head, read_rule, show_head, show_rule
+from .ir import DEFAULT, Between, Branch, InTable, Leaf, Masked, Plan, Table, Test
+
+
+def show(plan: Plan) -> str:
+    """The plan as text."""
+    out = [show_head("plan", plan.name, plan.hook, plan.direction, plan.default)]
+    out += [show_rule(index, rule) for index, rule in enumerate(plan.rules)]
+    out += [_show_table(table) for table in plan.tables]
+    out += [f"{index}: {_show_node(node)}" for index, node in enumerate(plan.nodes)]
+    return "\n".join(out) + "\n"
+
+
+def read(text: str) -> Plan:
+    """The plan of a text; not verified. IrSyntaxError for text that `show` would not write."""
+    head: tuple[str, str, str, str] | None = None
+    rules: list[RuleInfo] = []
+    tables: list[Table] = []
+    nodes: list[Branch | Leaf] = []
+    for words in lines(text):
+        match words.next():
+            case "plan":
+                head = read_head(words)
+            case "rule":
+                rules.append(read_rule(words, len(rules)))
+            case "table":
+                tables.append(_read_table(words))
+            case word if word == f"{len(nodes)}:":
+                nodes.append(_read_node(words, {table.name for table in tables}))
+            case word:
+                raise words.error(f"expected plan, rule, table or `{len(nodes)}:`, found `{word}`")
+        words.end()
+    if head is None:
+        raise Words("", 1).error("no line begins with `plan`")
+    return Plan(*head, rules=tuple(rules), tables=tuple(tables), nodes=tuple(nodes))
+
+
+def show_test(test: Test) -> str:
+    """One test, as in a node."""
+    style = _style(test.field)
+    match test:
+        case Between(field, low, high):
+            return f"{field} in {print_range(low, high, style)}"
+        case Masked(field, mask, value):
+            return f"{field} & {print_value(mask, style)} = {print_value(value, style)}"
+        case InTable(field, table):
+            return f"{field} in {table}"
+
+
+def _show_table(table: Table) -> str:
+    out = f"table {table.name} {table.kind} {table.width_bits} max {table.max_entries}"
+    if table.live is not None:
+        return f"{out} live {quoted(table.live)}"
+    return f"{out} {print_set(table.values, style_of('', table.width_bits))}"
+
+
+def _read_table(words: Words) -> Table:
+    name, kind, width = words.next(), words.next(), words.number()
+    words.expect("max")
+    entries = words.number()
+    live = words.string() if words.take("live") else None
+    style = style_of("", width)
+    values = words.value_set(style) if live is None else EMPTY
+    return Table(name, kind, width, values, entries, live)
+
+
+def _show_node(node: Branch | Leaf) -> str:
+    if isinstance(node, Leaf):
+        return f"decide {'default' if node.rule == DEFAULT else node.rule}"
+    out = f"{show_test(node.test)} ? {node.yes} : {node.no}"
+    return out if node.rule is None else f"{out} for {node.rule}"
+
+
+def _read_node(words: Words, tables: set[str]) -> Branch | Leaf:
+    if words.take("decide"):
+        return Leaf(DEFAULT if words.take("default") else words.number())
+    test = _read_test(words, tables)
+    words.expect("?")
+    yes = words.number()
+    words.expect(":")
+    no = words.number()
+    return Branch(test, yes, no, words.number() if words.take("for") else None)
+
+
+def _read_test(words: Words, tables: set[str]) -> Test:
+    field = words.next()
+    style = _style(field)
+    if words.take("&"):
+        mask, _ = words.value_range(style)
+        words.expect("=")
+        value, _ = words.value_range(style)
+        return Masked(field, mask, value)
+    words.expect("in")
+    if (name := words.peek()) in tables and name is not None:
+        words.next()
+        return InTable(field, name)
+    return Between(field, *words.value_range(style))
+
+
+def _style(field: str) -> str:
+    row = fields.BY_NAME.get(field)
+    return style_of(field, row.width_bits if row else 0)

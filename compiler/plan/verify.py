@@ -1,0 +1,167 @@
+"""Whether a plan is well formed, above all: no field is read where it may be missing.
+
+Presence is a data flow over the graph: of every node the values that `eth.type` and `l4.proto` may still have
+there are known, joined over all ways that lead to it. Edges lead upward, so one sweep is enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from lockgate.stdlib_bpf import fields, hooks, tables
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from ..match.verify import VerifyError
+from .ir import DEFAULT, Between, Branch, InTable, Leaf, Masked, Plan, Table, Test
+
+MISSING = 256  # stands for a missing `l4.proto` among its values
+ALWAYS_ANSWERED = frozenset({"eth.type", "ip.proto", fields.L4_PROTO.name})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What may still be: values of `eth.type`, and of `l4.proto` with MISSING."""
+
+    eth_type: IntervalSet
+    l4_proto: IntervalSet
+
+
+ANYTHING = Known(IntervalSet.full(16), IntervalSet.of((0, MISSING)))
+
+
+def verify(plan: Plan) -> None:
+    """Raise VerifyError for the first rule of the IR that the plan breaks."""
+    hook = hooks.ALL.get(plan.hook)
+    if hook is None or plan.direction not in hook.points:
+        raise VerifyError(f"there is no hook `{plan.hook}` with direction `{plan.direction}`")
+    for verdict in (plan.default, *(rule.verdict for rule in plan.rules)):
+        if verdict not in hook.verdicts:
+            raise VerifyError(f"the hook {hook.name} has no verdict `{verdict}`")
+    _check_tables(plan)
+    if not plan.nodes:
+        raise VerifyError("the plan has no nodes")
+    by_name = {table.name: table for table in plan.tables}
+    known: list[Known | None] = [None] * len(plan.nodes)
+    known[0] = ANYTHING
+    for index, node in enumerate(plan.nodes):
+        here = known[index]
+        try:
+            if here is None:
+                raise VerifyError("nothing leads here")
+            if isinstance(node, Leaf):
+                _check_rule(node.rule, plan, DEFAULT)
+                continue
+            _check_rule(node.rule, plan, None)
+            if not (index < node.yes < len(known) and index < node.no < len(known)):
+                raise VerifyError("an edge must lead to a later node")
+            _check_test(node.test, plan.hook, by_name)
+            _check_presence(node.test.field, here)
+        except VerifyError as reason:
+            raise VerifyError(f"node {index}: {reason}") from None
+        for at, state in _outcomes(node, here):
+            before = known[at]
+            known[at] = state if before is None else _join(before, state)
+
+
+def _check_tables(plan: Plan) -> None:
+    names = [table.name for table in plan.tables]
+    if len(set(names)) != len(names):
+        raise VerifyError("two tables have one name")
+    used = {
+        node.test.table for node in plan.nodes if isinstance(node, Branch) and isinstance(node.test, InTable)
+    }
+    for table in plan.tables:
+        if not (table.name.isidentifier() and table.name.isascii()):
+            raise VerifyError(f"the table name `{table.name}` is not an identifier of C")
+        if table.name not in used:
+            raise VerifyError(f"the table {table.name} is not used")
+        block = tables.ALL.get(table.kind)
+        if block is None:
+            raise VerifyError(f"the table {table.name} is of unknown kind `{table.kind}`")
+        if table.width_bits not in block.WIDTHS:
+            raise VerifyError(f"a {table.kind} cannot hold keys of {table.width_bits} bits ({table.name})")
+        if table.live is not None and not block.UPDATABLE:
+            raise VerifyError(f"a {table.kind} cannot hold the dynamic set `{table.live}`")
+        if table.max_entries < 1 or bool(table.values) == (table.live is not None):
+            raise VerifyError(f"the table {table.name} must be either static and filled, or live")
+        if table.values and table.values.ranges[-1][1] >> table.width_bits:
+            raise VerifyError(f"the table {table.name} has values of more than {table.width_bits} bits")
+
+
+def _check_rule(rule: int | None, plan: Plan, other: int | None) -> None:
+    if rule != other and (rule is None or not 0 <= rule < len(plan.rules)):
+        raise VerifyError(f"there is no rule {rule}")
+
+
+def _check_test(test: Test, hook: str, by_name: dict[str, Table]) -> None:
+    row = fields.BY_NAME.get(test.field)
+    if row is None or hook not in row.hooks:
+        raise VerifyError(f"there is no field `{test.field}` at {hook}")
+    limit = 1 << row.width_bits
+    match test:
+        case Between(_, low, high):
+            if not 0 <= low <= high < limit:
+                raise VerifyError(f"not a range of {row.width_bits} bits")
+        case Masked(_, mask, value):
+            if not 0 < mask < limit or value & ~mask or value < 0:
+                raise VerifyError(f"not a mask of {row.width_bits} bits with a value inside it")
+        case InTable(_, name):
+            if name not in by_name:
+                raise VerifyError(f"there is no table {name}")
+            if by_name[name].width_bits != row.width_bits:
+                raise VerifyError(f"the keys of {name} are not as wide as {test.field}")
+
+
+def _check_presence(field: str, here: Known) -> None:
+    if field in ALWAYS_ANSWERED:
+        return
+    row = fields.BY_NAME[field]
+    for guard, allowed in row.guards:
+        possible = here.eth_type if guard == "eth.type" else here.l4_proto
+        if not possible.issubset(allowed):
+            name = "eth.type" if guard == "eth.type" else fields.L4_PROTO.name
+            raise VerifyError(f"{field} is read, but {name} may have a value without it")
+
+
+def _outcomes(node: Branch, here: Known) -> tuple[tuple[int, Known], tuple[int, Known]]:
+    """What is known behind either edge."""
+    field = node.test.field
+    if field not in ("eth.type", fields.L4_PROTO.name) or isinstance(node.test, InTable):
+        return (node.yes, here), (node.no, here)
+    values = _values(node.test, fields.BY_NAME[field].width_bits)
+    if field == "eth.type":
+        yes = Known(_and(here.eth_type, values), here.l4_proto)
+        no = Known(_minus(here.eth_type, values), here.l4_proto)
+    else:
+        yes = Known(here.eth_type, _and(here.l4_proto, values))
+        no = Known(here.eth_type, _minus(here.l4_proto, values))
+    return (node.yes, yes), (node.no, no)
+
+
+@lru_cache(maxsize=1024)
+def _values(test: Between | Masked, width_bits: int) -> IntervalSet:
+    """The values that satisfy a test."""
+    if isinstance(test, Between):
+        return IntervalSet.of((test.low, test.high))
+    return IntervalSet.of(*(v for v in range(1 << width_bits) if v & test.mask == test.value))
+
+
+def _join(a: Known, b: Known) -> Known:
+    return a if a == b else Known(_or(a.eth_type, b.eth_type), _or(a.l4_proto, b.l4_proto))
+
+
+# The same few sets meet thousands of times in a chain.
+@lru_cache(maxsize=4096)
+def _and(a: IntervalSet, b: IntervalSet) -> IntervalSet:
+    return a & b
+
+
+@lru_cache(maxsize=4096)
+def _or(a: IntervalSet, b: IntervalSet) -> IntervalSet:
+    return a | b
+
+
+@lru_cache(maxsize=4096)
+def _minus(a: IntervalSet, b: IntervalSet) -> IntervalSet:
+    return a - b
