@@ -18,21 +18,27 @@ from collections.abc import Iterator
 from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import IntervalSet
 
-from ..policy.model import Chain, Flags, Network, Rule, Traffic, Unit
+from ..policy.model import Chain, Flags, Network, Rule, Traffic
 from .ir import Match, MatchProgram, RuleInfo
-from .networks import FAMILIES, Cube, cubes, families
+from .networks import FAMILIES, Cube, cubes, families, live_sets
 
 Tests = dict[str, IntervalSet]
 
 
-def lower(unit: Unit, chain: Chain) -> MatchProgram:
-    """One chain of a checked unit. Unoptimised: passes take it from here."""
+def lower(chain: Chain) -> MatchProgram:
+    """One chain of a checked policy. Unoptimised: passes take it from here."""
     matches = [
         Match(tests, index, (index,))
         for index, rule in enumerate(chain.rules)
         for tests in conjunctions(rule)
     ]
     used = {live[1] for m in matches for name, _ in m.tests if (live := fields.split_live(name))}
+    entries = {
+        live.name: live.max_entries
+        for rule in chain.rules
+        for network in (rule.src, rule.dst)
+        for live in live_sets(network)
+    }
     return MatchProgram(
         name=chain.name,
         hook=chain.hook,
@@ -40,7 +46,7 @@ def lower(unit: Unit, chain: Chain) -> MatchProgram:
         default=chain.default,
         rules=tuple(_info(rule) for rule in chain.rules),
         matches=tuple(matches),
-        live=tuple((name, unit.live[name].max_entries) for name in sorted(used)),
+        live=tuple((name, entries[name]) for name in sorted(used)),
     )
 
 

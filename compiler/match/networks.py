@@ -6,7 +6,7 @@ values and its membership in each named dynamic set is as stated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lockgate.stdlib_bpf.sets import IntervalSet
@@ -39,6 +39,18 @@ def families(network: Network) -> frozenset[int]:
             return families(left)
         case Not(operand):
             return families(operand)
+
+
+def live_sets(network: Network | None) -> Iterator[Live]:
+    """The dynamic sets a network names, perhaps some of them more than once."""
+    match network:
+        case Live():
+            yield network
+        case Union(left, right) | Minus(left, right):
+            yield from live_sets(left)
+            yield from live_sets(right)
+        case Not(operand):
+            yield from live_sets(operand)
 
 
 def cubes(network: Network, family: int) -> list[Cube]:

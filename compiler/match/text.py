@@ -1,4 +1,4 @@
-"""Match programs as text and back: `read(show(program)) == program`, spans of the rules aside.
+"""Match programs as text and back: `read(write(program)) == program`, spans of the rules aside.
 
     matches "edge" at xdp default pass
     live "ban" 1000
@@ -17,17 +17,17 @@ from ..irtext import Words, lines, print_set, quoted, style_of
 from .ir import Match, MatchProgram, RuleInfo
 
 
-def show(program: MatchProgram) -> str:
+def write(program: MatchProgram) -> str:
     """The program as text."""
-    out = [show_head("matches", program.name, program.hook, program.direction, program.default)]
+    out = [write_head("matches", program.name, program.hook, program.direction, program.default)]
     out += [f"live {quoted(name)} {entries}" for name, entries in program.live]
-    out += [show_rule(index, rule) for index, rule in enumerate(program.rules)]
-    out += [_show_match(match) for match in program.matches]
+    out += [write_rule(index, rule) for index, rule in enumerate(program.rules)]
+    out += [_write_match(match) for match in program.matches]
     return "\n".join(out) + "\n"
 
 
 def read(text: str) -> MatchProgram:
-    """The program of a text; not verified. IrSyntaxError for text that `show` would not write."""
+    """The program of a text; not verified. IrSyntaxError for text that `write` would not write."""
     head: tuple[str, str, str, str] | None = None
     live: list[tuple[str, int]] = []
     rules: list[RuleInfo] = []
@@ -50,7 +50,7 @@ def read(text: str) -> MatchProgram:
     return MatchProgram(*head, rules=tuple(rules), matches=tuple(matches), live=tuple(live))
 
 
-def show_head(word: str, name: str, hook: str, direction: str, default: str) -> str:
+def write_head(word: str, name: str, hook: str, direction: str, default: str) -> str:
     """The line that opens the text of either IR."""
     return f"{word} {quoted(name)} at {hook} {direction + ' ' if direction else ''}default {default}"
 
@@ -65,7 +65,7 @@ def read_head(words: Words) -> tuple[str, str, str, str]:
     return name, hook, direction, words.next()
 
 
-def show_rule(index: int, rule: RuleInfo) -> str:
+def write_rule(index: int, rule: RuleInfo) -> str:
     """A rule's line, the same in either IR."""
     out = f"rule {index} {quoted(rule.label)} {rule.verdict} {quoted(rule.file)} {rule.line} {rule.column}"
     if rule.name is not None:
@@ -90,7 +90,7 @@ def read_rule(words: Words, index: int) -> RuleInfo:
     )
 
 
-def _show_match(match: Match) -> str:
+def _write_match(match: Match) -> str:
     out = [f"match {match.rule} from", *map(str, match.origins)]
     if match.tests:
         out.append("when")

@@ -1,4 +1,4 @@
-"""Plans as text and back: `read(show(plan)) == plan`, spans of the rules aside.
+"""Plans as text and back: `read(write(plan)) == plan`, spans of the rules aside.
 
     plan "edge" at xdp default pass
     rule 0 "block" drop "edge.gate" 4 3 name "block"
@@ -20,21 +20,21 @@ from lockgate.stdlib_bpf.sets import EMPTY
 
 from ..irtext import Words, lines, print_range, print_set, print_value, quoted, style_of
 from ..match.ir import RuleInfo
-from ..match.text import read_head, read_rule, show_head, show_rule
+from ..match.text import read_head, read_rule, write_head, write_rule
 from .ir import DEFAULT, Between, Branch, InTable, Leaf, Masked, Plan, Table, Test
 
 
-def show(plan: Plan) -> str:
+def write(plan: Plan) -> str:
     """The plan as text."""
-    out = [show_head("plan", plan.name, plan.hook, plan.direction, plan.default)]
-    out += [show_rule(index, rule) for index, rule in enumerate(plan.rules)]
-    out += [_show_table(table) for table in plan.tables]
-    out += [f"{index}: {_show_node(node)}" for index, node in enumerate(plan.nodes)]
+    out = [write_head("plan", plan.name, plan.hook, plan.direction, plan.default)]
+    out += [write_rule(index, rule) for index, rule in enumerate(plan.rules)]
+    out += [_write_table(table) for table in plan.tables]
+    out += [f"{index}: {_write_node(node)}" for index, node in enumerate(plan.nodes)]
     return "\n".join(out) + "\n"
 
 
 def read(text: str) -> Plan:
-    """The plan of a text; not verified. IrSyntaxError for text that `show` would not write."""
+    """The plan of a text; not verified. IrSyntaxError for text that `write` would not write."""
     head: tuple[str, str, str, str] | None = None
     rules: list[RuleInfo] = []
     tables: list[Table] = []
@@ -57,7 +57,7 @@ def read(text: str) -> Plan:
     return Plan(*head, rules=tuple(rules), tables=tuple(tables), nodes=tuple(nodes))
 
 
-def show_test(test: Test) -> str:
+def write_test(test: Test) -> str:
     """One test, as in a node."""
     style = _style(test.field)
     match test:
@@ -69,7 +69,7 @@ def show_test(test: Test) -> str:
             return f"{field} in {table}"
 
 
-def _show_table(table: Table) -> str:
+def _write_table(table: Table) -> str:
     out = f"table {table.name} {table.kind} {table.width_bits} max {table.max_entries}"
     if table.live is not None:
         return f"{out} live {quoted(table.live)}"
@@ -86,10 +86,10 @@ def _read_table(words: Words) -> Table:
     return Table(name, kind, width, values, entries, live)
 
 
-def _show_node(node: Branch | Leaf) -> str:
+def _write_node(node: Branch | Leaf) -> str:
     if isinstance(node, Leaf):
         return f"decide {'default' if node.rule == DEFAULT else node.rule}"
-    out = f"{show_test(node.test)} ? {node.yes} : {node.no}"
+    out = f"{write_test(node.test)} ? {node.yes} : {node.no}"
     return out if node.rule is None else f"{out} for {node.rule}"
 
 
