@@ -62,7 +62,8 @@ class Map:
 
 @dataclass(frozen=True)
 class Chain:
-    """One rule list: an ELF object with one or more programs. `data`: names of its in-place table sections."""
+    """One rule list: an ELF object with one or more programs. `data`: names of the sections of its in-place
+    tables."""
 
     name: str
     policy: str

@@ -112,7 +112,8 @@ class Rule:
 @dataclass(frozen=True)
 class Chain:
     """One rule list at one hook: the first rule that matches decides, else `default`. `direction`: "" where
-    the hook has none. `targets`: interfaces (`eth0`, or `NETNS/eth0`) or cgroup paths below the cgroup2 root."""
+    the hook has none. `targets`: interfaces (`eth0`, or `NETNS/eth0`) or cgroup paths below the cgroup2
+    root."""
 
     policy: str
     hook: str

@@ -1,1 +1,1 @@
-"""bpf(2), descriptors and namespaces: the only room with ctypes."""
+"""The one room with ctypes and mmap: system calls behind typed doors."""

@@ -23,6 +23,7 @@ VLAN_TPIDS = (0x8100, 0x88A8)
 MAX_VLAN_TAGS = 2
 MAX_EXTENSION_HEADERS = 6
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION, MOBILITY = 0, 43, 44, 51, 60, 135
+EXTENSION_HEADERS = (HOP_BY_HOP, ROUTING, DESTINATION, MOBILITY, FRAGMENT, AUTHENTICATION)
 V4_MAPPED = 0xFFFF  # upper 96 bits of ::ffff:0:0/96
 
 # Length of the fixed part of each transport header, in bytes.
@@ -102,11 +103,9 @@ def _ipv6(packet: bytes, facts: Facts) -> None:
         raise _Cut("an IPv4-mapped address on the wire")
     facts["ip6.src"], facts["ip6.dst"] = src, dst
     proto, rest = packet[6], packet[40:end]
-    for _ in range(MAX_EXTENSION_HEADERS + 1):
-        if proto not in (HOP_BY_HOP, ROUTING, DESTINATION, MOBILITY, FRAGMENT, AUTHENTICATION):
-            facts["ip.proto"] = proto
-            _transport(rest, proto, ETH_P_IPV6, facts)
-            return
+    for _ in range(MAX_EXTENSION_HEADERS):
+        if proto not in EXTENSION_HEADERS:
+            break
         _need(rest, 8, "an IPv6 extension header")
         following, length = rest[0], (rest[1] + 1) * 8
         if proto == FRAGMENT:
@@ -118,7 +117,10 @@ def _ipv6(packet: bytes, facts: Facts) -> None:
             length = (rest[1] + 2) * 4
         _need(rest, length, "an IPv6 extension header")
         proto, rest = following, rest[length:]
-    raise _Cut(f"more than {MAX_EXTENSION_HEADERS} IPv6 extension headers")
+    if proto in EXTENSION_HEADERS:
+        raise _Cut(f"more than {MAX_EXTENSION_HEADERS} IPv6 extension headers")
+    facts["ip.proto"] = proto
+    _transport(rest, proto, ETH_P_IPV6, facts)
 
 
 def _transport(segment: bytes, proto: int, ethertype: int, facts: Facts) -> None:

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 
 from ..decode.frame import (
     AUTHENTICATION,
-    DESTINATION,
+    EXTENSION_HEADERS,
     FRAGMENT,
-    HOP_BY_HOP,
     MAX_EXTENSION_HEADERS,
-    MOBILITY,
-    ROUTING,
     TRANSPORT_LENGTH,
     V4_MAPPED,
     VLAN_TPIDS,
@@ -223,8 +220,7 @@ def _extension_headers(frame: _Frame, protocol: Value, count: Value, transport: 
     length = f.alloca("i64", "extension_length")
     f.jump(walk)
     f.place(walk)
-    kinds = (HOP_BY_HOP, ROUTING, DESTINATION, MOBILITY, FRAGMENT, AUTHENTICATION)
-    f.switch(f.load("i32", protocol), done, [(kind, extension) for kind in kinds])
+    f.switch(f.load("i32", protocol), done, [(kind, extension) for kind in EXTENSION_HEADERS])
 
     f.place(extension)
     seen = f.load("i32", count)

@@ -4,5 +4,10 @@ from __future__ import annotations
 
 from ...pipeline import Pass
 from ..ir import MatchProgram
+from .drop_covered import drop_covered
+from .merge_neighbours import merge_neighbours
 
-PASSES: tuple[Pass[MatchProgram], ...] = ()
+PASSES: tuple[Pass[MatchProgram], ...] = (
+    merge_neighbours,
+    drop_covered,
+)
