@@ -1,0 +1,126 @@
+"""Small policies that collide, and the facts at the edges of their sets.
+
+Values come from a few neighbouring numbers at both ends of each domain, so that random rules overlap, cover
+and touch each other, and random packets fall on boundaries.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from hypothesis import strategies as st
+
+from lockgate.compiler.policy.model import (
+    Chain,
+    Flags,
+    Live,
+    Minus,
+    Network,
+    Not,
+    Prefixes,
+    Rule,
+    Traffic,
+    Union,
+)
+from lockgate.compiler.source import Source, Span
+from lockgate.stdlib_bpf.decode.frame import Facts
+from lockgate.stdlib_bpf.fields import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6
+from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
+
+T = TypeVar("T")
+SOURCE = Source("random.gate", "rule\n" * 40)
+LIVE = (Live("ban", 100), Live("vip-hosts", 50))
+PROTOCOLS = (1, 6, 17, 47, 58, 132)
+
+
+def edges(width_bits: int) -> st.SearchStrategy[int]:
+    top = (1 << width_bits) - 1
+    return st.one_of(st.integers(0, 9), st.integers(top - 3, top))
+
+
+def sets(width_bits: int, max_ranges: int = 4) -> st.SearchStrategy[IntervalSet]:
+    pairs = st.tuples(edges(width_bits), edges(width_bits)).map(lambda p: (min(p), max(p)))
+    return st.lists(pairs, min_size=1, max_size=max_ranges).map(IntervalSet.from_ranges)
+
+
+def prefixes() -> st.SearchStrategy[Prefixes]:
+    some4 = st.one_of(st.just(EMPTY), sets(32), st.just(IntervalSet.full(32)))
+    some6 = st.one_of(st.just(EMPTY), sets(128), st.just(IntervalSet.full(128)))
+    return st.builds(Prefixes, some4, some6)
+
+
+def networks() -> st.SearchStrategy[Network]:
+    leaves: st.SearchStrategy[Network] = st.one_of(prefixes(), prefixes(), st.sampled_from(LIVE))
+    return st.recursive(
+        leaves,
+        lambda inner: st.one_of(
+            st.builds(Union, inner, inner), st.builds(Minus, inner, inner), st.builds(Not, inner)
+        ),
+        max_leaves=4,
+    )
+
+
+def traffics() -> st.SearchStrategy[Traffic]:
+    protocols = st.sampled_from(PROTOCOLS).map(IntervalSet.of)
+    return st.one_of(
+        st.just(Traffic()),
+        st.builds(Traffic, st.sampled_from([ETH_P_IP, ETH_P_IPV6, ETH_P_ARP]).map(IntervalSet.of), st.none()),
+        st.builds(Traffic, st.none(), protocols),
+        st.builds(Traffic, st.none(), st.just(IntervalSet.of(6, 17)), sets(16)),
+        st.builds(Traffic, st.none(), st.sampled_from([1, 58]).map(IntervalSet.of), st.none(), sets(8)),
+    )
+
+
+def optional(strategy: st.SearchStrategy[T]) -> st.SearchStrategy[T | None]:
+    return st.one_of(st.none(), st.none(), strategy)
+
+
+def rules(connect: bool = False) -> st.SearchStrategy[Rule]:
+    nothing = st.none()
+    flags = st.builds(Flags, edges(8), st.one_of(st.none(), st.just(0x12), st.just(0xFF)))
+    return st.builds(
+        Rule,
+        span=st.integers(0, 30).map(lambda line: Span(SOURCE, line * 5, line * 5 + 4)),
+        verdict=st.sampled_from(("allow", "reject") if connect else ("pass", "drop")),
+        traffic=st.lists(traffics(), min_size=1, max_size=2).map(tuple),
+        src=nothing if connect else optional(networks()),
+        sports=nothing if connect else optional(sets(16)),
+        dst=optional(networks()),
+        dports=optional(sets(16, max_ranges=7)),
+        flags=nothing if connect else optional(flags),
+    )
+
+
+def chains(max_rules: int = 6) -> st.SearchStrategy[Chain]:
+    return st.lists(rules(), max_size=max_rules).map(
+        lambda found: Chain("random", "xdp", "", ("eth0",), "pass", tuple(found), Span(SOURCE, 0, 4))
+    )
+
+
+@st.composite
+def facts(draw: st.DrawFn) -> Facts:
+    """What a frame that is not malformed may say (`stdlib_bpf.decode.frame`)."""
+    eth_type = draw(st.sampled_from([ETH_P_IP, ETH_P_IP, ETH_P_IPV6, ETH_P_IPV6, ETH_P_ARP, 7]))
+    found: Facts = {"eth.type": eth_type}
+    if eth_type not in (ETH_P_IP, ETH_P_IPV6):
+        return found
+    family, width = (4, 32) if eth_type == ETH_P_IP else (6, 128)
+    protocol = draw(st.sampled_from(PROTOCOLS))
+    found["ip.proto"] = protocol
+    found[f"ip{family}.src"], found[f"ip{family}.dst"] = draw(edges(width)), draw(edges(width))
+    if draw(st.integers(0, 5)) == 0:  # a later fragment
+        return found
+    found["l4.proto"] = protocol
+    if protocol in (6, 17, 132):
+        found["th.sport"], found["th.dport"] = draw(edges(16)), draw(edges(16))
+    if protocol == 6:
+        found["tcp.flags"] = draw(edges(8))
+    if (protocol, family) == (1, 4):
+        found["icmp.type"] = draw(edges(8))
+    if (protocol, family) == (58, 6):
+        found["icmp6.type"] = draw(edges(8))
+    return found
+
+
+def contents() -> st.SearchStrategy[dict[str, Prefixes]]:
+    return st.fixed_dictionaries({live.name: st.builds(Prefixes, sets(32), sets(128)) for live in LIVE})

@@ -1,0 +1,75 @@
+"""Every lookup structure means membership in the set it was built from."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lockgate.stdlib_bpf import tables
+from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.tables import DataImage, MapImage, Table
+
+BLOCKS = [
+    pytest.param(block, width, id=f"{kind}-{width}")
+    for kind, block in tables.ALL.items()
+    for width in sorted(block.WIDTHS)
+]
+
+
+@st.composite
+def value_sets(draw: st.DrawFn, width: int, exact: bool) -> IntervalSet:
+    """Sets that crowd into few chunks, with ranges of every size and both ends of the domain."""
+    top = (1 << width) - 1
+    near = st.sampled_from([0, 1 << (width - 1), top >> 3]).flatmap(
+        lambda base: st.integers(0, min(300, top - base)).map(lambda offset: base + offset)
+    )
+    value = st.one_of(st.integers(0, top), near, st.sampled_from([0, 1, top - 1, top]))
+    size = st.integers(0, 3) if exact else st.integers(0, width).map(lambda bits: (1 << bits) - 1)
+    pairs = draw(st.lists(st.tuples(value, size), min_size=1, max_size=60))
+    return IntervalSet.from_ranges((low, min(top, low + more)) for low, more in pairs)
+
+
+@pytest.mark.parametrize(("block", "width"), BLOCKS)
+@given(data=st.data())
+@settings(deadline=None, max_examples=60)
+def test_model_is_membership(block: Table, width: int, data: st.DataObject) -> None:
+    values = data.draw(value_sets(width, block.EXACT))
+    image = block.build(values, width, block.entries(values, width))
+    keys = data.draw(st.lists(st.integers(0, (1 << width) - 1), max_size=20))
+    keys += [end + step for low, high in values for end in (low, high) for step in (-1, 0, 1)]
+    for key in keys:
+        if 0 <= key < 1 << width:
+            assert block.model(image, key, width) == (key in values)
+
+
+@pytest.mark.parametrize(("block", "width"), BLOCKS)
+def test_images_are_laid_out_as_declared(block: Table, width: int) -> None:
+    values = IntervalSet.of(*(3 * i for i in range(40)))
+    image = block.build(values, width, 64)
+    match image:
+        case MapImage(spec, count, keys, contents):
+            assert len(keys) == count * spec.key_size
+            assert len(contents) == count * spec.value_size
+            assert count <= spec.max_entries == 64
+        case DataImage(sections, _):
+            for _, data, element in sections:
+                assert len(data) % element == 0
+    assert block.cost(values, width, 64).latency_ns > 0
+
+
+@pytest.mark.parametrize("kind", ["hash", "lpm_trie"])
+def test_a_map_refuses_more_than_it_has_room_for(kind: str) -> None:
+    with pytest.raises(ValueError, match="do not fit 2 entries"):
+        tables.ALL[kind].build(IntervalSet.of(1, 3, 5), 32, 2)
+
+
+def test_bounds_are_a_power_of_two_and_an_end_past_the_domain_is_left_out() -> None:
+    image = tables.ALL["range_index"].build(IntervalSet.of((5, 6), (0xFFFF0000, 0xFFFFFFFF)), 32, 2)
+    assert isinstance(image, DataImage)
+    sections = {name: data for name, data, _ in image.sections}
+    assert sections["bounds"] == bytes.fromhex("0500 0700 0000 0000")
+    assert image.parameter("bounds_mask") == 3
+    assert image.parameter("index_bits") == 16
+    assert len(sections["index"]) == 4 * (2**16 + 1)
+    assert sections["index"][-4:] == (3).to_bytes(4, "little")
