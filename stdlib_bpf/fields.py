@@ -125,13 +125,17 @@ def split_live(name: str) -> tuple[str, str] | None:
 
 def lookup(name: str) -> Field:
     """The row of a field or live field. KeyError for an unknown one."""
+    row = BY_NAME.get(name)
+    if row is not None:
+        return row
     live = split_live(name)
     if live is None:
-        return BY_NAME[name]
+        raise KeyError(name)
     base = BY_NAME[live[0]]
     return Field(name, 1, f"whether {base.doc} is in the dynamic set {live[1]}", "", base.guards, base.hooks)
 
 
 def sort_key(name: str) -> tuple[int, str]:
-    """Order of fields within a match: the table's, live fields behind their address."""
+    """Order of fields within a match: the table's, live fields behind their address. KeyError for an unknown
+    field."""
     return (ORDER[name.partition("@")[0]], name)

@@ -9,6 +9,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import itemgetter
+
+_LOW, _HIGH = itemgetter(0), itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,17 @@ class IntervalSet:
     @property
     def count(self) -> int:
         """Number of values."""
-        return sum(high - low + 1 for low, high in self.ranges)
+        total: int = sum(map(_HIGH, self.ranges)) - sum(map(_LOW, self.ranges)) + len(self.ranges)
+        return total
 
     def __or__(self, other: IntervalSet) -> IntervalSet:
         return IntervalSet.from_ranges((*self.ranges, *other.ranges))
 
     def __and__(self, other: IntervalSet) -> IntervalSet:
+        if _spans(other, self):
+            return self
+        if _spans(self, other):
+            return other
         out: list[tuple[int, int]] = []
         a, b, i, j = self.ranges, other.ranges, 0, 0
         while i < len(a) and j < len(b):
@@ -97,7 +106,14 @@ class IntervalSet:
 
     def complement(self, width_bits: int) -> IntervalSet:
         """Every value of that many bits that is not in the set."""
-        return IntervalSet.full(width_bits) - self
+        top = (1 << width_bits) - 1
+        if not self.ranges or self.ranges[-1][1] > top:
+            return IntervalSet.full(width_bits) - self
+        gaps = [(a + 1, b - 1) for (_, a), (b, _) in pairwise(self.ranges)]
+        first, last = self.ranges[0][0], self.ranges[-1][1]
+        return IntervalSet(
+            (*(((0, first - 1),) if first else ()), *gaps, *(((last + 1, top),) if last < top else ()))
+        )
 
     def overlaps(self, other: IntervalSet) -> bool:
         """Whether the two sets share a value."""
@@ -113,7 +129,7 @@ class IntervalSet:
 
     def issubset(self, other: IntervalSet) -> bool:
         """Whether every value is in `other`."""
-        return not (self - other)
+        return _spans(other, self) or not (self - other)
 
     def boundaries(self) -> list[int]:
         """The values at which membership flips, ascending: low and high+1 of each range."""
@@ -131,6 +147,14 @@ class IntervalSet:
                 host_bits = min(host_bits, (high - low + 1).bit_length() - 1)
                 yield low, width_bits - host_bits
                 low += 1 << host_bits
+
+
+def _spans(outer: IntervalSet, inner: IntervalSet) -> bool:
+    """Whether `outer` is one range with all of `inner` inside: the common case, worth no sweep."""
+    if len(outer.ranges) != 1 or not inner.ranges:
+        return False
+    low, high = outer.ranges[0]
+    return low <= inner.ranges[0][0] and inner.ranges[-1][1] <= high
 
 
 EMPTY = IntervalSet()

@@ -8,6 +8,7 @@ it is. One promise of the decoder is used (`present`): a family's addresses and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import IntervalSet
@@ -30,6 +31,7 @@ def present(name: str, box: Box) -> bool:
     return needed is not None and eth_types is not None and eth_types.issubset(needed)
 
 
+@lru_cache(maxsize=256)
 def domain(name: str) -> IntervalSet:
     """Every value of a field, and the one that stands for "missing"."""
     return IntervalSet.of((0, 1 << fields.lookup(name).width_bits))

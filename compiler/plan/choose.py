@@ -7,7 +7,7 @@ Knows the blocks of `stdlib_bpf.tables` by their contract only; a new block take
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lockgate.stdlib_bpf import fields, tables
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
@@ -57,6 +57,7 @@ class Chooser:
         self._structures = structures
         self._live = live
         self._tables: list[Table] = []
+        self._placed: dict[tuple[int, int, bool], Lookup | None] = {}
         self._static: dict[tuple[str, int, int, int, int], list[Table]] = {}
 
     @property
@@ -71,19 +72,24 @@ class Chooser:
         width = fields.BY_NAME[field].width_bits
         if field not in TABLE_FIELDS:
             return inline(field, values, width, invertible)
-        fits_inline = len(values) <= MAX_INLINE_RANGES[width]
-        if fits_inline and INLINE in self._structures:
+        key = (width, id(values), invertible)  # the program keeps the set, and so its id, alive
+        if key not in self._placed:
+            self._placed[key] = self._place(field, values, width, invertible)
+        placed = self._placed[key]
+        return inline(field, values, width, invertible) if placed is None else replace(placed, field=field)
+
+    def _place(self, field: str, values: IntervalSet, width: int, invertible: bool) -> Lookup | None:
+        """The table for a set, None when it is better off in the program."""
+        if len(values) <= MAX_INLINE_RANGES[width] and INLINE in self._structures:
             form = inline(field, values, width, invertible)
             if form.nodes == 1:
-                return form
+                return None
             best = self._best(values, width)
-            return form if best is None or form.latency_ns <= best[1] else self._lookup(field, values, *best)
+            return None if best is None or form.latency_ns <= best[1] else self._lookup(field, values, *best)
         inverted = invertible and _complement_is_smaller(values, width)
         held = values.complement(width) if inverted else values
         best = self._best(held, width) if held else None
-        if best is None:
-            return inline(field, values, width, invertible)
-        return self._lookup(field, held, *best, inverted)
+        return None if best is None else self._lookup(field, held, *best, inverted)
 
     def _best(self, values: IntervalSet, width_bits: int) -> tuple[str, float] | None:
         """(kind, latency in ns) of the cheapest structure that can hold the values."""
