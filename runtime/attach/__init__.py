@@ -1,1 +1,14 @@
-"""One hook a file: attach, replace, detach."""
+"""Attaching programs, one hook a file. `KINDS` is the table: kind of hook → its module's functions."""
+
+from __future__ import annotations
+
+from . import cgroup, tcx, xdp
+from .base import Attacher, Place
+
+KINDS: dict[str, Attacher] = {
+    "xdp": Attacher(xdp.resolve, xdp.attach),
+    "tcx": Attacher(tcx.resolve, tcx.attach),
+    "cgroup": Attacher(cgroup.resolve, cgroup.attach),
+}
+
+__all__ = ["KINDS", "Attacher", "Place"]

@@ -1,0 +1,48 @@
+"""Finds cgroups of version 2 below the mount that /proc/mounts names. Reads the file system only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from .errors import CgroupMissing, NoPrivileges
+from .mounts import mounts_of
+from .sys.fd import Fd
+
+
+def mount() -> Path:
+    """Where the cgroup2 hierarchy is mounted. CgroupMissing when it is not."""
+    for path in mounts_of("cgroup2"):
+        return Path(path)
+    raise CgroupMissing("", None, ())
+
+
+def path_of(name: str) -> Path:
+    """The directory of a cgroup named by its path below the mount (`/` is the root)."""
+    root = mount()
+    directory = root.joinpath(*(p for p in name.split("/") if p))
+    if ".." in name.split("/") or not directory.is_dir():
+        raise CgroupMissing(name, str(root), islice(_names(root), 2000))
+    return directory
+
+
+def open_cgroup(name: str) -> Fd:
+    """A descriptor of the cgroup's directory, as LINK_CREATE wants it."""
+    directory = path_of(name)
+    try:
+        return Fd(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), f"cgroup {name}")
+    except PermissionError:
+        raise NoPrivileges(f"opening cgroup `{name}`", ()) from None
+
+
+def cgroup_id(name: str) -> int:
+    """The kernel's number of a cgroup: the inode of its directory."""
+    return path_of(name).stat().st_ino
+
+
+def _names(root: Path) -> Iterator[str]:
+    for directory, children, _ in os.walk(root):
+        for child in children:
+            yield str(Path(directory, child).relative_to(root))

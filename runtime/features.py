@@ -1,0 +1,77 @@
+"""What a kernel may lack. A feature is a name, the version that brought it, and a probe; probes run only to
+explain a refusal, never before trying (architecture, principle 13).
+
+Versions from the kernel's history: bpf_link for XDP 5.9, TCX 6.6, cgroup sock_addr links 5.7, ring buffer
+5.8, batch operations on LPM tries 5.12 (per-CPU arrays 5.13).
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from .sys import attrs, bpf
+from .sys.fd import Fd
+
+# r0 = 2; exit
+_RETURN_2 = bytes((0xB7, 0, 0, 0, 2, 0, 0, 0)) + bytes((0x95, 0, 0, 0, 0, 0, 0, 0))
+
+
+@dataclass(frozen=True)
+class Feature:
+    """`probe` is true when the running kernel has it."""
+
+    name: str
+    title: str
+    min_kernel: str
+    probe: Callable[[], bool]
+
+
+def _program(prog_type: int, attach_type: int) -> Fd:
+    insns = _RETURN_2 if prog_type != 18 else _RETURN_2.replace(b"\2", b"\1", 1)
+    return bpf.prog_load(bpf.Program("lg_probe", prog_type, attach_type, insns, "GPL"), None)[0]
+
+
+def _link(prog_type: int, load_type: int, attach_type: int) -> bool:
+    """A link at ifindex 0 (which never exists): kernels that know the command look the device up."""
+    try:
+        with _program(prog_type, load_type) as program:
+            bpf.link_create(program, 0x7FFFFFFF, attach_type, 0, "a feature probe").close()
+    except bpf.BpfError as error:
+        return error.errno in (errno.ENODEV, errno.EBADF)
+    return True
+
+
+def _ring() -> bool:
+    try:
+        bpf.map_create(attrs.MAP_TYPE_RINGBUF, 0, 0, 4096, name="lg_probe").close()
+    except bpf.BpfError:
+        return False
+    return True
+
+
+ALL: dict[str, Feature] = {
+    f.name: f
+    for f in (
+        Feature("xdp-link", "XDP links", "5.9", lambda: _link(6, 37, 37)),
+        Feature("tcx-link", "TCX links", "6.6", lambda: _link(3, 0, 46)),
+        Feature("cgroup-sock-addr", "links at a cgroup's socket addresses", "5.7", lambda: _link(18, 10, 10)),
+        Feature("ringbuf", "BPF ring buffers", "5.8", _ring),
+    )
+}
+
+HOOK_FEATURE = {"xdp": "xdp-link", "tcx": "tcx-link", "cgroup": "cgroup-sock-addr"}
+
+
+@cache
+def present(name: str) -> bool:
+    """Whether the running kernel has a feature of the table; asked once a process."""
+    return ALL[name].probe()
+
+
+def running_kernel() -> str:
+    """Release of the running kernel."""
+    return platform.release()

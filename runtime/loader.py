@@ -1,0 +1,168 @@
+"""LoadPlan → Loaded: maps made and filled, programs verified. Nothing here touches traffic.
+
+Owns every descriptor until it is handed on; on failure all are closed and the kernel is as before. Knows no
+hooks and no pins.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from . import refusal
+from .elf import ProgramSpec
+from .errors import LockgateError, PolicyLine, VerifierRejected, telling_line
+from .plan import DataPlan, LoadPlan, MapPlan, ProgramPlan
+from .sys import attrs, bpf
+from .sys.fd import Fd
+
+
+@dataclass
+class Loaded:
+    """Descriptors of a loaded plan by their keys. `close` gives them all back; what is pinned or attached
+    lives on."""
+
+    plan: LoadPlan
+    maps: dict[str, Fd] = field(default_factory=dict)
+    programs: dict[str, Fd] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for fd in (*self.programs.values(), *self.maps.values()):
+            fd.close()
+
+    def __enter__(self) -> Loaded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def load(plan: LoadPlan, reuse: Mapping[str, Fd] | None = None) -> Loaded:
+    """Make and fill all maps, load all programs. `reuse`: maps that exist already, by key; they change owner.
+    Raises VerifierRejected, NoPrivileges, FeatureMissing or SystemRefused, and leaves nothing behind."""
+    loaded = Loaded(plan, dict(reuse or {}))
+    with ExitStack() as undo, ExitStack() as types:
+        undo.callback(loaded.close)
+        btf = _load_btf(plan, types)
+        for map_ in plan.maps:
+            if map_.key not in loaded.maps:
+                loaded.maps[map_.key] = _make_map(map_)
+        for data in plan.data:
+            loaded.maps[data.key] = _make_data(data)
+        for program in plan.programs:
+            loaded.programs[program.key] = _load_program(program, loaded.maps, btf.get(program.chain))
+        undo.pop_all()
+    return loaded
+
+
+def _load_btf(plan: LoadPlan, stack: ExitStack) -> dict[str, Fd]:
+    out = {}
+    for chain, raw in plan.btf:
+        if not raw:
+            continue
+        try:
+            out[chain] = stack.enter_context(bpf.btf_load(raw, f"types of {chain}"))
+        except bpf.BpfError as error:
+            raise refusal.explain(error, f"loading the type information of `{chain}`") from error
+    return out
+
+
+def _make_map(plan: MapPlan) -> Fd:
+    spec = plan.map
+    feature = "ringbuf" if spec.type == attrs.MAP_TYPE_RINGBUF else None
+    try:
+        fd = bpf.map_create(
+            spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags, spec.set or spec.name
+        )
+    except bpf.BpfError as error:
+        raise refusal.explain(error, f"making map `{plan.key}`", feature) from error
+    try:
+        if spec.image_count:
+            bpf.map_update_batch(fd, plan.keys, plan.values, spec.image_count)
+    except bpf.BpfError as error:
+        fd.close()
+        raise refusal.explain(error, f"filling map `{plan.key}` with {spec.image_count} entries") from error
+    return fd
+
+
+def _make_data(plan: DataPlan) -> Fd:
+    """One array element that programs read directly and nobody changes any more."""
+    flags = attrs.F_RDONLY_PROG | attrs.F_MMAPABLE
+    try:
+        fd = bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, len(plan.contents), 1, flags, plan.key)
+    except bpf.BpfError as error:
+        raise refusal.explain(error, f"making table `{plan.key}`") from error
+    try:
+        bpf.map_update(fd, bytes(4), plan.contents)
+        bpf.map_freeze(fd)
+    except bpf.BpfError as error:
+        fd.close()
+        raise refusal.explain(error, f"filling table `{plan.key}`") from error
+    return fd
+
+
+def _load_program(plan: ProgramPlan, maps: Mapping[str, Fd], btf: Fd | None) -> Fd:
+    program = bpf.Program(
+        plan.function.name,
+        plan.function.prog_type,
+        plan.function.load_attach_type,
+        _relocated(plan, maps),
+        plan.license,
+        b"".join(struct.pack("<II", *record) for record in plan.spec.func_info),
+        b"".join(line.record() for line in plan.spec.lines),
+    )
+    try:
+        return bpf.prog_load(program, btf)[0]
+    except bpf.BpfError as error:
+        raise _refused(plan, error) from error
+
+
+def _relocated(plan: ProgramPlan, maps: Mapping[str, Fd]) -> bytes:
+    """The instructions with descriptors of maps in place: ld_imm64 takes two instructions; src_reg (upper
+    half of byte 1) says what the first imm is; the second imm is the offset into an array's value."""
+    code = bytearray(plan.spec.insns)
+    keys = dict(plan.references)
+    for relocation in plan.spec.relocations:
+        at = relocation.insn * 8
+        direct = relocation.symbol.startswith(".rodata.")
+        kind = attrs.PSEUDO_MAP_VALUE if direct else attrs.PSEUDO_MAP_FD
+        code[at + 1] = code[at + 1] & 0x0F | kind << 4
+        struct.pack_into("<i", code, at + 4, maps[keys[relocation.symbol]].number)
+        struct.pack_into("<I", code, at + 12, relocation.addend if direct else 0)
+    return bytes(code)
+
+
+def _refused(plan: ProgramPlan, error: bpf.BpfError) -> LockgateError:
+    if not error.log.strip():
+        return refusal.explain(error, f"loading program `{plan.key}`")
+    place = _place(plan, failing_instruction(error.log))
+    return VerifierRejected(plan.chain, plan.function.name, error.log, place, telling_line(error.log))
+
+
+_INSTRUCTION = re.compile(r"^(\d+): \([0-9a-f]{2}\)", re.MULTILINE)
+
+
+def failing_instruction(log: str) -> int | None:
+    """Number of the last instruction that the verifier looked at."""
+    found = _INSTRUCTION.findall(log)
+    return int(found[-1]) if found else None
+
+
+def _place(plan: ProgramPlan, insn: int | None) -> PolicyLine | None:
+    line = _line(plan.spec, insn)
+    if line is None:
+        return None
+    file, number, text = line
+    for slot in plan.slots:
+        if slot.kind == "rule" and slot.line == number:
+            return PolicyLine(file, number, text, slot.label)
+    return PolicyLine(file, number, text)
+
+
+def _line(spec: ProgramSpec, insn: int | None) -> tuple[str, int, str] | None:
+    found = spec.line_of(insn) if insn is not None else None
+    return (found.file, found.line, found.text.strip()) if found is not None and found.line else None
