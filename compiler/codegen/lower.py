@@ -13,7 +13,7 @@ from lockgate import __version__
 from lockgate.stdlib_bpf import fields, hooks, manifest, tables
 from lockgate.stdlib_bpf.emit import frame, sock_addr, state
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label, Value, const
-from lockgate.stdlib_bpf.emit.registers import Registers
+from lockgate.stdlib_bpf.emit.registers import SLOT, Registers
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.events import RING_BYTES
@@ -154,9 +154,7 @@ class _Program:
             variant,
         )
         self.ctx = Value("ptr", "%ctx")
-        self.length = f.alloca("i64", "length")
-        self.slot, self.verdict = f.alloca("i32", "slot", 4), f.alloca("i32", "verdict", 4)
-        self.key = f.alloca("i32", "counter_key", 4)
+        self.verdict = f.alloca("i32", "verdict", 4)
         self.registers = Registers(f, sorted(self._fields_read()))
         self.finish = f.label("finish")
 
@@ -171,7 +169,7 @@ class _Program:
         labels = [Label(f"n{i}") for i in range(len(self.plan.nodes))]
         malformed = f.label("malformed")
         DECODERS[self.hook.decoder](
-            f, self.hook.context, self.variant, self.ctx, self.registers, self.length, labels[0], malformed
+            f, self.hook.context, self.variant, self.ctx, self.registers, labels[0], malformed
         )
         f.place(malformed)
         self._decide(counters.MALFORMED, self.hook.malformed)
@@ -184,12 +182,11 @@ class _Program:
         main = next(iter(self.l.debug.sources))
         f.at(main, self.l.line)
         f.place(self.finish)
-        slot, verdict = f.load("i32", self.slot), f.load("i32", self.verdict)
-        state.count(f, slot, self.key, f.load("i64", self.length))
-        f.ret(verdict)
+        state.count(f, self.registers)
+        f.ret(f.load("i32", self.verdict))
 
     def _decide(self, slot: int, verdict: str) -> None:
-        self.f.store(const("i32", slot), self.slot)
+        self.registers.set(SLOT, const("i32", slot))
         self.f.store(const("i32", self.hook.verdicts[verdict]), self.verdict)
         self.f.jump(self.finish)
 
@@ -200,8 +197,8 @@ class _Program:
         rule, slot = self.plan.rules[leaf.rule], counters.FIRST_RULE + leaf.rule
         self.f.at(rule.file, rule.line, rule.column)
         if rule.count:
-            named = const("i32", self.l.slot_numbers["named", rule.count])
-            state.count(self.f, named, self.key, self.f.load("i64", self.length))
+            self.registers.set(SLOT, const("i32", self.l.slot_numbers["named", rule.count]))
+            state.count(self.f, self.registers)
         if rule.log:
             lost = self.l.slot_numbers["lost", "lost events"]
             state.log(
@@ -212,8 +209,7 @@ class _Program:
                 self.l.index,
                 slot,
                 lost,
-                self.key,
-                self.f.load("i64", self.length),
+                self.registers,
                 self._destination(),
             )
         self._decide(slot, rule.verdict)
@@ -223,7 +219,7 @@ class _Program:
         if self.hook.decoder != "sock_addr":
             return None
         f, r = self.f, self.registers
-        room = f.alloca("[32 x i8]", "destination")
+        room = f.room(32, "destination")
         for at in range(0, 32, 8):
             f.store(const("i64", 0), f.gep(room, at))
         f.store(r.get("ip.proto"), f.gep(room, 4))

@@ -156,8 +156,7 @@ def render_native(module: Module) -> str:
     body = "".join(
         line
         for line in re.sub(r", !dbg !\d+", "", module.body).splitlines(keepends=True)
-        if not line.startswith("!llvm.")
-        and not any("declare " in line and f"@{h}(" in line for h in defined)
+        if not line.startswith("!llvm.") and not any("declare " in line and f"@{h}(" in line for h in defined)
     )
     body = re.sub(r" !dbg !\d+ \{", " {", body)
     maps = "".join(f"@{m.name} = global [64 x i8] zeroinitializer, align 16\n" for m in module.maps)

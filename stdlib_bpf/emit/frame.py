@@ -82,12 +82,10 @@ def emit(
     variant: str,
     ctx: Value,
     registers: Registers,
-    length: Value,
     rules: Label,
     malformed: Label,
 ) -> None:
-    """Decode the frame of `ctx`. `variant`: "xdp" or "tc"; `length`: slot (i64) that receives the frame's
-    length in bytes. Begins in the current block; ends it."""
+    """Decode the frame of `ctx`. `variant`: "xdp" or "tc". Begins in the current block; ends it."""
     pulled = f.alloca("i32", "pulled", 4)
     offset, left = f.alloca("i64", "offset"), f.alloca("i64", "left")
     f.store(const("i32", 0), pulled)
@@ -95,7 +93,6 @@ def emit(
     f.jump(start)
 
     f.place(start)
-    registers.clear()
 
     def member(name: str) -> Value:
         return f.load("i32", f.gep(ctx, context.offset(name)), volatile=True)
@@ -105,7 +102,7 @@ def emit(
     linear = f.op("sub", f.address(end), f.address(data))
     total = f.zext(member("len"), "i64") if variant == "tc" else linear
     tag_in_metadata = member("vlan_present") if variant == "tc" else None
-    f.store(total, length)
+    registers.clear(f.trunc(total, "i32"))
     f.store(const("i64", 0), offset)
     frame = _Frame(f, registers, data, end, total, offset, left, cut, malformed)
     transport = f.label("transport")
@@ -199,9 +196,7 @@ def _ipv6(frame: _Frame, transport: Label, rules: Label) -> None:
         f.place(mapped)
         f.branch(f.compare("eq", f.op("lshr", low, 32), V4_MAPPED), frame.malformed, good, likely=False)
         f.place(good)
-        if registers.wanted(name):
-            wide = f.op("shl", f.zext(high, "i128"), 64)
-            registers.set(name, f.op("or", wide, f.zext(low, "i128")))
+        registers.set_wide(name, high, low)
     protocol = f.alloca("i32", "next_header", 4)
     count = f.alloca("i32", "extensions", 4)
     f.store(f.zext(f.load("i8", f.gep(header, 6)), "i32"), protocol)
@@ -262,7 +257,7 @@ def _extension_headers(frame: _Frame, protocol: Value, count: Value, transport: 
 
 def _transport(frame: _Frame, rules: Label) -> None:
     f, registers = frame.f, frame.registers
-    protocol, ethertype = registers.get("l4.proto"), registers.get("eth.type")
+    protocol = registers.get("l4.proto")
     tcp, udp, sctp, icmp, icmp6 = (f.label(n) for n in ("tcp", "udp", "sctp", "icmp", "icmp6"))
     f.switch(
         protocol,
@@ -304,7 +299,7 @@ def _transport(frame: _Frame, rules: Label) -> None:
     ):
         f.place(label)
         own_family = f.label(f"{label.name}_own")
-        f.branch(f.compare("eq", ethertype, family), own_family, rules, likely=True)
+        f.branch(f.compare("eq", registers.get("eth.type"), family), own_family, rules, likely=True)
         f.place(own_family)
         header = whole(number, label.name)
         registers.set(field, f.load("i8", header))

@@ -196,6 +196,7 @@ class Function:
     _next: int = 0
     _labels: dict[str, int] = field(default_factory=dict)
     _location: str = ""
+    _rooms: dict[tuple[int, str], Value] = field(default_factory=dict)
 
     # ---- structure ----
 
@@ -230,15 +231,24 @@ class Function:
         self._allocas.append(f"  {ref} = alloca {type_}, align {align}")
         return Value("ptr", ref)
 
+    def room(self, size: int, hint: str) -> Value:
+        """The function's scratch bytes of that name and size on the stack, the same at every call: the stack
+        has 512 bytes, and no two uses of one scratch overlap in time."""
+        key = (size, hint)
+        if key not in self._rooms:
+            self._rooms[key] = self.alloca(f"[{size} x i8]", hint)
+        return self._rooms[key]
+
     def load(self, type_: str, pointer: Value, align: int = 0, volatile: bool = False) -> Value:
         """Read memory. `align` 0: the type's natural alignment."""
         word = "load volatile" if volatile else "load"
         tail = f", align {align}" if align else ""
         return self._value(type_, f"{word} {type_}, {pointer}{tail}")
 
-    def store(self, value: Value, pointer: Value, align: int = 0) -> None:
+    def store(self, value: Value, pointer: Value, align: int = 0, volatile: bool = False) -> None:
         """Write memory."""
-        self._emit(f"store {value}, {pointer}" + (f", align {align}" if align else ""))
+        word = "store volatile" if volatile else "store"
+        self._emit(f"{word} {value}, {pointer}" + (f", align {align}" if align else ""))
 
     def gep(self, pointer: Value, offset: int | Value, element: str = "i8") -> Value:
         """Address of an element behind a pointer."""

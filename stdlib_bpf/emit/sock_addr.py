@@ -6,7 +6,7 @@ from ..decode.frame import V4_MAPPED
 from ..fields import ETH_P_IP, ETH_P_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
 from ..layout import Struct
 from .llvm import Function, Label, Value, const
-from .registers import Registers
+from .registers import LENGTH, Registers
 
 
 def emit(
@@ -15,7 +15,6 @@ def emit(
     variant: str,
     ctx: Value,
     registers: Registers,
-    length: Value,
     rules: Label,
     malformed: Label,
 ) -> None:
@@ -25,9 +24,9 @@ def emit(
     def member(name: str, at: int = 0) -> Value:
         return f.load("i32", f.gep(ctx, context.offset(name) + at), volatile=True)
 
-    registers.clear()
-    f.store(const("i64", 0), length)
     protocol = f.op("and", member("protocol"), 0xFF)
+    registers.clear(protocol)
+    registers.set(LENGTH, const("i32", 0))
     port = f.zext(f.byteswap(f.trunc(member("user_port"), "i16")), "i32")
     if variant == "ip4":
         registers.set("eth.type", const("i32", ETH_P_IP))
@@ -56,10 +55,10 @@ def _ip6(f: Function, network_order: list[Value], registers: Registers) -> None:
     f.jump(done)
     f.place(native)
     registers.set("eth.type", const("i32", ETH_P_IPV6))
-    if registers.wanted("ip6.dst"):
-        address = f.zext(words[0], "i128")
-        for word in words[1:]:
-            address = f.op("or", f.op("shl", address, 32), f.zext(word, "i128"))
-        registers.set("ip6.dst", address)
+    halves = [
+        f.op("or", f.op("shl", f.zext(high, "i64"), 32), f.zext(low, "i64"))
+        for high, low in (words[:2], words[2:])
+    ]
+    registers.set_wide("ip6.dst", *halves)
     f.jump(done)
     f.place(done)

@@ -6,19 +6,20 @@ from ..layout import Struct
 from ..state.counters import COUNTER
 from ..state.events import EVENT, HEADER_BYTES
 from .llvm import Function, Value, const
+from .registers import LENGTH, SLOT, Registers
 
 BPF_MAP_LOOKUP_ELEM, BPF_KTIME_GET_NS, BPF_RINGBUF_OUTPUT = 1, 5, 130
 BPF_SKB_LOAD_BYTES, BPF_XDP_LOAD_BYTES = 26, 189
 
 
-def count(f: Function, slot: Value, key: Value, length: Value) -> None:
-    """Add one packet of `length` bytes (i64) to a counter. `slot`: i32 index; `key`: stack room for it. The
-    array is per CPU, so plain additions do."""
-    f.store(slot, key)
+def count(f: Function, registers: Registers) -> None:
+    """Add the packet to the counter that register SLOT names. The array is per CPU, so plain additions do."""
+    key = registers.address(SLOT)
     entry = f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", "@counters"), key)
     found, done = f.label("counter"), f.label("counted")
     f.branch(f.compare("ne", entry, Value("ptr", "null")), found, done, likely=True)
     f.place(found)
+    length = f.zext(registers.get(LENGTH), "i64")
     for name, by in (("packets", const("i64", 1)), ("bytes", length)):
         pointer = f.gep(entry, COUNTER.offset(name))
         f.store(f.op("add", f.load("i64", pointer), by), pointer)
@@ -34,13 +35,12 @@ def log(
     policy: int,
     slot: int,
     lost: int,
-    key: Value,
-    length: Value,
+    registers: Registers,
     destination: Value | None,
 ) -> None:
     """Send an event to the ring buffer `events`; one that finds no room is counted in slot `lost`.
     `destination`: at connect, pointer to 32 bytes that say whom the call was for."""
-    event = f.alloca(f"[{EVENT.size} x i8]", "event")
+    event = f.room(EVENT.size, "event")
     for at in range(0, EVENT.size, 8):
         f.store(const("i64", 0), f.gep(event, at))
 
@@ -53,7 +53,8 @@ def log(
     if destination is None:
         interface = "ingress_ifindex" if variant == "xdp" else "ifindex"
         put("ifindex", f.load("i32", f.gep(ctx, context.offset(interface)), volatile=True))
-        put("length", f.trunc(length, "i32"))
+        length = registers.get(LENGTH)
+        put("length", length)
         _capture(f, variant, ctx, event, length)
     else:
         for at in range(0, 32, 8):
@@ -64,7 +65,8 @@ def log(
     full, done = f.label("ring_full"), f.label("logged")
     f.branch(f.compare("eq", sent, 0), done, full, likely=True)
     f.place(full)
-    count(f, const("i32", lost), key, length)
+    registers.set(SLOT, const("i32", lost))
+    count(f, registers)
     f.jump(done)
     f.place(done)
 
@@ -81,8 +83,8 @@ def _capture(f: Function, variant: str, ctx: Value, event: Value, length: Value)
     f.store(const("i32", HEADER_BYTES), size)
     f.jump(copy)
     f.place(short)
-    f.store(f.trunc(length, "i32"), size)
-    f.branch(f.compare("ne", f.trunc(length, "i32"), 0), copy, none, likely=True)
+    f.store(length, size)
+    f.branch(f.compare("ne", length, 0), copy, none, likely=True)
     f.place(copy)
     taken = f.load("i32", size)
     target = f.gep(event, EVENT.offset("header"))
