@@ -22,7 +22,8 @@ LIVE_KIND = "lpm_trie"  # what holds a dynamic set: prefixes that come and go on
 
 # Where the choice is open. Other fields are narrow or guard others, and stay in the program.
 TABLE_FIELDS = frozenset({"ip4.src", "ip4.dst", "ip6.src", "ip6.dst", "th.sport", "th.dport"})
-MAX_INLINE_RANGES = {16: 128, 32: 16, 128: 8}  # per width in bits: code size, not time, is the reason
+MAX_INLINE_RANGES = {16: 128, 32: 32, 128: 16}  # per width in bits: code size, not time, is the reason
+BYTES_PER_NS = 64 << 10  # what a table takes from the caches of everything else, charged as time
 MAX_EXACT_VALUES = 1 << 20
 
 
@@ -92,20 +93,20 @@ class Chooser:
         return None if best is None else self._lookup(field, held, *best, inverted)
 
     def _best(self, values: IntervalSet, width_bits: int) -> tuple[str, float] | None:
-        """(kind, latency in ns) of the cheapest structure that can hold the values."""
+        """(kind, price in ns) of the cheapest structure that can hold the values."""
         count = values.count
-        found: list[tuple[float, int, str]] = []
+        found: list[tuple[float, str]] = []
         for kind, block in tables.ALL.items():
             if kind not in self._structures or width_bits not in block.WIDTHS:
                 continue
             if block.EXACT and count > MAX_EXACT_VALUES:
                 continue
             cost = block.cost(values, width_bits, count if block.EXACT else len(values))
-            found.append((cost.latency_ns, cost.bytes, kind))
+            found.append((cost.latency_ns + cost.bytes / BYTES_PER_NS, kind))
         if not found:
             return None
-        ns, _, kind = min(found)
-        return kind, ns
+        price, kind = min(found)
+        return kind, price
 
     def _lookup(
         self, field: str, values: IntervalSet, kind: str, latency_ns: float, inverted: bool = False

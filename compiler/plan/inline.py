@@ -14,7 +14,7 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 from .builder import Builder
 from .ir import Between, Masked, Test
 
-LINE_RANGES = 4  # a line is no slower than a tree up to here
+LINE_RANGES = 8  # a line is no slower than a tree up to here
 COMPARE_NS = 1.0
 TREE_LEVEL_NS = 2.0  # branches of a tree are predicted badly
 

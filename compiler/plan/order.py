@@ -15,6 +15,7 @@ from .specialise import L4_PROTO
 
 PROTOCOL_SHARE = {fields.IPPROTO_TCP: 0.6, fields.IPPROTO_UDP: 0.3}
 OTHER_PROTOCOL_SHARE = 0.03
+FAMILY_SHARE = {fields.ETH_P_IP: 0.6, fields.ETH_P_IPV6: 0.35}
 LIVE_SHARE = 0.1
 
 Planned = tuple[str, IntervalSet, Form]
@@ -42,6 +43,8 @@ def chance(field: str, values: IntervalSet) -> float:
     if field in ("ip.proto", L4_PROTO):
         known = sum(share for protocol, share in PROTOCOL_SHARE.items() if protocol in values)
         return min(1.0, known + OTHER_PROTOCOL_SHARE * min(3, values.count))
+    if field == "eth.type":
+        return sum(share for eth_type, share in FAMILY_SHARE.items() if eth_type in values) + 0.01
     share = values.count / (1 << row.width_bits)
     # Traffic is concentrated where rules look: less so than uniform packets would be.
     power = {16: 0.5, 32: 0.25, 128: 0.06}.get(row.width_bits, 1.0)

@@ -1,0 +1,118 @@
+"""What a plan costs, predicted: for choices, for `--explain`, and for saying no before the kernel does.
+
+Nanoseconds are those of the reference machine (`docs/internals/tables.md`) and good for comparing plans, not
+as promises. Parsing the packet is not included: it is the same for every plan.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from lockgate.stdlib_bpf import fields, tables
+from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.tables import Cost
+
+from .inline import COMPARE_NS
+from .ir import Between, Branch, InTable, Masked, Plan, Test
+from .order import LIVE_SHARE, chance
+
+# Kernel 6.18 refuses a function when more than 8,192 ways are waiting to be checked ("The sequence of 8193
+# jumps is too complex"); the ways waiting are the tests passed on the way that matches nothing.
+MAX_WAITING = 8_000
+# A jump of BPF v3 reaches 32,767 instructions and a node takes 2.3 of them on average, up to 4.
+MAX_NODES = 10_000
+
+
+@dataclass(frozen=True)
+class PlanCost:
+    """`nodes`: tests and leaves; `worst_ns`: of the slowest way through; `expected_ns`: of typical traffic;
+    `table_bytes`: memory of all tables."""
+
+    nodes: int
+    worst_ns: float
+    expected_ns: float
+    table_bytes: int
+
+
+@dataclass(frozen=True)
+class OverBudget:
+    """Why a plan does not fit one BPF function: it has `nodes` where `limit` are allowed. `rules`: those that
+    take the most of them, at most five, the largest first; `of`: "path" (tests one packet can meet) or
+    "program" (all of them)."""
+
+    nodes: int
+    limit: int
+    rules: tuple[int, ...]
+    of: str
+
+
+def cost(plan: Plan) -> PlanCost:
+    """Predict a verified plan."""
+    table_cost = {
+        table.name: tables.ALL[table.kind].cost(table.values, table.width_bits, table.max_entries)
+        for table in plan.tables
+    }
+    worst = [0.0] * len(plan.nodes)
+    weight = [0.0] * len(plan.nodes)
+    weight[0], expected = 1.0, 0.0
+    for index, node in enumerate(plan.nodes):
+        if isinstance(node, Branch):
+            share = _chance(node.test, plan)
+            expected += weight[index] * _latency(node.test, table_cost)
+            weight[node.yes] += weight[index] * share
+            weight[node.no] += weight[index] * (1 - share)
+    for index in reversed(range(len(plan.nodes))):
+        node = plan.nodes[index]
+        if isinstance(node, Branch):
+            worst[index] = _latency(node.test, table_cost) + max(worst[node.yes], worst[node.no])
+    return PlanCost(len(plan.nodes), worst[0], expected, sum(c.bytes for c in table_cost.values()))
+
+
+def over_budget(plan: Plan) -> OverBudget | None:
+    """Facts for the error when the plan is too large for one BPF function, None when it fits."""
+    branches = [node for node in plan.nodes if isinstance(node, Branch)]
+    waiting = _unmatched_path(plan)
+    if waiting > MAX_WAITING:
+        return OverBudget(waiting, MAX_WAITING, _largest(branches), "path")
+    if len(branches) > MAX_NODES:
+        return OverBudget(len(branches), MAX_NODES, _largest(branches), "program")
+    return None
+
+
+def _largest(branches: list[Branch]) -> tuple[int, ...]:
+    counts = Counter(node.rule for node in branches if node.rule is not None)
+    return tuple(rule for rule, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5])
+
+
+def _unmatched_path(plan: Plan) -> int:
+    """Tests on the longest way on which every match fails at its first test. In a chain the later node of the
+    two is where the failing edge leads, unless the other one is a leaf."""
+    length = [0] * len(plan.nodes)
+    for index in reversed(range(len(plan.nodes))):
+        node = plan.nodes[index]
+        if isinstance(node, Branch):
+            inner = [at for at in (node.yes, node.no) if isinstance(plan.nodes[at], Branch)]
+            if node.rule is None:
+                length[index] = 1 + max((length[at] for at in inner), default=0)
+            else:
+                length[index] = 1 + (length[max(inner)] if inner else 0)
+    return length[0]
+
+
+def _latency(test: Test, table_cost: dict[str, Cost]) -> float:
+    if isinstance(test, InTable):
+        return table_cost[test.table].latency_ns
+    wide = fields.BY_NAME[test.field].width_bits > 64
+    return COMPARE_NS * (2 if wide else 1)
+
+
+def _chance(test: Test, plan: Plan) -> float:
+    match test:
+        case Between(field, low, high):
+            return chance(field, IntervalSet.of((low, high)))
+        case Masked(_, mask, _):
+            return float(0.5 ** min(8, mask.bit_count()))
+        case InTable(field, name):
+            values = plan.table(name).values
+            return chance(field, values) if values else LIVE_SHARE
