@@ -1,0 +1,70 @@
+"""What every error is: a frozen record of facts with a code, and a docstring that is its manual page.
+
+Knows diagnostics and spans; must never know a terminal, nor a type of any later stage.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..diagnostics import Diagnostic, Fix, Label, Severity
+from ..source import Span
+
+SECTIONS = ("What it means", "Why it matters", "Example", "Instead")
+
+# Names to choose from for "did you mean": the name, and where it is declared unless the language has it.
+Candidates = Sequence[tuple[str, Span | None]]
+
+
+@dataclass(frozen=True)
+class Error(ABC):
+    """`code` is stable and its first letter the severity (E or W); `slug` is the name in kebab-case."""
+
+    code: ClassVar[str]
+    slug: ClassVar[str]
+
+    @abstractmethod
+    def diagnostic(self) -> Diagnostic:
+        """The facts as a message."""
+
+    def make(
+        self,
+        message: str,
+        *labels: tuple[Span, str],
+        notes: Iterable[str] = (),
+        help: Iterable[str] = (),  # noqa: A002 - the word of the diagnostic
+        fixes: Iterable[Fix] = (),
+        witness: str | None = None,
+    ) -> Diagnostic:
+        """A diagnostic of this code; the first label is the primary one."""
+        return Diagnostic(
+            code=self.code,
+            name=self.slug,
+            severity=Severity.ERROR if self.code.startswith("E") else Severity.WARNING,
+            message=message,
+            labels=tuple(Label(span, text) for span, text in labels),
+            notes=tuple(notes),
+            help=tuple(help),
+            witness=witness,
+            fixes=tuple(fixes),
+        )
+
+
+def manual_page(error: type[Error]) -> str:
+    """The page of an error class: its docstring, unindented."""
+    return inspect.getdoc(error) or ""
+
+
+def nearest(word: str, candidates: Candidates) -> tuple[str, Span | None] | None:
+    """The candidate most like `word`, if any is like it."""
+    names = [name for name, _ in candidates]
+    found = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if not found:
+        lowered = {name.lower(): name for name in reversed(names)}
+        found = [lowered[word.lower()]] if word.lower() in lowered else []
+    return next(((n, s) for n, s in candidates if found and n == found[0]), None)

@@ -1,0 +1,163 @@
+"""Policies of the tree to chains of the model.
+
+Knows what belongs in a policy and which hook takes what; a policy becomes one chain for each direction that
+has a block. Must never know how a rule is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lockgate.stdlib_bpf import hooks
+
+from .. import errors
+from ..diagnostics import Sink
+from ..source import Span
+from ..syntax import tree as t
+from . import names as builtin
+from .model import Chain, Rule
+from .rules import Rules
+from .targets import Targets
+
+FRAGMENTS = ("drop", "first-only", "track")
+
+
+@dataclass
+class _Contents:
+    """A policy's items by kind. `rules`: (direction, rule) in order; `blocks`: direction → its block."""
+
+    attributes: dict[str, t.Attribute]
+    rules: list[tuple[str, t.Rule]]
+    blocks: dict[str, t.Block]
+
+
+class Policies:
+    """Checks policies, in the order of the file."""
+
+    def __init__(self, module: t.Module, rules: Rules, targets: Targets) -> None:
+        self.module, self.rules, self.targets = module, rules, targets
+        self.sink: Sink = rules.sink
+
+    def chains(self, policy: t.Policy) -> tuple[Chain, ...]:
+        """The policy's chains; empty after a complaint that leaves nothing to check."""
+        scope = policy.scope
+        if isinstance(scope, t.NotYet):
+            self._complain(errors.NotYet(scope.what, scope.span))
+            return ()
+        hook = hooks.ALL.get(scope.hook.text)
+        if hook is None:
+            known = tuple((name, None) for name in hooks.ALL)
+            self._complain(errors.UnknownName("hook", scope.hook.text, scope.hook.span, known))
+            return ()
+        if scope.kind != hook.target:
+            self._complain(errors.HookTarget(hook.name, hook.target, scope.span))
+            return ()
+        devices = hook.target == "interface"
+        targets = (self.targets.devices if devices else self.targets.cgroups)(scope.targets)
+        contents = self._contents(policy, hook)
+        default = self._default(policy, contents, hook)
+        self._fragments(contents.attributes.get("fragments"), hook)
+        checked = [(direction, self.rules.rule(rule, hook)) for direction, rule in contents.rules]
+        self._rule_names([rule for _, rule in contents.rules])
+        return tuple(
+            Chain(
+                policy=policy.name.text,
+                hook=hook.name,
+                direction=direction,
+                targets=targets,
+                default=default,
+                rules=tuple(r for d, r in checked if d == direction and r is not None),
+                span=span,
+            )
+            for direction, span in self._directions(policy, contents, hook)
+        )
+
+    def _contents(self, policy: t.Policy, hook: hooks.Hook) -> _Contents:
+        contents = _Contents({}, [], {})
+        bare: list[t.Rule] = []
+        for item in policy.items:
+            match item:
+                case t.NotYet(span, what):
+                    self._complain(errors.NotYet(what, span))
+                case t.Attribute():
+                    self._attribute(item, contents)
+                case t.Rule():
+                    bare.append(item)
+                case t.Block():
+                    self._block(item, contents, hook)
+        if bare and hook.directions:
+            self._complain(errors.RulesNeedBlocks(bare[0].span, hook.name, hook.directions))
+        contents.rules += [("", rule) for rule in bare]
+        return contents
+
+    def _attribute(self, item: t.Attribute, contents: _Contents) -> None:
+        first = contents.attributes.get(item.key)
+        if first is not None:
+            self._complain(errors.Repeated(f"`{item.key}`", item.span, first.span))
+        elif item.key in ("tier", "mode", "state", "order"):
+            self._complain(errors.NotYet(f"`{item.key}`", item.span))
+        contents.attributes.setdefault(item.key, item)
+
+    def _block(self, block: t.Block, contents: _Contents, hook: hooks.Hook) -> None:
+        direction = block.direction.text
+        if direction not in hook.directions:
+            self._complain(errors.MisplacedBlock(direction, block.direction.span, hook.name))
+        elif direction in contents.blocks:
+            first = contents.blocks[direction].direction.span
+            self._complain(errors.Repeated(f"the block `{direction}`", block.direction.span, first))
+        contents.blocks.setdefault(direction, block)
+        for item in block.items:
+            match item:
+                case t.NotYet(span, what):
+                    self._complain(errors.NotYet(what, span))
+                case t.Attribute(span, key, _):
+                    self._complain(errors.MisplacedAttribute(key, span))
+                case t.Rule():
+                    contents.rules.append((direction, item))
+
+    def _default(self, policy: t.Policy, contents: _Contents, hook: hooks.Hook) -> str:
+        attribute = contents.attributes.get("default")
+        if attribute is None:
+            hidden = any(policy.span.start <= s.start < policy.span.end for s in self.module.skipped)
+            if not hidden:
+                self._complain(errors.NoDefault(policy.name.text, policy.name.span, tuple(hook.verdicts)))
+        elif isinstance(attribute.value, t.Name) and self.rules.action(attribute.value, hook):
+            return attribute.value.text
+        return hook.malformed
+
+    def _fragments(self, attribute: t.Attribute | None, hook: hooks.Hook) -> None:
+        if attribute is None or not isinstance(attribute.value, t.Name):
+            return
+        value = attribute.value
+        if hook.target != "interface":
+            self._complain(errors.NotAtHook("fragments", hook.name, attribute.span))
+        elif value.text not in FRAGMENTS:
+            self._complain(
+                errors.UnknownName("`fragments` mode", value.text, value.span, tuple((n, None) for n in FRAGMENTS))
+            )
+        elif value.text != "first-only":
+            self._complain(errors.NotYet(f"`fragments {value.text}`", attribute.span))
+
+    def _rule_names(self, rules: Sequence[t.Rule]) -> None:
+        seen: dict[str, Span] = {}
+        for rule in rules:
+            if rule.label is None:
+                continue
+            name, span = rule.label.text, rule.label.span
+            if name in builtin.NO_RULE_NAMES:
+                self._complain(errors.ReservedName(name, span, "reports use it for packets that no rule decides"))
+            elif name in seen:
+                self._complain(errors.DuplicateRule(name, span, seen[name]))
+            seen.setdefault(name, span)
+
+    def _directions(self, policy: t.Policy, contents: _Contents, hook: hooks.Hook) -> list[tuple[str, Span]]:
+        if not hook.directions:
+            return [("", policy.span)]
+        found = [(d, contents.blocks[d].span) for d in hook.directions if d in contents.blocks]
+        if not found and not contents.rules and not self.module.skipped:
+            self._complain(errors.RulesNeedBlocks(policy.name.span, hook.name, hook.directions))
+        return found
+
+    def _complain(self, error: errors.Error) -> None:
+        self.sink.add(error.diagnostic())

@@ -1,0 +1,76 @@
+"""What a policy means: THE reference that every other stage must agree with.
+
+First match wins, else the default. A condition on a field that the packet lacks is false, in both directions:
+`not NETWORK` is false too where the packet has no address of the families that NETWORK speaks of. Nothing
+here rests on set algebra beyond membership.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
+from lockgate.stdlib_bpf.fields import IPPROTO_ICMP, IPPROTO_ICMPV6
+
+from ..decision import DEFAULT, MALFORMED, Decision
+from .families import families
+from .model import Chain, Live, Minus, Network, Not, Prefixes, Rule, Traffic, Union
+
+ICMP_TYPE_OF = {IPPROTO_ICMP: "icmp.type", IPPROTO_ICMPV6: "icmp6.type"}
+NOTHING = Prefixes()
+
+
+def decide(chain: Chain, facts: Facts | Malformed, live: Mapping[str, Prefixes]) -> Decision:
+    """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty."""
+    if isinstance(facts, Malformed):
+        return Decision(hooks.ALL[chain.hook].malformed, MALFORMED)
+    for index, rule in enumerate(chain.rules):
+        if matches(rule, facts, live):
+            return Decision(rule.verdict, index)
+    return Decision(chain.default, DEFAULT)
+
+
+def matches(rule: Rule, facts: Facts, live: Mapping[str, Prefixes]) -> bool:
+    """Whether every part of a rule holds."""
+    return (
+        any(_is(traffic, facts) for traffic in rule.traffic)
+        and (rule.src is None or _address_in(rule.src, "src", facts, live))
+        and (rule.dst is None or _address_in(rule.dst, "dst", facts, live))
+        and (rule.sports is None or facts.get("th.sport", -1) in rule.sports)
+        and (rule.dports is None or facts.get("th.dport", -1) in rule.dports)
+        and (rule.flags is None or ("tcp.flags" in facts and rule.flags.matches(facts["tcp.flags"])))
+    )
+
+
+def _is(traffic: Traffic, facts: Facts) -> bool:
+    icmp_type = facts.get(ICMP_TYPE_OF.get(facts.get("ip.proto", -1), ""), -1)
+    return (
+        (traffic.eth_types is None or facts.get("eth.type", -1) in traffic.eth_types)
+        and (traffic.protocols is None or facts.get("ip.proto", -1) in traffic.protocols)
+        and (traffic.ports is None or facts.get("th.dport", -1) in traffic.ports)
+        and (traffic.icmp_types is None or icmp_type in traffic.icmp_types)
+    )
+
+
+def _address_in(network: Network, side: str, facts: Facts, live: Mapping[str, Prefixes]) -> bool:
+    for family in (4, 6):
+        address = facts.get(f"ip{family}.{side}")
+        if address is not None:
+            return contains(network, family, address, live)
+    return False
+
+
+def contains(network: Network, family: int, address: int, live: Mapping[str, Prefixes]) -> bool:
+    """Whether an address of that family (4 or 6) lies in a network."""
+    match network:
+        case Prefixes(v4, v6):
+            return address in (v4 if family == 4 else v6)
+        case Live(name, _):
+            return contains(live.get(name, NOTHING), family, address, {})
+        case Union(left, right):
+            return contains(left, family, address, live) or contains(right, family, address, live)
+        case Minus(left, right):
+            return contains(left, family, address, live) and not contains(right, family, address, live)
+        case Not(operand):
+            return family in families(operand) and not contains(operand, family, address, live)

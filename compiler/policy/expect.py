@@ -1,0 +1,215 @@
+"""`test` blocks to packets and the answers expected for them.
+
+Knows how a sentence that describes one packet is read; must never decide one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
+
+from .. import errors
+from ..diagnostics import Sink
+from ..packet import Packet, arp_frame
+from ..source import Span
+from ..syntax import tree as t
+from . import model
+from .families import families
+from .model import Chain, Prefixes, Traffic
+from .networks import BROKEN, Networks
+from .resolve import Scope
+from .rules import Parts, Rules
+from .traffic import TrafficTypes, single
+
+FAMILY_OF = {fields.ETH_P_IP: 4, fields.ETH_P_IPV6: 6}
+
+
+class Tests:
+    """Checks test blocks."""
+
+    def __init__(
+        self, module: t.Module, scope: Scope, networks: Networks, traffic: TrafficTypes, rules: Rules
+    ) -> None:
+        self.scope, self.networks, self.traffic, self.rules = scope, networks, traffic, rules
+        self.sink: Sink = scope.sink
+        self.policies = {d.name.text: d for d in module.decls if isinstance(d, t.Policy)}
+
+    def test(self, test: t.Test, chains: Sequence[Chain]) -> model.Test:
+        """The test; without what was complained about."""
+        given: dict[str, Prefixes] = {}
+        expects: list[model.Expect] = []
+        policy = None
+        if test.policy is None:
+            self._complain(errors.NotYet("a test without `of POLICY`", test.title.span))
+        else:
+            policy = self.scope.find(test.policy, t.Policy)
+        mine = [c for c in chains if policy is not None and c.policy == policy.name.text]
+        for step in test.steps:
+            match step:
+                case t.NotYet(span, what):
+                    self._complain(errors.NotYet(what, span))
+                case t.Given():
+                    self._given(step, given)
+                case t.Expect() if policy is not None and mine:
+                    expect = self._expect(step, policy, mine)
+                    if expect is not None:
+                        expects.append(expect)
+        return model.Test(test.span, test.title.text, given, tuple(expects))
+
+    def _given(self, step: t.Given, given: dict[str, Prefixes]) -> None:
+        decl = self.scope.find(step.name, t.NetworkDecl)
+        value = self.networks.value(step.value)
+        if decl is None or value is BROKEN:
+            return
+        if not isinstance(decl.value, t.Dynamic):
+            self._complain(errors.WrongKind(step.name.text, step.name.span, "fixed network", "dynamic set", decl.span))
+        elif not isinstance(value, Prefixes):
+            self._complain(errors.NotOnePacket("`given`", step.value.span, "needs addresses, no sums or dynamic sets"))
+        elif step.name.text in given:
+            self._complain(errors.Repeated(f"`given {step.name.text}`", step.span, step.name.span))
+        else:
+            given[step.name.text] = value
+
+    def _expect(self, step: t.Expect, policy: t.Policy, chains: Sequence[Chain]) -> model.Expect | None:
+        before = len(self.sink.diagnostics)
+        hook = hooks.ALL[chains[0].hook]
+        chain = self._chain(step, hook, chains)
+        self.rules.action(step.action, hook)
+        by = self._by(step, policy, chain)
+        packet = self._packet(step, hook)
+        new = self.sink.diagnostics[before:]
+        if chain is None or packet is None or any(d.code.startswith("E") for d in new):
+            return None
+        return model.Expect(step.span, chain.name, packet, step.action.text, by)
+
+    def _chain(self, step: t.Expect, hook: hooks.Hook, chains: Sequence[Chain]) -> Chain | None:
+        if step.direction is not None:
+            direction = step.direction.text
+            found = next((c for c in chains if c.direction == direction), None)
+            if found is None:
+                self._complain(errors.WhichDirection(step.direction.span, tuple(c.direction for c in chains)))
+            return found
+        if len(chains) > 1:
+            self._complain(errors.WhichDirection(step.action.span, tuple(c.direction for c in chains)))
+            return None
+        return chains[0]
+
+    def _by(self, step: t.Expect, policy: t.Policy, chain: Chain | None) -> str | None:
+        if step.by is None or step.by.text in ("default", "malformed"):
+            return None if step.by is None else step.by.text
+        labels: dict[str, Span] = {}
+        for item in policy.items:
+            if isinstance(item, t.Block) and (chain is None or item.direction.text != chain.direction):
+                continue
+            for rule in item.items if isinstance(item, t.Block) else (item,):
+                if isinstance(rule, t.Rule) and rule.label is not None:
+                    labels[rule.label.text] = rule.label.span
+        if step.by.text not in labels:
+            self._complain(errors.UnknownName("rule", step.by.text, step.by.span, tuple(labels.items())))
+        return step.by.text
+
+    # ---- the packet ----
+
+    def _packet(self, step: t.Expect, hook: hooks.Hook) -> bytes | SocketCall | None:
+        """The packet a sentence describes; None after a complaint."""
+        parts = self.rules.parts(step.parts, hook)
+        kinds = self.rules.kinds(step.kinds, hook)
+        if kinds and parts.types is not None:
+            kinds = self.traffic.with_types(kinds, parts.types.types)
+        if len(kinds) != 1:
+            if kinds:
+                reason = f"stands for {len(kinds)} kinds of traffic"
+                self._complain(errors.NotOnePacket(f"`{step.kinds[0].span.text}`", step.kinds[0].span, reason))
+            return None
+        kind = kinds[0]
+        if kind.eth_types == fields_of_arp():
+            return arp_frame()
+        ends = {side: self._address(part) for side, part in parts.sides.items()}
+        family = self._family(step, kind, [end for end in ends.values() if end is not None])
+        if family is None:
+            return None
+        protocol = single(kind.protocols)
+        packet = Packet(
+            family=family,
+            protocol=fields.IPPROTO_TCP if protocol is None else protocol,
+            src=_value(ends.get("from")),
+            dst=_value(ends.get("to")),
+            icmp_type=None if kind.icmp_types is None else single(kind.icmp_types),
+        )
+        return self._with_ports(packet, kind, parts, hook)
+
+    def _with_ports(
+        self, packet: Packet, kind: Traffic, parts: Parts, hook: hooks.Hook
+    ) -> bytes | SocketCall | None:
+        concrete = Traffic(kind.eth_types, kind.protocols or _just(packet.protocol), kind.ports, kind.icmp_types)
+        sport, dport, flags = packet.sport, packet.dport, packet.flags
+        if kind.ports is not None:
+            dport = kind.ports.ranges[0][0]
+        for side, part in parts.sides.items():
+            if part.ports is None:
+                continue
+            if not self.traffic.have_ports((concrete,), part.ports):
+                return None
+            port = single(self.traffic.ports(part.ports))
+            if port is None:
+                self._complain(errors.NotOnePacket("this", part.ports.span, "stands for more than one port"))
+                return None
+            sport, dport = (port, dport) if side == "from" else (sport, port)
+        if parts.flags is not None:
+            if parts.flags.mask is not None:
+                self._complain(errors.NotOnePacket("`flags`", parts.flags.span, "needs no mask: list the flags set"))
+                return None
+            test = self.rules.flags(parts.flags, (concrete,))
+            if test is None:
+                return None
+            flags = test.value
+        made = Packet(packet.family, packet.protocol, packet.src, packet.dst, sport, dport, flags, packet.icmp_type)
+        return made.call() if hook.target == "cgroup" else made.frame()
+
+    def _address(self, side: t.Side) -> tuple[int, int] | None:
+        """(family, address) of one end, None when it has none or after a complaint."""
+        if side.network is None:
+            return None
+        value = self.networks.value(side.network)
+        if value is BROKEN:
+            return None
+        spoken = families(value)
+        if isinstance(value, Prefixes) and len(spoken) == 1:
+            family = min(spoken)
+            address = single(value.v4 if family == 4 else value.v6)
+            if address is not None:
+                return family, address
+        span = side.network.span
+        self._complain(errors.NotOnePacket(f"`{span.text}`", span, "stands for more than one address"))
+        return None
+
+    def _family(self, step: t.Expect, kind: Traffic, ends: list[tuple[int, int]]) -> int | None:
+        """The IP family that kind and addresses agree on, 4 when nothing says."""
+        spoken = {family for family, _ in ends}
+        if kind.eth_types is not None:
+            possible = {family for number, family in FAMILY_OF.items() if number in kind.eth_types}
+            spoken = spoken or ({4} if 4 in possible else possible)
+            if not spoken <= possible:
+                spoken |= possible
+        if len(spoken) > 1:
+            self._complain(errors.FamilyMismatch(step.span, step.action.span))
+            return None
+        return min(spoken) if spoken else 4
+
+    def _complain(self, error: errors.Error) -> None:
+        self.sink.add(error.diagnostic())
+
+
+def _value(end: tuple[int, int] | None) -> int | None:
+    return None if end is None else end[1]
+
+
+def _just(number: int) -> fields.IntervalSet:
+    return fields.IntervalSet.of(number)
+
+
+def fields_of_arp() -> fields.IntervalSet:
+    """EtherTypes of an ARP frame."""
+    return fields.IntervalSet.of(fields.ETH_P_ARP)

@@ -1,0 +1,107 @@
+"""A policy file to a checked unit: the order of the front end's steps.
+
+Knows the steps; must never know what they check. Reads only the policy's file and the files it names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import errors, syntax
+from ..diagnostics import Sink
+from ..source import Source, Span
+from ..syntax import tree as t
+from .check import Policies
+from .expect import Tests
+from .files import Inputs, ReadFile, UnreadableInput
+from .model import Chain, Live, Minus, Network, Not, Union, Unit
+from .networks import Networks
+from .resolve import Scope
+from .rules import Rules
+from .targets import Targets
+from .traffic import TrafficTypes
+
+
+def load(where: str | Path | Source, sink: Sink, *, read_file: ReadFile = Path.read_bytes) -> Unit:
+    """Read, parse and check a policy. `where`: its path, or its source when the text is at hand; files that
+    it names are read with `read_file`, relative to it. Warnings go to `sink`, and so do errors, which raise
+    PolicyError at the end with everything that `sink` holds."""
+    inputs = Inputs(read_file)
+    source = _source(where, inputs, sink)
+    module = syntax.parse(source, sink)
+    unit = check(module, inputs, sink)
+    sink.stop_on_errors()
+    return unit
+
+
+def check(module: t.Module, inputs: Inputs, sink: Sink) -> Unit:
+    """Check a parsed policy. The unit means something only when `sink` got no error."""
+    scope = Scope(module, sink)
+    networks, traffic, targets = Networks(scope, inputs), TrafficTypes(scope), Targets(scope)
+    policies = Policies(module, Rules(networks, traffic), targets)
+    tests = Tests(module, scope, networks, traffic, policies.rules)
+    chains: list[Chain] = []
+    for decl in module.decls:
+        match decl:
+            case t.NetworkDecl():
+                networks.declared(decl)
+            case t.PortsDecl():
+                traffic.declared_ports(decl)
+            case t.ServiceDecl():
+                traffic.declared_service(decl)
+            case t.InterfaceDecl():
+                targets.declared(decl)
+            case t.Policy():
+                chains += policies.chains(decl)
+            case t.NotYet(span, what):
+                sink.add(errors.NotYet(what, span).diagnostic())
+    checked_tests = tuple(tests.test(decl, chains) for decl in module.decls if isinstance(decl, t.Test))
+    _check_shared_targets(chains, sink)
+    scope.warn_unused()
+    return Unit(
+        source=module.source,
+        chains=tuple(chains),
+        tests=checked_tests,
+        live=_live_of(chains),
+        inputs=inputs.digests,
+    )
+
+
+def _source(where: str | Path | Source, inputs: Inputs, sink: Sink) -> Source:
+    if isinstance(where, Source):
+        return inputs.given(where)
+    try:
+        return inputs.given(inputs.policy(Path(where), str(where)))
+    except UnreadableInput as reason:
+        empty = Source(str(where), "", Path(where))
+        sink.add(errors.UnreadablePolicy(str(where), Span(empty, 0, 0), str(reason)).diagnostic())
+        sink.stop_on_errors()
+        raise  # not reached: there is an error
+
+
+def _check_shared_targets(chains: list[Chain], sink: Sink) -> None:
+    """Two XDP policies on one interface: the kernel runs one program there."""
+    seen: dict[str, Chain] = {}
+    for chain in chains:
+        if chain.hook != "xdp":
+            continue
+        for target in chain.targets:
+            first = seen.setdefault(target, chain)
+            if first is not chain:
+                sink.add(errors.SharedTarget(target, chain.span, first.span).diagnostic())
+
+
+def _live_of(chains: list[Chain]) -> dict[str, Live]:
+    """Dynamic sets that some rule uses, by name, sorted."""
+    found: dict[str, Live] = {}
+    pending = [n for c in chains for r in c.rules for n in (r.src, r.dst) if n is not None]
+    while pending:
+        network: Network = pending.pop()
+        match network:
+            case Live(name, _):
+                found[name] = network
+            case Union(left, right) | Minus(left, right):
+                pending += [left, right]
+            case Not(operand):
+                pending.append(operand)
+    return dict(sorted(found.items()))

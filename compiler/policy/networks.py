@@ -1,0 +1,211 @@
+"""Network expressions of the tree to network expressions of the model.
+
+Knows literals, names, files and dynamic sets; must never know a rule. Sums and sets become balanced trees, so
+that depth grows with the logarithm of their length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from .. import errors
+from ..source import Span
+from ..syntax import tree as t
+from . import prefixes
+from .files import Inputs, UnreadableInput
+from .model import Live, Minus, Network, Not, Prefixes, Union
+from .resolve import Scope
+
+ANY = Prefixes(IntervalSet.full(32), IntervalSet.full(128))
+BROKEN = Prefixes()  # stands for what was complained about; told by identity
+MAX_ENTRIES = 1 << 24
+MAX_REPORTED_LINES = 10
+
+
+class Networks:
+    """Evaluates network expressions, each declaration once."""
+
+    def __init__(self, scope: Scope, inputs: Inputs) -> None:
+        self.scope, self.sink, self.inputs = scope, scope.sink, inputs
+        self._values: dict[str, Network] = {}
+
+    def declared(self, decl: t.NetworkDecl) -> Network:
+        """Value of a declaration."""
+        name = decl.name.text
+        if name not in self._values:
+            value = self.scope.evaluate(decl, lambda: self._declaration(decl), BROKEN)
+            self._values.setdefault(name, value)
+        return self._values[name]
+
+    def _declaration(self, decl: t.NetworkDecl) -> Network:
+        if isinstance(decl.value, t.Dynamic):
+            return self._dynamic(decl.name, decl.value)
+        return self.value(decl.value)
+
+    def value(self, net: t.Net) -> Network:
+        """Value of an expression; BROKEN, after a complaint, for a wrong one. Warns when it is empty."""
+        value = self._value(net)
+        if value is not BROKEN and not isinstance(net, t.Name) and is_empty(value):
+            self._complain(errors.EmptyNetwork(net.span))
+        return value
+
+    def _value(self, net: t.Net) -> Network:
+        match net:
+            case t.Address(span):
+                prefix = self.prefix(span)
+                return BROKEN if prefix is None else prefix.prefixes
+            case t.AnyAddress():
+                return ANY
+            case t.Name():
+                decl = self.scope.find(net, t.NetworkDecl)
+                return BROKEN if decl is None else self.declared(decl)
+            case t.NetSet(_, items):
+                return self._set(items)
+            case t.Sum():
+                return self._sum(net)
+            case t.Negation(_, operand):
+                inner = self._value(operand)
+                return BROKEN if inner is BROKEN else Not(inner)
+            case t.File():
+                return self._file(net)
+            case t.Dynamic(span):
+                self._complain(errors.BadDynamic(span, "a dynamic set needs a name of its own", nested=True))
+            case t.NotYet(span, what):
+                self._complain(errors.NotYet(what, span))
+        return BROKEN
+
+    def prefix(self, span: Span) -> prefixes.Prefix | None:
+        """The prefix that a piece of text is; None after a complaint."""
+        try:
+            return prefixes.parse(span.text)
+        except prefixes.BadPrefix as reason:
+            self._complain(bad_prefix(span, reason))
+            return None
+
+    def _set(self, items: Sequence[t.Net]) -> Network:
+        """Literals become one value, everything else stays beside it."""
+        v4: list[tuple[int, int]] = []
+        v6: list[tuple[int, int]] = []
+        others: list[Network] = []
+        broken = False
+        for item in items:
+            if isinstance(item, t.Address):
+                prefix = self.prefix(item.span)
+                if prefix is None:
+                    broken = True
+                else:
+                    (v4 if prefix.family == 4 else v6).append((prefix.low, prefix.high))
+            else:
+                others.append(self._value(item))
+        if broken or any(other is BROKEN for other in others):
+            return BROKEN
+        if v4 or v6 or not others:
+            others.insert(0, Prefixes(IntervalSet.from_ranges(v4), IntervalSet.from_ranges(v6)))
+        return union(others)
+
+    def _sum(self, net: t.Sum) -> Network:
+        """`a + b - c - d + e` as ((a + b) - (c + d)) + e."""
+        value = self._value(net.first)
+        broken = value is BROKEN
+        run: list[Network] = []
+        run_sign = "+"
+        for sign, term in net.rest:
+            if sign != run_sign:
+                value, run, run_sign = _join(value, run_sign, run), [], sign
+            operand = self._value(term)
+            broken = broken or operand is BROKEN
+            run.append(operand)
+        return BROKEN if broken else _join(value, run_sign, run)
+
+    def _dynamic(self, name: t.Name, net: t.Dynamic) -> Network:
+        if net.max is None:
+            self._complain(errors.BadDynamic(net.span, "a dynamic set needs a size"))
+            return BROKEN
+        if not self.in_range("the size of a dynamic set", net.max, 1, MAX_ENTRIES):
+            return BROKEN
+        return Live(name.text, net.max.value)
+
+    def _file(self, net: t.File) -> Network:
+        if net.max is not None and not self.in_range("`max`", net.max, 1, MAX_ENTRIES):
+            return BROKEN
+        try:
+            source = self.inputs.read(net.path.text)
+        except UnreadableInput as reason:
+            self._complain(errors.UnreadableFile(net.path.text, net.path.span, str(reason)))
+            return BROKEN
+        value, entries, bad = prefixes.parse_lines(source.text)
+        for i, line in enumerate(bad[:MAX_REPORTED_LINES]):
+            more = len(bad) - MAX_REPORTED_LINES if i == MAX_REPORTED_LINES - 1 else 0
+            span = Span(source, line.start, line.end)
+            self._complain(errors.BadFileLine(span, str(line.reason), bad_prefix(span, line.reason).help, more))
+        if net.max is not None and entries > net.max.value:
+            self._complain(errors.TooManyEntries(net.path.text, net.max.span, entries, net.max.value))
+        return BROKEN if bad else value
+
+    def in_range(self, what: str, number: t.Number, low: int, high: int) -> bool:
+        """Whether a number lies in low to high; complains when not."""
+        if low <= number.value <= high:
+            return True
+        self._complain(errors.OutOfRange(what, number.span, low, high))
+        return False
+
+    def _complain(self, error: errors.Error) -> None:
+        self.sink.add(error.diagnostic())
+
+
+def bad_prefix(span: Span, reason: prefixes.BadPrefix) -> errors.HostBits | errors.MappedAddress | errors.BadAddress:
+    """The complaint about a piece of text that is no prefix."""
+    if isinstance(reason, prefixes.HostBitsSet):
+        return errors.HostBits(span, reason.network, reason.host)
+    if isinstance(reason, prefixes.Mapped):
+        return errors.MappedAddress(span, reason.v4)
+    return errors.BadAddress(span, str(reason))
+
+
+def union(networks: Sequence[Network]) -> Network:
+    """The union of one or more networks, as a balanced tree."""
+    if len(networks) == 1:
+        return networks[0]
+    middle = len(networks) // 2
+    return Union(union(networks[:middle]), union(networks[middle:]))
+
+
+def _join(value: Network, sign: str, run: list[Network]) -> Network:
+    if not run:
+        return value
+    return union([value, *run]) if sign == "+" else Minus(value, union(run))
+
+
+def is_empty(network: Network) -> bool:
+    """Whether a network surely holds no address, whatever dynamic sets hold."""
+    upper = _bounds(network)[1]
+    return not upper.v4 and not upper.v6
+
+
+def _bounds(network: Network) -> tuple[Prefixes, Prefixes]:
+    """Addresses that are surely in a network, and those that may be."""
+    match network:
+        case Prefixes():
+            return network, network
+        case Live():
+            return Prefixes(), ANY
+        case Union(left, right):
+            (low, high), (other_low, other_high) = _bounds(left), _bounds(right)
+            return _or(low, other_low), _or(high, other_high)
+        case Minus(left, right):
+            (low, high), (other_low, other_high) = _bounds(left), _bounds(right)
+            return _minus(low, other_high), _minus(high, other_low)
+        case Not(operand):
+            low, high = _bounds(operand)
+            families = Prefixes(ANY.v4 if high.v4 else high.v4, ANY.v6 if high.v6 else high.v6)
+            return _minus(families, high), _minus(families, low)
+
+
+def _or(a: Prefixes, b: Prefixes) -> Prefixes:
+    return Prefixes(a.v4 | b.v4, a.v6 | b.v6)
+
+
+def _minus(a: Prefixes, b: Prefixes) -> Prefixes:
+    return Prefixes(a.v4 - b.v4, a.v6 - b.v6)

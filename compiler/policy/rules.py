@@ -1,0 +1,205 @@
+"""One rule of the tree to one rule of the model, checked against its hook.
+
+Knows the parts of a sentence and what a hook can see and do; must never know chains or tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from .. import errors
+from ..diagnostics import Sink
+from ..source import Span
+from ..syntax import tree as t
+from . import names as builtin
+from .families import families
+from .model import Flags, Network, Rule, Traffic
+from .networks import BROKEN, Networks
+from .traffic import TrafficTypes
+
+ETH_TYPE_OF = {4: fields.ETH_P_IP, 6: fields.ETH_P_IPV6}
+
+
+@dataclass
+class Parts:
+    """The conditions and options of one sentence, each at most once."""
+
+    sides: dict[str, t.Side] = field(default_factory=dict)
+    types: t.TypeTest | None = None
+    flags: t.FlagTest | None = None
+    count: t.Count | None = None
+    log: t.Log | None = None
+
+
+class Rules:
+    """Checks rules. Complaints go to the sink of the scope; a rule that has any comes out as None."""
+
+    def __init__(self, networks: Networks, traffic: TrafficTypes) -> None:
+        self.networks, self.traffic = networks, traffic
+        self.sink: Sink = networks.sink
+
+    def rule(self, rule: t.Rule, hook: hooks.Hook) -> Rule | None:
+        """The rule's meaning, or None after a complaint."""
+        before = len(self.sink.diagnostics)
+        sound = self.action(rule.action, hook)
+        parts = self.parts(rule.parts, hook)
+        kinds = self.kinds(rule.kinds, hook)
+        networks = {side: self._network(part) for side, part in parts.sides.items()}
+        ports = {
+            side: self.traffic.ports(part.ports) for side, part in parts.sides.items() if part.ports is not None
+        }
+        kinds = self._narrow(kinds, parts)
+        flags = None if parts.flags is None else self.flags(parts.flags, kinds)
+        if kinds and not any(n is BROKEN for n in networks.values()):
+            self._check_families(rule, parts, kinds, networks)
+        if not sound or not kinds or self._complained_since(before):
+            return None
+        return Rule(
+            span=rule.span,
+            verdict=rule.action.text,
+            name=rule.label.text if rule.label else None,
+            traffic=kinds,
+            src=networks.get("from"),
+            sports=ports.get("from"),
+            dst=networks.get("to"),
+            dports=ports.get("to"),
+            flags=flags,
+            count=parts.count.name.text if parts.count else None,
+            log=parts.log is not None,
+        )
+
+    def _complained_since(self, before: int) -> bool:
+        new = self.sink.diagnostics[before:]
+        return any(d.code.startswith("E") for d in new)
+
+    def action(self, action: t.Name, hook: hooks.Hook) -> bool:
+        """Whether the hook has the action; complains when not."""
+        if action.text in hook.verdicts:
+            return True
+        why = hook.refusals.get(action.text)
+        if why is None:
+            self._complain(errors.NotYet(f"`{action.text}`", action.span))
+        else:
+            self._complain(errors.ActionNotAtHook(action.text, hook.name, action.span, *why))
+        return False
+
+    def parts(self, items: Iterable[t.Part], hook: hooks.Hook) -> Parts:
+        """The parts of a sentence by kind; complains about repeated ones and those the hook cannot see."""
+        parts = Parts()
+        for item in items:
+            match item:
+                case t.NotYet(span, what):
+                    self._complain(errors.NotYet(what, span))
+                case t.Side(span, side, _, _):
+                    if side in parts.sides:
+                        self._repeated(f"`{side}`", span, parts.sides[side].span)
+                    elif self._visible(side, span, hook):
+                        parts.sides[side] = item
+                case t.TypeTest(span, _):
+                    if parts.types is not None:
+                        self._repeated("`type`", span, parts.types.span)
+                    elif self._visible("type", span, hook):
+                        parts.types = item
+                case t.FlagTest(span, _, _):
+                    if parts.flags is not None:
+                        self._repeated("`flags`", span, parts.flags.span)
+                    elif self._visible("flags", span, hook):
+                        parts.flags = item
+                case t.Count(span, _):
+                    if parts.count is not None:
+                        self._repeated("`count`", span, parts.count.span)
+                    parts.count = item
+                case t.Log(span):
+                    if parts.log is not None:
+                        self._repeated("`log`", span, parts.log.span)
+                    parts.log = item
+        return parts
+
+    def _repeated(self, what: str, span: Span, first: Span) -> None:
+        self._complain(errors.Repeated(what, span, first))
+
+    def _visible(self, condition: str, span: Span, hook: hooks.Hook) -> bool:
+        """Whether the hook has the field behind a condition; complains when not."""
+        names = {"from": "ip4.src", "to": "ip4.dst", "type": "icmp.type", "flags": "tcp.flags"}
+        if hook.name in fields.lookup(names[condition]).hooks:
+            return True
+        self._complain(errors.NotAtHook(condition, hook.name, span))
+        return False
+
+    def kinds(self, kinds: tuple[t.Kind, ...], hook: hooks.Hook) -> tuple[Traffic, ...]:
+        """The alternatives of traffic; none after a complaint."""
+        found = self.traffic.kinds(kinds) if kinds else (Traffic(),)
+        if hook.target == "cgroup":
+            for a in found:
+                if a.eth_types is not None and not a.eth_types.overlaps(fields.IP):
+                    self._complain(errors.NotAtHook("arp", hook.name, kinds[0].span))
+                    return ()
+                if a.icmp_types is not None:
+                    self._complain(errors.NotAtHook("type", hook.name, kinds[0].span))
+                    return ()
+        return found
+
+    def _network(self, side: t.Side) -> Network | None:
+        return None if side.network is None else self.networks.value(side.network)
+
+    def _narrow(self, kinds: tuple[Traffic, ...], parts: Parts) -> tuple[Traffic, ...]:
+        for side in parts.sides.values():
+            if kinds and side.ports is not None and not self.traffic.have_ports(kinds, side.ports):
+                return ()
+        if kinds and parts.types is not None:
+            kinds = self.traffic.with_types(kinds, parts.types.types)
+        return kinds
+
+    def flags(self, test: t.FlagTest, kinds: tuple[Traffic, ...]) -> Flags | None:
+        """Value of a flags test; None after a complaint."""
+        tcp = IntervalSet.of(fields.IPPROTO_TCP)
+        if kinds and not all(a.protocols is not None and a.protocols.issubset(tcp) for a in kinds):
+            self._complain(errors.ConditionMismatch("`flags`", test.span, "TCP", "write `tcp` before it"))
+            return None
+        value = self.flag_bits(test.value)
+        mask = None if test.mask is None else self.flag_bits(test.mask)
+        if value is None or (test.mask is not None and mask is None):
+            return None
+        if mask is not None and value & ~mask:
+            self._complain(errors.BadFlags(test.span, "asks for flags that its mask leaves out"))
+            return None
+        return Flags(value, mask)
+
+    def flag_bits(self, flags: tuple[t.Name, ...]) -> int | None:
+        """The bits of a list of flags; None after a complaint."""
+        bits = 0
+        for flag in flags:
+            if flag.text.startswith("!"):
+                self._complain(errors.BadFlags(flag.span, "has a negated flag"))
+                return None
+            if flag.text not in builtin.TCP_FLAGS:
+                known = tuple((name, None) for name in builtin.TCP_FLAGS)
+                self._complain(errors.UnknownName("TCP flag", flag.text, flag.span, known))
+                return None
+            bits |= builtin.TCP_FLAGS[flag.text]
+        return bits
+
+    def _check_families(
+        self, rule: t.Rule, parts: Parts, kinds: tuple[Traffic, ...], networks: dict[str, Network | None]
+    ) -> None:
+        """Complains when protocol and addresses leave no IP family in which the rule could match."""
+        spoken = {side: families(n) for side, n in networks.items() if n is not None}
+        if not spoken or not all(spoken.values()):
+            return  # no addresses, or an empty network that was warned about
+        left = frozenset.intersection(*spoken.values())
+        usable = {
+            family
+            for family in left
+            for a in kinds
+            if a.eth_types is None or ETH_TYPE_OF[family] in a.eth_types
+        }
+        if not usable:
+            spans = [parts.sides[side].span for side in spoken]
+            self._complain(errors.FamilyMismatch(spans[-1], rule.kinds[0].span if left else spans[0]))
+
+    def _complain(self, error: errors.Error) -> None:
+        self.sink.add(error.diagnostic())

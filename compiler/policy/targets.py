@@ -1,0 +1,78 @@
+"""What a policy is attached to: interfaces by device name, cgroups by path.
+
+Knows how Linux names them (IFNAMSIZ: 15 bytes; no `/`, no blanks); must never look whether they exist.
+"""
+
+from __future__ import annotations
+
+from .. import errors
+from ..syntax import tree as t
+from .resolve import Scope
+
+MAX_DEVICE_BYTES = 15
+
+
+class Targets:
+    """Evaluates `on …` and `for cgroup …`, each interface declaration once."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope, self.sink = scope, scope.sink
+        self._values: dict[str, tuple[str, ...]] = {}
+
+    def declared(self, decl: t.InterfaceDecl) -> tuple[str, ...]:
+        """Devices of an `interface` declaration; fewer after a complaint."""
+        name = decl.name.text
+        if name not in self._values:
+            value = self.scope.evaluate(decl, lambda: self.devices(decl.items), ())
+            self._values.setdefault(name, value)
+        return self._values[name]
+
+    def devices(self, items: tuple[t.Name | t.Text, ...]) -> tuple[str, ...]:
+        """`DEVICE` or `NETNS/DEVICE` for each, in order, without repetition."""
+        found: list[str] = []
+        for item in items:
+            if isinstance(item, t.Text):
+                found += self._device(item)
+            elif item.text in self.scope.by_name:
+                decl = self.scope.find(item, t.InterfaceDecl)
+                found += self.declared(decl) if decl is not None else ()
+            else:
+                known = tuple(
+                    (n, d.name.span) for n, d in self.scope.by_name.items() if isinstance(d, t.InterfaceDecl)
+                )
+                self.sink.add(errors.UnquotedDevice(item.text, item.span, known).diagnostic())
+        return tuple(dict.fromkeys(found))
+
+    def _device(self, item: t.Text) -> tuple[str, ...]:
+        namespace, _, device = item.text.rpartition("/")
+        if any(c in item.text for c in "*?["):
+            self.sink.add(errors.NotYet("a pattern of interface names", item.span).diagnostic())
+            return ()
+        reason = None
+        if not device or device in (".", ".."):
+            reason = "it has no device name"
+        elif len(device.encode()) > MAX_DEVICE_BYTES:
+            reason = f"the kernel allows {MAX_DEVICE_BYTES} bytes"
+        elif any(c.isspace() or c == ":" or not c.isprintable() for c in item.text):
+            reason = "blanks, colons and control characters are not allowed"
+        elif "/" in namespace or namespace in (".", "..") or ("/" in item.text and not namespace):
+            reason = "write `NAMESPACE/DEVICE`, with one `/`"
+        if reason is not None:
+            self.sink.add(errors.BadTarget("interface", item.text, item.span, reason).diagnostic())
+            return ()
+        return (item.text,)
+
+    def cgroups(self, items: tuple[t.Name | t.Text, ...]) -> tuple[str, ...]:
+        """Paths below the cgroup2 root, beginning with `/`."""
+        found: list[str] = []
+        for item in items:
+            parts = item.text.split("/")
+            if not item.text.startswith("/") or "\0" in item.text:
+                reason = "a path below the root of cgroup2 begins with `/`"
+            elif any(part in (".", "..") for part in parts) or "" in parts[1:-1]:
+                reason = "`.`, `..` and `//` are not allowed in it"
+            else:
+                found.append(item.text if item.text == "/" else item.text.rstrip("/"))
+                continue
+            self.sink.add(errors.BadTarget("cgroup", item.text, item.span, reason).diagnostic())
+        return tuple(dict.fromkeys(found))

@@ -1,0 +1,240 @@
+"""Parser output to syntax tree: one method for each rule of the grammar, named like it.
+
+Knows the grammar's rules and the order of their children; must never judge what they say. Constructs of
+later versions become `NotYet` here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from lark import Token, Tree
+
+from ..source import Source, Span
+from . import tree as t
+
+Node = TypeVar("Node")
+
+# Grammar rules that this version does not compile → how messages name them.
+NOT_YET = {
+    "import": "`import`",
+    "tiers": "`tiers`",
+    "proxy": "`proxy`",
+    "template": "`template`",
+    "use": "`use` of a template",
+    "failsafe": "`failsafe`",
+    "balance": "`balance`",
+    "selector": "a label selector",
+    "at_labels": "a policy for labels at connect",
+    "for_labels": "a policy for labels",
+    "vlan": "a `vlan` condition",
+    "flow_state": "a condition on the flow's state",
+    "where": "an `if` condition",
+    "limit": "`limit`",
+    "via": "`via`",
+    "into": "`into`",
+    "mark": "`mark`",
+    "expires": "`expires`",
+    "ticket": "`ticket`",
+    "assert": "`assert`",
+    "after": "`after`",
+}
+
+
+def build(source: Source, root: Tree[Token], skipped: tuple[Span, ...]) -> t.Module:
+    """The module that a parse gave."""
+    return _Builder(source).module(root, skipped)
+
+
+class _Builder:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def module(self, root: Tree[Token], skipped: tuple[Span, ...]) -> t.Module:
+        return t.Module(self.source, tuple(self.node(c) for c in root.children), skipped)
+
+    # ---- helpers ----
+
+    def node(self, item: Any) -> Any:
+        """A token becomes a leaf by its type, a tree goes to the method of its rule."""
+        if isinstance(item, Token):
+            return self.leaf(item)
+        what = NOT_YET.get(item.data)
+        if what is not None:
+            return t.NotYet(self.span(item), what)
+        return getattr(self, str(item.data))(item, *item.children)
+
+    def leaf(self, token: Token) -> t.Name | t.Number | t.Text:
+        span = self.span(token)
+        if token.type == "INT":
+            return t.Number(span, int(token) if len(token) <= 30 else 10**30)
+        if token.type == "STRING":
+            return t.Text(span, token[1:-1])
+        if token.type == "RULE_NAME":
+            return t.Name(Span(self.source, span.start, span.end - 1), token[:-1])
+        return t.Name(span, str(token))
+
+    def span(self, item: Any) -> Span:
+        if isinstance(item, Token):
+            return Span(self.source, item.start_pos or 0, item.end_pos or 0)
+        return Span(self.source, item.meta.start_pos, item.meta.end_pos)
+
+    def optional(self, item: Any) -> Any:
+        return None if item is None else self.node(item)
+
+    def all(self, items: Any) -> tuple[Any, ...]:
+        return tuple(self.node(item) for item in items if item is not None)
+
+    def _not_yet(self, item: Any, what: str) -> t.NotYet:
+        return t.NotYet(self.span(item), what)
+
+    # ---- declarations ----
+
+    def network(self, tree: Any, name: Any, value: Any) -> t.NetworkDecl:
+        return t.NetworkDecl(self.span(tree), self.node(name), self.node(value))
+
+    def ports(self, tree: Any, name: Any, value: Any) -> t.PortsDecl:
+        return t.PortsDecl(self.span(tree), self.node(name), self._ports(value))
+
+    def service(self, tree: Any, name: Any, *items: Any) -> t.ServiceDecl:
+        return t.ServiceDecl(self.span(tree), self.node(name), self.all(items))
+
+    def interface(self, tree: Any, name: Any, *items: Any) -> t.InterfaceDecl:
+        return t.InterfaceDecl(self.span(tree), self.node(name), self.all(items))
+
+    # ---- networks ----
+
+    def sum(self, tree: Any, first: Any, *rest: Any) -> t.Sum:
+        pairs = tuple((str(sign), self.node(term)) for sign, term in zip(rest[::2], rest[1::2], strict=True))
+        return t.Sum(self.span(tree), self.node(first), pairs)
+
+    def address(self, tree: Any, token: Token) -> t.Address:
+        return t.Address(self.span(token))
+
+    def any(self, tree: Any) -> t.AnyAddress:
+        return t.AnyAddress(self.span(tree))
+
+    def netset(self, tree: Any, *items: Any) -> t.NetSet:
+        return t.NetSet(self.span(tree), self.all(items))
+
+    def file(self, tree: Any, path: Any, maximum: Any) -> t.File:
+        return t.File(self.span(tree), self.node(path), self.optional(maximum))
+
+    def dynamic(self, tree: Any, maximum: Any) -> t.Dynamic:
+        return t.Dynamic(self.span(tree), self.optional(maximum))
+
+    def negation(self, tree: Any, operand: Any) -> t.Negation:
+        return t.Negation(self.span(tree), self.node(operand))
+
+    def group(self, tree: Any, inner: Any) -> t.Net:
+        node: t.Net = self.node(inner)
+        return node
+
+    # ---- ports and traffic ----
+
+    def _ports(self, item: Any) -> t.Ports:
+        many = isinstance(item, Tree) and item.data == "portset"
+        return t.Ports(self.span(item), self.all(item.children if many else (item,)))
+
+    def _types(self, item: Any) -> t.Types:
+        many = isinstance(item, Tree) and item.data == "typeset"
+        return t.Types(self.span(item), self.all(item.children if many else (item,)))
+
+    def portrange(self, tree: Any, low: Any, high: Any) -> t.PortRange:
+        return t.PortRange(self.span(tree), self.node(low), self.node(high if high is not None else low))
+
+    def traffic(self, tree: Any, name: Any, ports: Any, types: Any) -> t.Kind:
+        return t.Kind(
+            self.span(tree),
+            self.node(name),
+            None if ports is None else self._ports(ports),
+            None if types is None else self._types(types),
+        )
+
+    def kind(self, tree: Any, what: Any) -> t.Kind:
+        return t.Kind(self.span(tree), self.node(what))
+
+    traffic_number = kind_number = kind
+
+    # ---- policies and rules ----
+
+    def policy(self, tree: Any, name: Any, scope: Any, *items: Any) -> t.Policy:
+        return t.Policy(self.span(tree), self.node(name), self.node(scope), self.all(items))
+
+    def at_interface(self, tree: Any, hook: Any, *targets: Any) -> t.Scope:
+        return t.Scope(self.span(tree), self.node(hook), "interface", self.all(targets))
+
+    def at_cgroup(self, tree: Any, hook: Any, *targets: Any) -> t.Scope:
+        return t.Scope(self.span(tree), self.node(hook), "cgroup", self.all(targets))
+
+    def block(self, tree: Any, direction: Any, *items: Any) -> t.Block:
+        return t.Block(self.span(tree), self.node(direction), self.all(items))
+
+    def default(self, tree: Any, action: Any) -> t.Attribute:
+        return t.Attribute(self.span(tree), "default", self.node(action))
+
+    def attr_text(self, tree: Any, key: Any, value: Any) -> t.Attribute:
+        return t.Attribute(self.span(tree), str(key), self.node(value))
+
+    attr_word = attr_number = attr_text
+
+    def rule(self, tree: Any, label: Any, action: Any, *rest: Any) -> t.Rule:
+        kinds, parts = self._split(rest)
+        return t.Rule(self.span(tree), self.optional(label), self.node(action), kinds, parts)
+
+    def _split(self, items: Any) -> tuple[tuple[t.Kind, ...], tuple[t.Part, ...]]:
+        nodes = self.all(items)
+        kinds = tuple(n for n in nodes if isinstance(n, t.Kind))
+        return kinds, tuple(n for n in nodes if not isinstance(n, t.Kind))
+
+    def _side(self, tree: Any, items: Any) -> t.Side:
+        network = ports = None
+        for item in items:
+            if isinstance(item, Tree) and item.data == "port_part":
+                ports = self._ports(item.children[0])
+            elif item is not None:
+                network = self.node(item)
+        return t.Side(self.span(tree), str(tree.data.value if hasattr(tree.data, "value") else tree.data), network, ports)
+
+    def to(self, tree: Any, *items: Any) -> t.Side:
+        return self._side(tree, items)
+
+    def type(self, tree: Any, types: Any) -> t.TypeTest:
+        return t.TypeTest(self.span(tree), self._types(types))
+
+    def flags(self, tree: Any, value: Any, mask: Any) -> t.FlagTest:
+        return t.FlagTest(self.span(tree), self.all(value.children), None if mask is None else self.all(mask.children))
+
+    def flag(self, tree: Any, name: Any) -> t.Name:
+        span = self.span(tree)
+        return t.Name(span, span.text.replace(" ", ""))
+
+    def count(self, tree: Any, name: Any) -> t.Count:
+        return t.Count(self.span(tree), self.node(name))
+
+    def log(self, tree: Any, sample: Any) -> t.Log | t.NotYet:
+        return t.Log(self.span(tree)) if sample is None else self._not_yet(tree, "`log sample`")
+
+    # ---- tests ----
+
+    def test(self, tree: Any, title: Any, policy: Any, *steps: Any) -> t.Test:
+        return t.Test(self.span(tree), self.node(title), self.optional(policy), self.all(steps))
+
+    def given(self, tree: Any, name: Any, value: Any) -> t.Given:
+        return t.Given(self.span(tree), self.node(name), self.node(value))
+
+    def expect(self, tree: Any, repeat: Any, direction: Any, outcome: Any, by: Any) -> t.Expect | t.NotYet:
+        if repeat is not None:
+            return self._not_yet(repeat, "`repeat`")
+        if outcome.data == "outcome_reply":
+            word = self.span(outcome).text.split()[0]
+            return self._not_yet(outcome, f"`expect {word}`")
+        action, via, into, *rest = outcome.children
+        if via is not None or into is not None:
+            return self._not_yet(via if via is not None else into, "`via`" if via is not None else "`into`")
+        kinds, parts = self._split(rest)
+        decider = None if by is None else self.node(by.children[0])
+        return t.Expect(self.span(tree), self.optional(direction), self.node(action), kinds, parts, decider)
+
+
+setattr(_Builder, "from", _Builder.to)

@@ -1,0 +1,335 @@
+"""The syntax tree: what was written, every node with its span.
+
+Knows words and their order; must never know what a name stands for or whether a number is in range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..source import Source, Span
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name, dotted when it comes from an import."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True)
+class Number:
+    """An unsigned number, of any size."""
+
+    span: Span
+    value: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string literal; `text` is what lies between the quotes, `span` includes them."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """A construct of the language that this version parses and does not compile; `what` names it."""
+
+    span: Span
+    what: str
+
+
+# ---- networks ----
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address or prefix as written, right or wrong."""
+
+    span: Span
+
+
+@dataclass(frozen=True)
+class AnyAddress:
+    """`any`."""
+
+    span: Span
+
+
+@dataclass(frozen=True)
+class NetSet:
+    """`{ a, b }`."""
+
+    span: Span
+    items: tuple[Net, ...]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """`a + b - c`: `rest` pairs each further term with its sign; evaluated from the left."""
+
+    span: Span
+    first: Net
+    rest: tuple[tuple[str, Net], ...]
+
+
+@dataclass(frozen=True)
+class Negation:
+    """`not a`."""
+
+    span: Span
+    operand: Net
+
+
+@dataclass(frozen=True)
+class File:
+    """`file "PATH" max N`."""
+
+    span: Span
+    path: Text
+    max: Number | None
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """`dynamic max N`."""
+
+    span: Span
+    max: Number | None
+
+
+Net = Address | AnyAddress | Name | NetSet | Sum | Negation | File | Dynamic | NotYet
+
+
+# ---- ports and traffic ----
+
+
+@dataclass(frozen=True)
+class PortRange:
+    """`80` (low is high) or `80-90`."""
+
+    span: Span
+    low: Number
+    high: Number
+
+
+PortItem = PortRange | Name
+
+
+@dataclass(frozen=True)
+class Ports:
+    """One or more ports, ranges and names of ports."""
+
+    span: Span
+    items: tuple[PortItem, ...]
+
+
+@dataclass(frozen=True)
+class Types:
+    """One or more ICMP types by name or number."""
+
+    span: Span
+    items: tuple[Name | Number, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of traffic: a protocol or service by name, or `protocol N`; with the ports and ICMP types
+    that only a `service` line attaches to it directly."""
+
+    span: Span
+    what: Name | Number
+    ports: Ports | None = None
+    types: Types | None = None
+
+
+# ---- rules ----
+
+
+@dataclass(frozen=True)
+class Side:
+    """`from …` (`side` is "from") or `to …`: addresses, ports or both."""
+
+    span: Span
+    side: str
+    network: Net | None
+    ports: Ports | None
+
+
+@dataclass(frozen=True)
+class TypeTest:
+    """`type …`."""
+
+    span: Span
+    types: Types
+
+
+@dataclass(frozen=True)
+class FlagTest:
+    """`flags a, b` or `flags a/a, b`; a name may begin with `!`."""
+
+    span: Span
+    value: tuple[Name, ...]
+    mask: tuple[Name, ...] | None
+
+
+@dataclass(frozen=True)
+class Count:
+    """`count NAME`."""
+
+    span: Span
+    name: Name
+
+
+@dataclass(frozen=True)
+class Log:
+    """`log`."""
+
+    span: Span
+
+
+Part = Side | TypeTest | FlagTest | Count | Log | NotYet
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`[label:] action [kinds] [parts]`."""
+
+    span: Span
+    label: Name | None
+    action: Name
+    kinds: tuple[Kind, ...]
+    parts: tuple[Part, ...]
+
+
+# ---- policies ----
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """`default drop`, `owner "…"`, `fragments first-only`: a key and its one value."""
+
+    span: Span
+    key: str
+    value: Name | Text | Number
+
+
+Statement = Rule | Attribute | NotYet
+
+
+@dataclass(frozen=True)
+class Block:
+    """`ingress { … }` or `egress { … }`."""
+
+    span: Span
+    direction: Name
+    items: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """`at HOOK on INTERFACES` or `at HOOK for cgroup PATHS`; `kind` is "interface" or "cgroup"."""
+
+    span: Span
+    hook: Name
+    kind: str
+    targets: tuple[Name | Text, ...]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`policy NAME SCOPE { … }`."""
+
+    span: Span
+    name: Name
+    scope: Scope | NotYet
+    items: tuple[Statement | Block, ...]
+
+
+# ---- tests ----
+
+
+@dataclass(frozen=True)
+class Given:
+    """`given NAME = NETWORK`."""
+
+    span: Span
+    name: Name
+    value: Net
+
+
+@dataclass(frozen=True)
+class Expect:
+    """`expect [direction] action [kinds] [parts] [by NAME]`."""
+
+    span: Span
+    direction: Name | None
+    action: Name
+    kinds: tuple[Kind, ...]
+    parts: tuple[Part, ...]
+    by: Name | None
+
+
+@dataclass(frozen=True)
+class Test:
+    """`test "TITLE" of POLICY { … }`."""
+
+    span: Span
+    title: Text
+    policy: Name | None
+    steps: tuple[Given | Expect | NotYet, ...]
+
+
+# ---- declarations ----
+
+
+@dataclass(frozen=True)
+class NetworkDecl:
+    """`network NAME = …`."""
+
+    span: Span
+    name: Name
+    value: Net
+
+
+@dataclass(frozen=True)
+class PortsDecl:
+    """`ports NAME = …`."""
+
+    span: Span
+    name: Name
+    value: Ports
+
+
+@dataclass(frozen=True)
+class ServiceDecl:
+    """`service NAME = …, …`."""
+
+    span: Span
+    name: Name
+    items: tuple[Kind, ...]
+
+
+@dataclass(frozen=True)
+class InterfaceDecl:
+    """`interface NAME = …`."""
+
+    span: Span
+    name: Name
+    items: tuple[Name | Text, ...]
+
+
+Decl = NetworkDecl | PortsDecl | ServiceDecl | InterfaceDecl | Policy | Test | NotYet
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file. `skipped`: pieces that were left out after a syntax error, so that later stages do not
+    complain about what may stand there."""
+
+    source: Source
+    decls: tuple[Decl, ...]
+    skipped: tuple[Span, ...] = ()
