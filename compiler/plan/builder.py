@@ -7,7 +7,7 @@ agree.
 
 from __future__ import annotations
 
-from .ir import Branch, Leaf, Test
+from .ir import DEFAULT, Branch, Leaf, Test
 
 
 class Builder:
@@ -34,7 +34,8 @@ class Builder:
         return self._branches[key]
 
     def finish(self, entry: int) -> tuple[Branch | Leaf, ...]:
-        """What is reachable from `entry`, numbered from 0: branches, last made first, then leaves."""
+        """What is reachable from `entry`, numbered from 0: branches, last made first, then the rules' leaves in
+        order, then the default's."""
         reachable: set[int] = set()
         stack = [entry]
         while stack:
@@ -44,7 +45,7 @@ class Builder:
                 node = self._nodes[at]
                 if isinstance(node, Branch):
                     stack += (node.yes, node.no)
-        order = sorted(reachable, key=lambda at: (isinstance(self._nodes[at], Leaf), -at))
+        order = sorted(reachable, key=self._place)
         number = {at: i for i, at in enumerate(order)}
         return tuple(
             Branch(node.test, number[node.yes], number[node.no], node.rule)
@@ -52,6 +53,12 @@ class Builder:
             else node
             for at in order
         )
+
+    def _place(self, at: int) -> tuple[bool, bool, int]:
+        node = self._nodes[at]
+        if isinstance(node, Branch):
+            return False, False, -at
+        return True, node.rule == DEFAULT, node.rule
 
     def _add(self, node: Branch | Leaf) -> int:
         self._nodes.append(node)
