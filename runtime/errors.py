@@ -19,6 +19,9 @@ Errors are values with facts; `render` and `as_json` give them a form. Knows nei
 apart from the class attribute `exit_code` (architecture §4: 3 = kernel or system refused, 2 = broken input).
 """
 
+# The names say the condition (`NotLoaded`), the base class says that they are errors.
+# ruff: noqa: N818
+
 from __future__ import annotations
 
 import difflib
@@ -283,8 +286,8 @@ _KNOWN = (
 
 
 def telling_line(log: str) -> str:
-    """The line of a verifier log that says what is wrong: the last one that is neither state nor
-    statistics.""" lines = [line.strip() for line in log.splitlines()]
+    """The line of a verifier log that says what is wrong: the last that is neither state nor statistics."""
+    lines = [line.strip() for line in log.splitlines()]
     telling = next((line for line in reversed(lines) if not _NOISE.match(line)), "")
     if not telling:
         spoken = (line for line in reversed(lines) if line and not line.startswith("processed"))

@@ -1,0 +1,406 @@
+"""Commands of the runtime: up, down, status, counters, set, events. The only file of this room that prints.
+
+`commands` is the table that `lockgate.cli` merges with the compiler's. Errors are `LockgateError`s;
+`lockgate.cli` renders them and chooses the exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from . import bundle as bundles
+from . import counters, events, pins, plan, running, sets, show, swap
+from .errors import UNCHANGED, LockgateError, NotLoaded, SetError
+from .running import Running
+from .sys import bpf
+
+
+@dataclass(frozen=True)
+class Glue:
+    """What the command line knows and this room must not: `compile` turns a policy file into a bundle, or
+    raises; None where there is no compiler."""
+
+    compile: Callable[[Path], bytes] | None = None
+
+
+bpffs_option = click.option(
+    "--bpffs",
+    default=pins.DEFAULT_BPFFS,
+    show_default=True,
+    envvar="LOCKGATE_BPFFS",
+    metavar="PATH",
+    help="BPF file system that keeps what is loaded.",
+)
+output_option = click.option(
+    "--output", type=click.Choice(["text", "json"]), default="text", help="For people, or for machines."
+)
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--netns", metavar="NAME", help="Network namespace of the interfaces.")
+@click.option(
+    "--xdp-mode",
+    type=click.Choice(["auto", "native", "generic"]),
+    default="auto",
+    show_default=True,
+    help="Where XDP runs; auto: in the driver if it can, else behind it.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option(
+    "--full-log", type=click.Path(dir_okay=False, path_type=Path), help="Write the verifier's log here."
+)
+@bpffs_option
+@output_option
+@click.pass_context
+def up(
+    ctx: click.Context,
+    file: Path,
+    netns: str | None,
+    xdp_mode: str,
+    dry_run: bool,
+    full_log: Path | None,
+    bpffs: str,
+    output: str,
+) -> None:
+    """Load FILE and attach it; replace the policy of the same name if it runs.
+
+    FILE is a bundle, or a policy that is compiled first. Either everything is switched to the new policy, or
+    nothing is changed.
+    """
+    load_plan = plan.make(_bundle(ctx, file), netns, cast(plan.XdpMode, xdp_mode))
+    if dry_run:
+        click.echo(plan.render(load_plan))
+        return
+    try:
+        outcome = swap.up(load_plan, bpffs)
+    except LockgateError as error:
+        if full_log is not None and error.log:
+            full_log.write_text(error.log)
+            raise error.with_notes(f"the full log is in {full_log}") from error
+        raise
+    if output == "json":
+        show.as_json(
+            {
+                "name": load_plan.name,
+                "replaced": outcome.replaced,
+                "added": outcome.added,
+                "switched": outcome.switched,
+                "removed": outcome.removed,
+                "attachments": [_attachment(a) for a in outcome.state.attachments],
+            }
+        )
+        return
+    click.echo(f"{load_plan.name}: {'replaced' if outcome.replaced else 'attached'}")
+    for a in outcome.state.attachments:
+        click.echo(f"  {a.point.name} of {a.point.place}{f' ({a.mode})' if a.mode else ''}")
+
+
+def _bundle(ctx: click.Context, file: Path) -> bundles.Bundle:
+    glue = ctx.find_object(Glue) or Glue()
+    try:
+        with file.open("rb") as opened:
+            beginning = opened.read(4)
+    except OSError:
+        return bundles.read(file)  # says what is wrong with the file
+    if file.suffix == ".gate" and beginning != b"PK\x03\x04" and glue.compile is not None:
+        return bundles.parse(glue.compile(file), str(file))
+    return bundles.read(file)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every loaded policy.")
+@bpffs_option
+@output_option
+def down(name: str | None, everything: bool, bpffs: str, output: str) -> None:
+    """Detach the policy NAME and remove all that belongs to it."""
+    if (name is None) != everything:
+        raise click.UsageError("name a policy, or give --all")
+    names = pins.names(pins.base(bpffs)) if name is None else [name]
+    links = {n: swap.down(n, bpffs) for n in names}
+    if output == "json":
+        show.as_json([{"name": n, "links": count} for n, count in links.items()])
+        return
+    for n, count in links.items():
+        click.echo(f"{n}: removed, {count} link{'s' * (count != 1)} detached")
+
+
+def _attachment(a: running.Attachment) -> dict[str, Any]:
+    return {
+        "hook": a.point.name,
+        "target": a.point.place,
+        "program": a.program,
+        "mode": a.mode or None,
+    }
+
+
+def _attached(policy: Running, a: running.Attachment) -> bool:
+    link = policy.open_link(a)
+    if link is None:
+        return False
+    with link:
+        return bpf.link_info(link).target != 0
+
+
+@click.command()
+@click.argument("name", required=False)
+@bpffs_option
+@output_option
+def status(name: str | None, bpffs: str, output: str) -> None:
+    """Show what is loaded and where it is attached."""
+    policies = [running.find(bpffs, name)] if name else running.everything(bpffs)
+    if output == "json":
+        show.as_json(
+            [
+                {
+                    "name": p.name,
+                    "compiler": p.state.manifest.compiler,
+                    "digest": p.state.digest,
+                    "attachments": [
+                        {**_attachment(a), "attached": _attached(p, a)} for a in p.state.attachments
+                    ],
+                }
+                for p in policies
+            ]
+        )
+        return
+    if not policies:
+        click.echo("nothing is loaded")
+        return
+    rows = [
+        (
+            p.name,
+            a.point.name,
+            a.point.place,
+            a.program,
+            a.mode,
+            "attached" if _attached(p, a) else "gone: the interface or cgroup no longer exists",
+        )
+        for p in policies
+        for a in p.state.attachments
+    ]
+    show.table(("policy", "hook", "target", "program", "mode", "state"), rows)
+
+
+@click.command(name="counters")
+@click.argument("name", required=False)
+@bpffs_option
+@output_option
+def counters_command(name: str | None, bpffs: str, output: str) -> None:
+    """Show packets and bytes of every rule."""
+    policies = [running.find(bpffs, name)] if name else running.everything(bpffs)
+    found = [(p.name, c) for p in policies for c in counters.read(p)]
+    if output == "json":
+        show.as_json(
+            [
+                {
+                    "policy": policy,
+                    "chain": c.chain,
+                    "kind": c.slot.kind,
+                    "label": c.slot.label,
+                    "verdict": c.slot.verdict,
+                    "file": c.slot.file,
+                    "line": c.slot.line,
+                    "packets": c.packets,
+                    "bytes": c.bytes,
+                }
+                for policy, c in found
+            ]
+        )
+        return
+    if not found:
+        click.echo("nothing is loaded")
+        return
+    rows = [
+        (
+            c.chain,
+            c.slot.label,
+            c.slot.verdict or "",
+            c.packets,
+            c.bytes,
+            f"{c.slot.file}:{c.slot.line}" if c.slot.line else "",
+        )
+        for _, c in found
+    ]
+    show.table(("chain", "rule", "verdict", "packets", "bytes", "line"), rows)
+
+
+@click.command(name="events")
+@click.argument("name", required=False)
+@click.option("--seconds", type=float, help="Stop after that many seconds.  [default: never]")
+@bpffs_option
+@output_option
+def events_command(name: str | None, seconds: float | None, bpffs: str, output: str) -> None:
+    """Print packets that rules with `log` decide, as they come."""
+    policy = _only(bpffs, name)
+    for event in events.follow(policy, seconds):
+        if output == "json":
+            show.as_json(
+                {
+                    "ktime_ns": event.ktime_ns,
+                    "chain": event.chain,
+                    "rule": event.slot.label,
+                    "verdict": event.slot.verdict,
+                    "ifindex": event.ifindex,
+                    "length": event.length,
+                    "header": event.header.hex(),
+                    "destination": event.destination,
+                }
+            )
+            continue
+        what = f"{event.length} bytes on interface {event.ifindex}  {event.header.hex()}"
+        if event.destination is not None:
+            protocol, address, port = event.destination
+            what = f"protocol {protocol} to {address} port {port}"
+        click.echo(
+            f"{event.ktime_ns / 1e9:.6f}  {event.chain}  {event.slot.label}  {event.slot.verdict}  {what}"
+        )
+
+
+def _only(bpffs: str, name: str | None) -> Running:
+    """The named policy, or the only one that is loaded."""
+    if name is not None:
+        return running.find(bpffs, name)
+    policies = running.everything(bpffs)
+    if len(policies) != 1:
+        if not policies:
+            raise NotLoaded("", ())
+        raise click.UsageError(
+            f"several policies are loaded, name one: {', '.join(p.name for p in policies)}"
+        )
+    return policies[0]
+
+
+@click.group(name="set")
+def set_group() -> None:
+    """Show and change dynamic sets of loaded policies."""
+
+
+policy_option = click.option(
+    "--policy", metavar="NAME", help="The policy, where several have a set of this name."
+)
+
+
+def _with_set(name: str, policy: str | None, bpffs: str) -> Running:
+    """The policy that has the set."""
+    policies = [running.find(bpffs, policy)] if policy else running.everything(bpffs)
+    having = [p for p in policies if name in sets.names(p)]
+    if len(having) > 1:
+        raise SetError(
+            f"several policies have a set `{name}`",
+            (),
+            (f"add --policy, one of: {', '.join(p.name for p in having)}",),
+        )
+    if not having:
+        existing = sorted({n for p in policies for n in sets.names(p)})
+        raise SetError(
+            f"no loaded policy has a dynamic set `{name}`",
+            (),
+            (f"dynamic sets: {', '.join(existing)}" if existing else "no dynamic set is loaded",),
+        )
+    return having[0]
+
+
+def _changed(output: str, name: str, **counts: int) -> None:
+    if output == "json":
+        show.as_json({"set": name, **counts})
+    else:
+        click.echo(f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+@set_group.command(name="add")
+@click.argument("name", metavar="SET")
+@click.argument("prefixes", nargs=-1, required=True, metavar="PREFIX...")
+@policy_option
+@bpffs_option
+@output_option
+def set_add(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str, output: str) -> None:
+    """Add prefixes to SET."""
+    parsed = [sets.parse(text) for text in prefixes]
+    with pins.locked(bpffs):
+        _changed(output, name, added=sets.add(_with_set(name, policy, bpffs), name, parsed))
+
+
+@set_group.command(name="del")
+@click.argument("name", metavar="SET")
+@click.argument("prefixes", nargs=-1, required=True, metavar="PREFIX...")
+@policy_option
+@bpffs_option
+@output_option
+def set_del(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str, output: str) -> None:
+    """Remove prefixes from SET."""
+    parsed = [sets.parse(text) for text in prefixes]
+    with pins.locked(bpffs):
+        _changed(output, name, removed=sets.delete(_with_set(name, policy, bpffs), name, parsed))
+
+
+@set_group.command(name="load")
+@click.argument("name", metavar="SET")
+@click.argument("file", type=click.File("r"))
+@policy_option
+@bpffs_option
+@output_option
+def set_load(name: str, file: Any, policy: str | None, bpffs: str, output: str) -> None:
+    """Make SET hold exactly the prefixes in FILE, one a line (`-`: standard input; `#` begins a comment)."""
+    parsed = []
+    for number, line in enumerate(file, 1):
+        text = line.partition("#")[0].strip()
+        if text:
+            try:
+                parsed.append(sets.parse(text))
+            except SetError as error:
+                raise error.with_notes(f"in {file.name}:{number}; {UNCHANGED}") from None
+    with pins.locked(bpffs):
+        added, removed = sets.replace(_with_set(name, policy, bpffs), name, parsed)
+    _changed(output, name, added=added, removed=removed)
+
+
+@set_group.command(name="flush")
+@click.argument("name", metavar="SET")
+@policy_option
+@bpffs_option
+@output_option
+def set_flush(name: str, policy: str | None, bpffs: str, output: str) -> None:
+    """Remove everything from SET."""
+    with pins.locked(bpffs):
+        _changed(output, name, removed=sets.flush(_with_set(name, policy, bpffs), name))
+
+
+@set_group.command(name="list")
+@click.argument("name", metavar="SET", required=False)
+@policy_option
+@bpffs_option
+@output_option
+def set_list(name: str | None, policy: str | None, bpffs: str, output: str) -> None:
+    """Print the prefixes of SET, or all dynamic sets and how full they are."""
+    if name is not None:
+        members = [str(p) for p in sets.members(_with_set(name, policy, bpffs), name)]
+        if output == "json":
+            show.as_json(members)
+        else:
+            click.echo("".join(f"{text}\n" for text in members), nl=False)
+        return
+    policies = [running.find(bpffs, policy)] if policy else running.everything(bpffs)
+    rows = [
+        (p.name, n, len(sets.members(p, n)), sets.capacity(p, n)) for p in policies for n in sets.names(p)
+    ]
+    if output == "json":
+        show.as_json([dict(zip(("policy", "set", "prefixes", "max"), row, strict=True)) for row in rows])
+    else:
+        show.table(("policy", "set", "prefixes", "max"), rows)
+
+
+commands: dict[str, click.Command] = {
+    "up": up,
+    "down": down,
+    "status": status,
+    "counters": counters_command,
+    "set": set_group,
+    "events": events_command,
+}

@@ -1,0 +1,181 @@
+"""Runs a connect chain on real socket calls: the kernel cannot test-run programs of this kind.
+
+A throw-away cgroup gets the chain's programs by links; a forked child enters it, and a network namespace of
+its own, and makes the calls. Refused means EPERM; any other answer (success, EINPROGRESS, ENETUNREACH, …)
+means that the policy let the call pass. Protocols that have no hook (raw sockets) cannot be asked; ICMP is
+asked by an unprivileged ping socket. Nothing is left behind, whatever happens.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import itertools
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
+
+from . import attach, cgroups
+from .bundle import Bundle
+from .errors import NoPrivileges, SystemRefused
+from .plan import ATTACH_TYPES, HookPoint
+from .refusal import missing_capabilities
+from .sys import netns
+from .sys.link import loopback_up
+from .testrun import LoadedChain, load_chain
+
+REQUEST = struct.Struct("<BBHH16s")  # sendmsg?, family, protocol, port, address
+ANSWER = struct.Struct("<i")
+_KINDS = {socket.IPPROTO_TCP: socket.SOCK_STREAM}
+_sequence = itertools.count()
+
+
+@dataclass(frozen=True)
+class Called:
+    """What became of a call. `slot` is None when no program ran (the kernel refused the call before)."""
+
+    allowed: bool
+    errno: int
+    slot: int | None
+
+    @property
+    def errno_name(self) -> str:
+        """Symbolic errno, "" for success."""
+        return errno.errorcode.get(self.errno, str(self.errno)) if self.errno else ""
+
+
+class ConnectRunner:
+    """Context manager over one connect chain of a bundle. `chain` is the loaded chain, for `set_live` and
+    `counters`."""
+
+    def __init__(self, bundle: Bundle, chain: str) -> None:
+        self._bundle, self._name = bundle, chain
+        self._stack = ExitStack()
+
+    def __enter__(self) -> ConnectRunner:
+        with ExitStack() as stack:
+            self.chain: LoadedChain = stack.enter_context(load_chain(self._bundle, self._name))
+            name = f"lg-{os.getpid()}-{next(_sequence)}"
+            directory = _make_cgroup(name)
+            stack.callback(directory.rmdir)
+            self._attach(name, stack)
+            self._socket = _start_child(directory, stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def run(self, calls: Sequence[SocketCall]) -> list[Called]:
+        """Make the calls one after the other."""
+        out = []
+        for call in calls:
+            before = self.chain.counters_raw()
+            number = self._ask(call)
+            after = self.chain.counters_raw()
+            slot = self.chain.deciding_slot(before, after) if before != after else None
+            out.append(Called(number != errno.EPERM, number, slot))
+        return out
+
+    def _ask(self, call: SocketCall) -> int:
+        address = call.address.to_bytes(4 if call.family == AF_INET else 16).ljust(16, b"\0")
+        sendmsg = call.operation == "sendmsg"
+        self._socket.sendall(REQUEST.pack(sendmsg, call.family, call.protocol, call.port, address))
+        answer = self._socket.recv(ANSWER.size)
+        if len(answer) != ANSWER.size:
+            raise SystemRefused("the process that makes the socket calls has died")
+        return int(ANSWER.unpack(answer)[0])
+
+    def _attach(self, cgroup: str, stack: ExitStack) -> None:
+        for i, function in enumerate(self.chain.chain.functions):
+            kind, name = ATTACH_TYPES[function.link_attach_type]
+            point = HookPoint(kind, name, function.link_attach_type, cgroup)
+            link, _ = attach.KINDS[kind].attach(point, self.chain.program(i), "")
+            stack.enter_context(link)
+
+
+def _make_cgroup(name: str) -> Path:
+    directory = cgroups.mount() / name
+    try:
+        directory.mkdir()
+    except PermissionError:
+        raise NoPrivileges("making a cgroup", missing_capabilities()) from None
+    return directory
+
+
+def _start_child(cgroup: Path, stack: ExitStack) -> socket.socket:
+    """Fork; the parent gets its end of a socket pair. The child says 0 when it is ready, an errno if not."""
+    ours, theirs = socket.socketpair()
+    stack.enter_context(ours)
+    pid = os.fork()
+    if pid == 0:  # never returns into the caller's stack
+        status = 1
+        try:
+            ours.close()
+            _child(cgroup, theirs)
+            status = 0
+        except BaseException:
+            pass
+        finally:
+            os._exit(status)
+    theirs.close()
+    stack.callback(_reap, pid)
+    answer = ours.recv(ANSWER.size)
+    number = ANSWER.unpack(answer)[0] if len(answer) == ANSWER.size else errno.ECHILD
+    if number in (errno.EPERM, errno.EACCES):
+        raise NoPrivileges("making a network namespace", (*missing_capabilities(), "CAP_SYS_ADMIN"))
+    if number:
+        raise SystemRefused(
+            f"the process for socket calls did not start: {errno.errorcode.get(number, number)}"
+        )
+    return ours
+
+
+def _reap(pid: int) -> None:
+    """End the child and wait until its cgroup is empty."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _child(cgroup: Path, channel: socket.socket) -> None:
+    """Enter cgroup and namespace, then answer requests until the parent closes its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        (cgroup / "cgroup.procs").write_text("0")
+        netns.unshare_network()
+        loopback_up()
+        Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
+    except OSError as error:
+        channel.sendall(ANSWER.pack(error.errno or errno.EIO))
+        return
+    channel.sendall(ANSWER.pack(0))
+    while len(request := channel.recv(REQUEST.size)) == REQUEST.size:
+        channel.sendall(ANSWER.pack(_call(*REQUEST.unpack(request))))
+
+
+def _call(sendmsg: int, family: int, protocol: int, port: int, raw: bytes) -> int:
+    """Make one call; 0 or its errno."""
+    address = str(ipaddress.IPv4Address(raw[:4])) if family == AF_INET else str(ipaddress.IPv6Address(raw))
+    kind = _KINDS.get(protocol, socket.SOCK_DGRAM)
+    try:
+        with socket.socket(family, kind, protocol) as s:
+            s.setblocking(False)
+            if protocol == socket.IPPROTO_UDP:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            operation: Callable[[tuple[str, int]], object] = (
+                (lambda where: s.sendto(b"x", where)) if sendmsg else s.connect
+            )
+            operation((address, port))
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0

@@ -1,0 +1,44 @@
+"""Tables for people and JSON for machines. Rich is loaded only when the output is a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Print rows under headings; columns that hold only numbers are aligned to the right. Plain text, columns
+    two blanks apart, when the output is no terminal."""
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    numeric = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(columns))]
+    if sys.stdout.isatty():
+        _rich(columns, cells, numeric, title)
+        return
+    widths = [max(len(columns[i]), *(len(row[i]) for row in cells), 0) for i in range(len(columns))]
+    for row in (list(columns), *cells):
+        line = "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        click.echo(line.rstrip())
+
+
+def _rich(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(title=title or None, title_justify="left")
+    for name, right in zip(columns, numeric, strict=True):
+        grid.add_column(name, justify="right" if right else "left")
+    for row in cells:
+        grid.add_row(*(Text(cell) for cell in row))
+    Console().print(grid)
+
+
+def as_json(value: object) -> None:
+    """Print one JSON document on one line."""
+    click.echo(json.dumps(value, sort_keys=True))

@@ -1,0 +1,151 @@
+"""Runs compiled chains in the kernel without attaching them to anything that carries traffic: the engine
+"kernel" of tests and `eval`.
+
+XDP and tc programs run by BPF_PROG_TEST_RUN, which refuses frames under 14 bytes (an Ethernet header). Which
+rule decided is read from the counters: one deciding slot grows by one with each packet. For connect see
+`connectrun`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from lockgate.stdlib_bpf.manifest import Chain
+
+from . import loader
+from .bundle import Bundle
+from .counters import CounterReader
+from .errors import SystemRefused
+from .plan import LoadPlan, make, map_key
+from .refusal import explain
+from .sets import Prefix, key_of
+from .sys import bpf
+from .sys.fd import Fd
+
+DECIDING = frozenset({"malformed", "default", "rule"})
+MIN_FRAME_BYTES = 14
+
+
+class Ran(NamedTuple):
+    """`value`: what the program returned, signed (TC_ACT_UNSPEC is -1); `slot`: the deciding counter slot."""
+
+    value: int
+    slot: int
+
+
+class LoadedChain:
+    """One chain's programs and maps, in the kernel but attached to nothing. Use `with`."""
+
+    def __init__(self, plan: LoadPlan, chain: Chain) -> None:
+        self.chain = chain
+        self._loaded = loader.load(plan)
+        try:
+            counters = next(m for m in chain.maps if m.role == "counters")
+            self._counters = CounterReader(
+                self._loaded.maps[map_key(chain.name, counters)], counters.max_entries
+            )
+            self._deciding = [i for i, s in enumerate(chain.slots) if s.kind in DECIDING]
+        except BaseException:
+            self._loaded.close()
+            raise
+
+    def __enter__(self) -> LoadedChain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._loaded.close()
+
+    def program(self, function: int = 0) -> Fd:
+        """The descriptor of one of the chain's programs, still owned by this object."""
+        return self._loaded.programs[f"{self.chain.name}:{self.chain.functions[function].name}"]
+
+    def set_live(self, name: str, prefixes: Iterable[Prefix]) -> None:
+        """Make a dynamic set hold exactly these prefixes; those of a family that the chain never asks about
+        are left out. SystemRefused when they do not fit."""
+        wanted = list(prefixes)
+        for spec in self.chain.maps:
+            if spec.set != name:
+                continue
+            map_ = self._loaded.maps[map_key(self.chain.name, spec)]
+            while (key := bpf.map_next_key(map_, None, spec.key_size)) is not None:
+                bpf.map_delete(map_, key)
+            keys = [key_of(p) for p in wanted if (p.version == 4) == (spec.key_size == 8)]
+            try:
+                for key in keys:
+                    bpf.map_update(map_, key, b"\1".ljust(spec.value_size, b"\0"))
+            except bpf.BpfError as error:
+                raise explain(error, f"filling set `{name}` with {len(keys)} prefixes") from error
+
+    def run(self, frames: Sequence[bytes]) -> list[Ran | None]:
+        """Decide frames one at a time, in order. None where the kernel cannot run one (under 14 bytes)."""
+        program = self.program()
+        out: list[Ran | None] = []
+        before = self._counters.raw()
+        for frame in frames:
+            if len(frame) < MIN_FRAME_BYTES:
+                out.append(None)
+                continue
+            try:
+                result = bpf.test_run(program, frame)
+            except bpf.BpfError as error:
+                raise explain(error, f"running a frame of {len(frame)} bytes") from error
+            after = self._counters.raw()
+            out.append(Ran(_signed(result.value), self.deciding_slot(before, after)))
+            before = after
+        return out
+
+    def deciding_slot(self, before: bytes, after: bytes) -> int:
+        """The slot that grew between two readings of `counters_raw`. SystemRefused unless exactly one did, by
+        one: then the program does not count as it should, or somebody else ran it."""
+        old, new = self._counters.totals(before), self._counters.totals(after)
+        grown = [i for i in self._deciding if new[i][0] != old[i][0]]
+        if len(grown) != 1 or new[grown[0]][0] - old[grown[0]][0] != 1:
+            raise SystemRefused(
+                f"the counters of `{self.chain.name}` do not say which rule decided",
+                (f"slots that grew: {grown}",),
+                ("this is a bug in lockgate",),
+            )
+        return grown[0]
+
+    def counters_raw(self) -> bytes:
+        """The counters now, for `deciding_slot`."""
+        return self._counters.raw()
+
+    def counters(self) -> list[tuple[int, int]]:
+        """(packets, bytes) of every slot since loading."""
+        return self._counters.totals()
+
+    def time(self, frame: bytes, repeat: int) -> int:
+        """Mean ns of one run over `repeat` runs in the kernel, without system calls between them."""
+        try:
+            return bpf.test_run(self.program(), frame, repeat).duration_ns
+        except bpf.BpfError as error:
+            doing = f"timing a frame of {len(frame)} bytes"
+            if error.errno == errno.EINVAL and len(frame) < MIN_FRAME_BYTES:
+                doing += " (the kernel wants at least 14)"
+            raise explain(error, doing) from error
+
+
+def load_chain(bundle: Bundle, chain: str) -> LoadedChain:
+    """Load one chain of a bundle by name. KeyError when there is none; the errors of `loader.load`."""
+    found = next((c for c in bundle.manifest.chains if c.name == chain), None)
+    if found is None:
+        raise KeyError(chain)
+    alone = Bundle(replace(bundle.manifest, chains=(found,)), bundle.members, bundle.digest)
+    return LoadedChain(make(alone), found)
+
+
+def sets_of(chain: Chain) -> Mapping[str, int]:
+    """Dynamic sets of a chain and how many prefixes of a family each holds."""
+    return {m.set: m.max_entries for m in chain.maps if m.set is not None}
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 32) if value & 1 << 31 else value

@@ -1,0 +1,195 @@
+"""The command `lockgate`: one group over the compiler's commands and the runtime's.
+
+Knows the names of all commands and where they live; imports a command's module only when it is used, so that
+`--help` is quick and a host without the compiler can run the runtime's. Also the one place where the two
+halves meet: `up POLICY.gate` compiles first. Turns errors into messages and exit codes: 0 ok, 1 findings in a
+policy, 2 usage or broken input, 3 kernel or system refused, 70 a bug in lockgate.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+import traceback
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from . import __version__
+
+RUNTIME, COMPILER = "lockgate.runtime.cli", "lockgate.compiler.cli"
+EXTRA_MODULES = ("lark", "llvmlite")
+INSTALL = "pip install 'lockgate[compiler]'"
+
+# name → (module whose `commands` has it, what it does)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check": (COMPILER, "Find errors and doubtful rules in a policy."),
+    "build": (COMPILER, "Compile a policy to a bundle."),
+    "test": (COMPILER, "Run the tests written in a policy."),
+    "eval": (COMPILER, "Say what a policy does with packets, and which rule decides."),
+    "explain": (COMPILER, "Explain an error code."),
+    "demo": (COMPILER, "Show policies at work on this machine."),
+    "up": (RUNTIME, "Load a bundle or policy and attach it, replacing what runs."),
+    "down": (RUNTIME, "Detach a policy and remove all that belongs to it."),
+    "status": (RUNTIME, "Show what is loaded and where it is attached."),
+    "counters": (RUNTIME, "Show packets and bytes of every rule."),
+    "set": (RUNTIME, "Show and change dynamic sets."),
+    "events": (RUNTIME, "Print packets that rules with `log` decide."),
+}
+OK, FINDINGS, USAGE, REFUSED, BUG = 0, 1, 2, 3, 70
+
+
+class CompilerMissing(click.ClickException):
+    """A command of the compiler where the compiler is not installed."""
+
+    exit_code = USAGE
+
+    def __init__(self, what: str, module: str) -> None:
+        super().__init__(f"{what} needs the compiler, and `{module}` is not installed\n  = help: {INSTALL}")
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are rows of `COMMANDS` until they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the table's order: the life of a policy."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module that has the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name == "explain":
+            return explain
+        module = COMMANDS[cmd_name][0]
+        if module == COMPILER:
+            require_compiler(f"`lockgate {cmd_name}`")
+        found: click.Command = importlib.import_module(module).commands[cmd_name]
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with a suggestion for a command that does not exist."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, 1)
+            ctx.fail(f"no command `{args[0]}`" + (f"; did you mean `{close[0]}`?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names and what they do, from the table alone."""
+        for title, module in (("Policies", COMPILER), ("Running", RUNTIME)):
+            rows = [(name, text) for name, (where, text) in COMMANDS.items() if where == module]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def require_compiler(what: str) -> None:
+    """CompilerMissing, which says what to install, when a module of the extra `compiler` is not there."""
+    for module in EXTRA_MODULES:
+        if importlib.util.find_spec(module) is None:
+            raise CompilerMissing(what, module)
+
+
+def compile_policy(path: Path) -> bytes:
+    """A policy file as a bundle, for `up`."""
+    require_compiler(f"`{path}` is a policy: compiling it")
+    from lockgate.compiler.driver import build_bundle
+
+    return build_bundle(path)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 ok, 1 findings in a policy, 2 usage or broken input, "
+    "3 refused by kernel or system, 70 a bug in lockgate.",
+)
+@click.version_option(__version__, prog_name="lockgate")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Compile network policies to eBPF, and run them."""
+    if ctx.invoked_subcommand is not None and COMMANDS.get(ctx.invoked_subcommand, ("",))[0] == RUNTIME:
+        from lockgate.runtime.cli import Glue
+
+        ctx.obj = Glue(compile_policy)
+
+
+@click.command()
+@click.argument("code")
+@click.pass_context
+def explain(ctx: click.Context, code: str) -> None:
+    """Explain an error CODE such as E0202: what it means, why it matters, what to write instead."""
+    from lockgate.runtime.pages import page
+
+    text = page(code.upper())
+    if text is not None:
+        click.echo(text)
+        return
+    require_compiler(f"explaining {code}")
+    command: click.Command = importlib.import_module(COMPILER).commands["explain"]
+    ctx.invoke(command, code=code)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point of the console script; always ends the process."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = cli.main(args=given, prog_name="lockgate", standalone_mode=False)
+        code = result if isinstance(result, int) else OK
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.Abort:
+        code = 130
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = OK
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except Exception as error:
+        code = _failure(error, _wants_json(given))
+    sys.exit(code)
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    return "--output=json" in arguments or any(pair == ("--output", "json") for pair in pairwise(arguments))
+
+
+def _failure(error: Exception, as_json: bool) -> int:
+    """Print what went wrong, to standard error; the exit code for it."""
+    runtime_errors = sys.modules.get("lockgate.runtime.errors")
+    if runtime_errors is not None and isinstance(error, runtime_errors.LockgateError):
+        _print(runtime_errors.as_json(error) if as_json else runtime_errors.render(error))
+        return int(error.exit_code)
+    diagnostics = sys.modules.get("lockgate.compiler.diagnostics")
+    if diagnostics is not None and isinstance(error, diagnostics.PolicyError):
+        _print_findings(error, as_json)
+        return FINDINGS
+    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    click.echo(
+        f"error[E9900] internal: {type(error).__name__} in lockgate {__version__}\n"
+        "  = note: this is a bug in lockgate, not in your policy\n"
+        "  = help: report it with the lines above",
+        err=True,
+    )
+    return BUG
+
+
+def _print_findings(error: Any, as_json: bool) -> None:
+    from lockgate.compiler import render
+
+    for diagnostic in error.diagnostics:
+        _print(render.as_json(diagnostic) if as_json else render.human(diagnostic))
+
+
+def _print(what: str | dict[str, object]) -> None:
+    click.echo(what if isinstance(what, str) else json.dumps(what, sort_keys=True), err=True)
