@@ -1,6 +1,6 @@
 """Commands of the runtime: up, down, status, counters, set, events. The only file of this room that prints.
 
-`commands` is the table that `lockgate.cli` merges with the compiler's. Errors are `LockgateError`s;
+`COMMANDS` is the table that `lockgate.cli` merges with the compiler's. Errors are `LockgateError`s;
 `lockgate.cli` renders them and chooses the exit code.
 """
 
@@ -396,7 +396,7 @@ def set_list(name: str | None, policy: str | None, bpffs: str, output: str) -> N
         show.table(("policy", "set", "prefixes", "max"), rows)
 
 
-commands: dict[str, click.Command] = {
+COMMANDS: dict[str, click.Command] = {
     "up": up,
     "down": down,
     "status": status,

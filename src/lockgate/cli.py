@@ -22,17 +22,18 @@ import click
 from . import __version__
 
 RUNTIME, COMPILER = "lockgate.runtime.cli", "lockgate.compiler.cli"
+JUDGE, DEMO = "lockgate.judge", "lockgate.demo"
 EXTRA_MODULES = ("lark", "llvmlite")
 INSTALL = "pip install 'lockgate[compiler]'"
 
-# name → (module whose `commands` has it, what it does)
+# name → (module whose `COMMANDS` has it, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": (COMPILER, "Find errors and doubtful rules in a policy."),
     "build": (COMPILER, "Compile a policy to a bundle."),
-    "test": (COMPILER, "Run the tests written in a policy."),
-    "eval": (COMPILER, "Say what a policy does with packets, and which rule decides."),
+    "test": (JUDGE, "Run the tests written in a policy."),
+    "eval": (JUDGE, "Say what a policy does with packets, and which rule decides."),
     "explain": (COMPILER, "Explain an error code."),
-    "demo": (COMPILER, "Show policies at work on this machine."),
+    "demo": (DEMO, "Show policies at work on this machine."),
     "up": (RUNTIME, "Load a bundle or policy and attach it, replacing what runs."),
     "down": (RUNTIME, "Detach a policy and remove all that belongs to it."),
     "status": (RUNTIME, "Show what is loaded and where it is attached."),
@@ -66,9 +67,9 @@ class LazyGroup(click.Group):
         if cmd_name == "explain":
             return explain
         module = COMMANDS[cmd_name][0]
-        if module == COMPILER:
+        if module != RUNTIME:
             require_compiler(f"`lockgate {cmd_name}`")
-        found: click.Command = importlib.import_module(module).commands[cmd_name]
+        found: click.Command | None = importlib.import_module(module).COMMANDS.get(cmd_name)
         return found
 
     def resolve_command(
@@ -84,8 +85,8 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Names and what they do, from the table alone."""
-        for title, module in (("Policies", COMPILER), ("Running", RUNTIME)):
-            rows = [(name, text) for name, (where, text) in COMMANDS.items() if where == module]
+        for title, running in (("Policies", False), ("Running", True)):
+            rows = [(n, text) for n, (where, text) in COMMANDS.items() if (where == RUNTIME) == running]
             with formatter.section(title):
                 formatter.write_dl(rows)
 
@@ -122,19 +123,23 @@ def cli(ctx: click.Context) -> None:
 
 
 @click.command()
-@click.argument("code")
-@click.pass_context
-def explain(ctx: click.Context, code: str) -> None:
-    """Explain an error CODE such as E0202: what it means, why it matters, what to write instead."""
-    from lockgate.runtime.pages import page
+@click.argument("code", required=False)
+def explain(code: str | None) -> None:
+    """Explain an error CODE such as E0202: what it means, why it matters, what to write instead.
 
-    text = page(code.upper())
-    if text is not None:
-        click.echo(text)
+    Without CODE, list all codes. Works without the compiler, since the runtime's messages point here too.
+    """
+    from lockgate.compiler import errors
+
+    if code is None:
+        for name, title in errors.titles():
+            click.echo(f"{name}  {title}")
         return
-    require_compiler(f"explaining {code}")
-    command: click.Command = importlib.import_module(COMPILER).commands["explain"]
-    ctx.invoke(command, code=code)
+    page = errors.page(code.upper())
+    if page is None:
+        close = ", ".join(errors.similar(code.upper()))
+        raise click.UsageError(f"no error has the code {code}" + (f"; there are {close}" if close else ""))
+    click.echo(page, nl=False)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -174,21 +179,33 @@ def _failure(error: Exception, as_json: bool) -> int:
     if diagnostics is not None and isinstance(error, diagnostics.PolicyError):
         _print_findings(error, as_json)
         return FINDINGS
-    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     click.echo(
-        f"error[E9900] internal: {type(error).__name__} in lockgate {__version__}\n"
-        "  = note: this is a bug in lockgate, not in your policy\n"
-        "  = help: report it with the lines above",
+        f"error[E9901]: internal error: {type(error).__name__} in lockgate {__version__}\n"
+        f"  = note: this is a bug in lockgate, not in your policy; nothing was written or loaded\n"
+        f"  = help: report it with {_reproducer(error)}",
         err=True,
     )
     return BUG
 
 
+def _reproducer(error: Exception) -> str:
+    """Path of a new file with all that a developer needs: the call, the traceback, the IR where one broke."""
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w", prefix="lockgate-bug-", suffix=".txt", delete=False) as file:
+        file.write(f"lockgate {__version__}, {sys.argv}\n\n{''.join(traceback.format_exception(error))}")
+        for part in ("before", "after"):
+            if isinstance(text := getattr(error, part, None), str):
+                file.write(f"\n-- {part}\n{text}")
+        return file.name
+
+
 def _print_findings(error: Any, as_json: bool) -> None:
     from lockgate.compiler import render
 
-    for diagnostic in error.diagnostics:
-        _print(render.as_json(diagnostic) if as_json else render.human(diagnostic))
+    click.echo(
+        render.render(error.diagnostics, "json" if as_json else "human", colour=False), err=True, nl=False
+    )
 
 
 def _print(what: str | dict[str, object]) -> None:
