@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from lockgate import __version__
-from lockgate.stdlib_bpf import hooks, manifest
+from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit.llvm import render_bpf
 
-from . import policy
+from . import errors, policy
 from .codegen import bundle, elf
 from .codegen.llvm import Worker
 from .codegen.lower import lower as lower_plan
@@ -25,12 +25,14 @@ from .codegen.module import Module
 from .codegen.simulate import NativeChain
 from .diagnostics import PolicyError, Sink
 from .match import passes as match_passes
+from .match.coverage import covered_rules
 from .match.ir import MatchProgram
 from .match.lower import lower as lower_chain
 from .match.text import write as match_text
 from .match.verify import verify as verify_match
 from .pipeline import Level, Pipeline
-from .plan.ir import Plan
+from .plan.cost import over_budget
+from .plan.ir import Branch, Plan
 from .plan.lower import lower as lower_match
 from .plan.text import write as plan_text
 from .plan.verify import verify as verify_plan
@@ -42,13 +44,15 @@ MATCH_PIPELINE = Pipeline(MATCH, match_passes.PASSES)
 
 FEATURES = {"xdp": "xdp-link", "tc": "tcx-link", "connect": "cgroup-sock-addr"}
 
+T = TypeVar("T")
 Observer = Callable[[str, str, Any], None]  # (chain, stage or pass, IR)
 
 
 @dataclass(frozen=True)
 class Options:
-    """`structures`: kinds of table the planner may choose from, None for all; `skip`: passes left out; `fuel`:
-    at most that many passes; `verify`: check every IR; `cpu`: BPF instruction set (v3 runs on Linux ≥ 5.1)."""
+    """`structures`: kinds of table the planner may choose from, None for all; `skip`: passes left out;
+    `fuel`: at most that many passes; `verify`: check every IR; `cpu`: BPF instruction set (v3 runs on
+    Linux ≥ 5.1)."""
 
     structures: frozenset[str] | None = None
     skip: frozenset[str] = frozenset()
@@ -103,7 +107,10 @@ class Session:
 
         def run() -> MatchProgram:
             result = MATCH_PIPELINE.run(
-                self.match(chain), skip=self.options.skip, fuel=self.options.fuel, verify=self.options.verify,
+                self.match(chain),
+                skip=self.options.skip,
+                fuel=self.options.fuel,
+                verify=self.options.verify,
                 observe=lambda name, ir: self._show(chain, f"match/{name}", ir),
             )
             self.seconds += [(f"  {name}", seconds) for name, seconds in result.seconds]
@@ -121,6 +128,36 @@ class Session:
             return plan
 
         return self._once("plan", chain, run)
+
+    def analyse(self) -> None:
+        """Everything that can be said of the policy without generating code: rules that never decide, plans
+        that no kernel takes. PolicyError when there are errors."""
+        for chain in self.unit.chains:
+            with self._timed(f"analysis {chain.name}"):
+                self._shadowed(chain)
+                self._budget(chain)
+        self.sink.stop_on_errors()
+
+    def _shadowed(self, chain: Chain) -> None:
+        for index, takers in covered_rules(self.match(chain)):
+            rule = chain.rules[index]
+            by = tuple((chain.rules[i].span, chain.rules[i].label, chain.rules[i].verdict) for i in takers)
+            self.sink.add(errors.ShadowedRule(rule.span, rule.label, rule.verdict, by).diagnostic())
+
+    def _budget(self, chain: Chain) -> None:
+        plan = self.plan(chain)
+        over = over_budget(plan)
+        if over is None:
+            return
+        nodes = [n.rule for n in plan.nodes if isinstance(n, Branch)]
+        heaviest = tuple(
+            (chain.rules[i].span, chain.rules[i].label, round(100 * nodes.count(i) / len(nodes)))
+            for i in over.rules
+        )
+        unit = "tests in a row" if over.of == "path" else "nodes"
+        self.sink.add(
+            errors.OverBudget(chain.policy, chain.span, over.nodes, over.limit, unit, heaviest).diagnostic()
+        )
 
     def module(self, chain: Chain) -> Module:
         """The chain as LLVM text, maps and slots."""
@@ -141,7 +178,7 @@ class Session:
         """The chain as a BPF object. LlvmError when LLVM refuses it."""
 
         def run() -> bytes:
-            compiled = self._worker().request("compile", self.llvm(chain), self.options.cpu)
+            compiled: bytes = self._worker().request("compile", self.llvm(chain), self.options.cpu)
             return elf.fill(compiled, self.module(chain).data)
 
         return self._once("llvm", chain, run)
@@ -156,7 +193,7 @@ class Session:
         with self._timed("native"):
             return NativeChain(self._worker(), module)
 
-    def manifest(self) -> manifest.Manifest:
+    def description(self) -> manifest.Manifest:
         """The bundle's manifest, with the digests of members still missing."""
         modules = [(chain, self.module(chain)) for chain in self.unit.chains]
         features = {FEATURES[chain.hook] for chain, _ in modules}
@@ -172,15 +209,22 @@ class Session:
         )
 
     def _described(self, chain: Chain, module: Module) -> manifest.Chain:
-        images = dict(module.images)
+        images = {name for name, _ in module.images}
         maps = tuple(
-            manifest.Map(**{**vars(m), "image": _image_member(chain.name, m.name) if m.name in images else None})
+            replace(m, image=_image_member(chain.name, m.name)) if m.name in images else m
             for m in module.maps
         )
         return manifest.Chain(
-            name=chain.name, policy=chain.policy, hook=chain.hook, direction=chain.direction,
-            default=chain.default, targets=chain.targets, object=_object_member(chain.name),
-            functions=module.functions, maps=maps, slots=module.slots,
+            name=chain.name,
+            policy=chain.policy,
+            hook=chain.hook,
+            direction=chain.direction,
+            default=chain.default,
+            targets=chain.targets,
+            object=_object_member(chain.name),
+            functions=module.functions,
+            maps=maps,
+            slots=module.slots,
             data=tuple(d.section for d in module.data),
         )
 
@@ -192,20 +236,21 @@ class Session:
             for name, image in self.module(chain).images:
                 members[_image_member(chain.name, name)] = image.keys + image.values
         with self._timed("bundle"):
-            return bundle.write(self.manifest(), members)
+            return bundle.write(self.description(), members)
 
     def _worker(self) -> Worker:
         if self.worker is None:
             self.worker = self._own_worker = Worker()
         return self.worker
 
-    def _once(self, stage: str, chain: Chain, make: Callable[[], Any]) -> Any:
+    def _once(self, stage: str, chain: Chain, make: Callable[[], T]) -> T:
         key = (stage, chain.name)
         if key not in self._cache:
             with self._timed(f"{stage} {chain.name}"):
                 self._cache[key] = make()
             self._show(chain, stage, self._cache[key])
-        return self._cache[key]
+        made: T = self._cache[key]
+        return made
 
     def _show(self, chain: Chain, stage: str, ir: Any) -> None:
         if self.observe:
@@ -231,7 +276,8 @@ def _image_member(chain: str, name: str) -> str:
 def build_bundle(path: Path) -> bytes:
     """Compile a policy file to a bundle. PolicyError when it has errors."""
     with Session(path) as session:
+        session.analyse()
         return session.bundle()
 
 
-__all__ = ["Options", "PolicyError", "Session", "build_bundle", "hooks"]
+__all__ = ["Options", "PolicyError", "Session", "build_bundle"]

@@ -1,0 +1,221 @@
+"""Commands of the compiler: check and build. The only place of the compiler that prints and exits.
+
+Exit codes: 0 clean, 1 the policy has errors (or a test fails), 2 usage or unreadable input, 3 refused by
+kernel or system, 70 a bug of lockgate.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from . import driver, emits, errors, render
+from .diagnostics import PolicyError, Sink
+
+STYLES = click.Choice(["human", "concise", "json"])
+KINDS = click.Choice(["inline", "hash", "lpm_trie", "range_index"])
+
+policy_argument = click.argument("policy", type=click.Path(path_type=Path))
+style_option = click.option(
+    "--message-format",
+    "style",
+    type=STYLES,
+    default="human",
+    show_default=True,
+    help="How messages look: human with the source underlined, concise one a line, json one object a line.",
+)
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how to compile; the command gets them as one `options`."""
+
+    @click.option(
+        "--skip", multiple=True, type=click.Choice(driver.MATCH_PIPELINE.names), help="Leave a pass out."
+    )
+    @click.option(
+        "--fuel", type=click.IntRange(0), help="Run only that many passes, to find one that breaks."
+    )
+    @click.option(
+        "--structures", multiple=True, type=KINDS, help="Let the planner use only these lookup structures."
+    )
+    @click.option("--no-verify", is_flag=True, help="Do not check the intermediate forms between passes.")
+    @wraps(command)
+    def wrapped(
+        *arguments: Any,
+        skip: tuple[str, ...],
+        fuel: int | None,
+        structures: tuple[str, ...],
+        no_verify: bool,
+        **rest: Any,
+    ) -> None:
+        options = driver.Options(
+            structures=frozenset(structures) or None, skip=frozenset(skip), fuel=fuel, verify=not no_verify
+        )
+        command(*arguments, options=options, **rest)
+
+    return wrapped
+
+
+@contextmanager
+def reporting(sink: Sink, style: str) -> Iterator[None]:
+    """Print diagnostics at the end, whatever happens, and turn failures into exit codes."""
+    code = 0
+    try:
+        yield
+    except PolicyError:
+        unreadable = any(d.code == errors.UnreadablePolicy.code for d in sink.diagnostics)
+        code = 2 if unreadable else 1
+    report(sink, style)
+    if code:
+        sys.exit(code)
+
+
+def report(sink: Sink, style: str) -> None:
+    """Print the diagnostics to standard error, in order of place."""
+    if sink.diagnostics:
+        colour = Console(stderr=True).is_terminal and not Console().no_color
+        ordered = sorted(sink.diagnostics, key=lambda d: d.sort_key)
+        click.echo(render.render(ordered, style, colour=colour), err=True, nl=False, color=colour)
+
+
+@contextmanager
+def progress(session: driver.Session) -> Iterator[None]:
+    """Say what is going on, on a terminal, while it takes long enough to ask."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(f"compiling {session.path}") as status:
+        before = session.observe
+
+        def observe(chain: str, stage: str, ir: Any) -> None:
+            status.update(f"compiling {session.path}: {chain}, {stage} done")
+            if before:
+                before(chain, stage, ir)
+
+        session.observe = observe
+        yield
+
+
+@click.command()
+@policy_argument
+@style_option
+def check(policy: Path, style: str) -> None:
+    """Check a policy: syntax, names, types, rules that never decide. Writes nothing."""
+    session = driver.Session(policy)
+    with reporting(session.sink, style), session, progress(session):
+        session.analyse()
+
+
+@click.command()
+@policy_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the bundle goes; beside the policy as NAME.bundle by default.",
+)
+@click.option(
+    "--emit",
+    "emit",
+    multiple=True,
+    type=click.Choice(sorted(emits.EMITS)),
+    help="Print a stage instead of writing a bundle.",
+)
+@click.option(
+    "--emit-after",
+    multiple=True,
+    type=click.Choice(driver.MATCH_PIPELINE.names),
+    help="Print the match IR after a pass, instead of writing a bundle.",
+)
+@click.option(
+    "--objects",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write the ELF objects into this folder, for stock loaders.",
+)
+@click.option(
+    "--time-passes", is_flag=True, help="Print how long each stage and pass took, to standard error."
+)
+@click.option("--explain", is_flag=True, help="Print the chosen lookup structures and their predicted cost.")
+@style_option
+@with_options
+def build(
+    policy: Path,
+    output: Path | None,
+    emit: tuple[str, ...],
+    emit_after: tuple[str, ...],
+    objects: Path | None,
+    time_passes: bool,
+    explain: bool,
+    style: str,
+    options: driver.Options,
+) -> None:
+    """Compile a policy to a bundle. Needs neither root nor BPF; same input, same bytes, on any machine."""
+    session = driver.Session(policy, options)
+    if emit_after:
+        session.observe = _print_after(emit_after)
+    with reporting(session.sink, style), session, progress(session):
+        session.analyse()
+        if emit or emit_after or explain:
+            _print_stages(session, emit, explain)
+        else:
+            target = output or policy.with_suffix(".bundle")
+            data = session.bundle()
+            _write(target, data)
+            if objects:
+                _write_objects(session, objects)
+            chains = session.unit.chains
+            counted = f"{len(chains)} rule lists, {sum(len(c.rules) for c in chains)} rules"
+            click.echo(f"{target}: {counted}, {len(data)} bytes", err=True)
+    if time_passes:
+        for stage, seconds in session.seconds:
+            click.echo(f"{seconds * 1000:9.1f} ms  {stage}", err=True)
+
+
+def _print_after(names: tuple[str, ...]) -> driver.Observer:
+    def observe(chain: str, stage: str, ir: Any) -> None:
+        if stage.removeprefix("match/") in names and stage.startswith("match/"):
+            click.echo(f"# {chain}, after {stage.removeprefix('match/')}")
+            click.echo(driver.MATCH.text(ir), nl=False)
+
+    return observe
+
+
+def _print_stages(session: driver.Session, emit: tuple[str, ...], explain: bool) -> None:
+    for name in emit:
+        if name in emits.WHOLE:
+            click.echo(emits.WHOLE[name](session), nl=False)
+    for chain in session.unit.chains:
+        session.optimised(chain)
+        for name in emit:
+            if name in emits.EACH:
+                click.echo(emits.EACH[name](session, chain), nl=False)
+        if explain:
+            click.echo(emits.explain(session, chain), nl=False)
+
+
+def _write(target: Path, data: bytes) -> None:
+    """Write all or nothing. Exits with 2 when the place cannot be written."""
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise click.FileError(str(target), error.strerror or str(error)) from None
+
+
+def _write_objects(session: driver.Session, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for chain in session.unit.chains:
+        _write(folder / f"{chain.name}.o", session.object(chain))
+
+
+COMMANDS = {"check": check, "build": build}

@@ -1,0 +1,40 @@
+"""What `build --emit` can print: one row a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lockgate.stdlib_bpf import manifest, tables
+
+from .driver import MATCH, PLAN, Session
+from .plan.cost import cost
+from .policy.model import Chain
+
+EACH: dict[str, Callable[[Session, Chain], str]] = {
+    "match": lambda session, chain: MATCH.text(session.match(chain)),
+    "match-opt": lambda session, chain: MATCH.text(session.optimised(chain)),
+    "plan": lambda session, chain: PLAN.text(session.plan(chain)),
+    "llvm": lambda session, chain: session.llvm(chain),
+    "asm": lambda session, chain: session.assembly(chain),
+}
+WHOLE: dict[str, Callable[[Session], str]] = {
+    "manifest": lambda session: manifest.to_json(session.description()),
+}
+EMITS = (*EACH, *WHOLE)
+
+
+def explain(session: Session, chain: Chain) -> str:
+    """The tables of a chain and what a packet is predicted to cost."""
+    plan = session.plan(chain)
+    predicted = cost(plan)
+    lines = [f"{chain.name}: {len(plan.rules)} rules, {len(plan.nodes)} nodes"]
+    for table in plan.tables:
+        block = tables.ALL[table.kind]
+        price = block.cost(table.values, table.width_bits, table.max_entries)
+        what = f"dynamic set {table.live}" if table.live else f"{len(table.values)} ranges"
+        lines.append(
+            f"  {table.name}: {table.kind}, {what}, about {price.latency_ns:.0f} ns a lookup, "
+            f"{price.bytes / 1024:.0f} KiB"
+        )
+    lines.append(f"  predicted: {predicted}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,243 @@
+"""Commands that judge packets: eval and test. They may run any engine, so they know both halves."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from lockgate.compiler import captures, packet
+from lockgate.compiler.cli import policy_argument, progress, reporting, style_option
+from lockgate.compiler.codegen.simulate import Packet
+from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
+from lockgate.compiler.driver import Session
+from lockgate.compiler.policy.model import Chain, Expect, Prefixes, Test
+from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from .engines import ENGINES
+
+BATCH = 10_000  # packets judged at once: bounds memory on long captures
+
+
+@click.command("eval")
+@policy_argument
+@click.argument("packets", nargs=-1, metavar="[PACKET]...")
+@click.option("--policy", "name", help="Which policy of the file; needed when it has several.")
+@click.option(
+    "--direction", type=click.Choice(["ingress", "egress"]), help="Which direction, where there are two."
+)
+@click.option(
+    "--pcap",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Judge a pcap or pcapng file.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    default="interp",
+    show_default=True,
+    help="interp: the reference; match, plan: the intermediate forms; native: the generated code on "
+    "this machine; kernel: the bytecode, as root.",
+)
+@click.option(
+    "--set",
+    "contents",
+    multiple=True,
+    metavar="NAME=PREFIX[,PREFIX...]",
+    help="What a dynamic set holds; empty unless given.",
+)
+@click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
+@style_option
+def evaluate(
+    policy: Path,
+    packets: tuple[str, ...],
+    name: str | None,
+    direction: str | None,
+    pcap: Path | None,
+    engine: str,
+    contents: tuple[str, ...],
+    output: str,
+    style: str,
+) -> None:
+    """Judge packets: which verdict, by which rule.
+
+    A PACKET is text such as 'tcp 10.0.0.1:4000 > 10.0.0.2:80 syn', 'hex 0011…', or at connect
+    'connect tcp 10.0.0.1:80'. With --pcap the frames of a capture are judged instead. JSON output is one
+    object a line, in packet order.
+    """
+    if bool(packets) == (pcap is not None):
+        raise click.UsageError("give packets as text, or one capture with --pcap")
+    session = Session(policy)
+    with reporting(session.sink, style), session:
+        chain = _chosen(session, name, direction)
+        live = _live(session, contents)
+        stream = _from_texts(packets, chain) if pcap is None else _from_capture(pcap, chain)
+        totals: Counter[tuple[str, str]] = Counter()
+        number = 0
+        while batch := list(islice(stream, BATCH)):
+            for decision in ENGINES[engine](session, chain, batch, live):
+                line = describe(chain, decision)
+                totals[str(line["verdict"]), str(line["rule"])] += 1
+                _print({"packet": number, **line}, packets[number] if packets else None, output)
+                number += 1
+        if output == "human" and number > 1:
+            _print_totals(totals, number)
+
+
+def describe(chain: Chain, decision: Decision | None) -> dict[str, object]:
+    """A decision as the JSON output has it. A packet that the engine cannot run has verdict null."""
+    if decision is None:
+        return {"verdict": None, "rule": "not run", "line": None}
+    if decision.rule in (DEFAULT, MALFORMED):
+        rule = "default" if decision.rule == DEFAULT else "malformed"
+        return {"verdict": decision.verdict, "rule": rule, "line": None}
+    decided = chain.rules[decision.rule]
+    return {"verdict": decision.verdict, "rule": decided.label, "line": decided.span.line}
+
+
+def _print(line: dict[str, object], text: str | None, output: str) -> None:
+    if output == "json":
+        click.echo(json.dumps(line))
+        return
+    place = f" (line {line['line']})" if line["line"] else ""
+    click.echo(f"{text or line['packet']}: {line['verdict'] or 'not run'} by {line['rule']}{place}")
+
+
+def _print_totals(totals: Counter[tuple[str, str]], number: int) -> None:
+    click.echo(f"\n{number} packets")
+    for (verdict, rule), count in totals.most_common():
+        click.echo(f"{count:9}  {verdict:9} {rule}")
+
+
+def _chosen(session: Session, name: str | None, direction: str | None) -> Chain:
+    chains = [
+        c
+        for c in session.unit.chains
+        if (name is None or c.policy == name) and (direction is None or c.direction in ("", direction))
+    ]
+    if len(chains) == 1:
+        return chains[0]
+    known = ", ".join(c.name for c in session.unit.chains) or "none"
+    if not chains:
+        raise click.UsageError(f"no such policy or direction; the file has {known}")
+    raise click.UsageError(f"the file has several rule lists, choose with --policy and --direction: {known}")
+
+
+def _live(session: Session, contents: tuple[str, ...]) -> dict[str, Prefixes]:
+    live: dict[str, Prefixes] = {}
+    for item in contents:
+        name, equals, texts = item.partition("=")
+        if not equals or name not in session.unit.live:
+            known = ", ".join(session.unit.live) or "none"
+            raise click.UsageError(f"--set wants NAME=PREFIX,… of a dynamic set; the policy uses {known}")
+        live[name] = _prefixes(texts)
+    return live
+
+
+def _prefixes(texts: str) -> Prefixes:
+    from lockgate.runtime.sets import parse
+
+    ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+    for text in filter(None, texts.split(",")):
+        try:
+            network = parse(text)
+        except Exception as error:
+            raise click.UsageError(f"--set: {error}") from None
+        ranges[network.version].append((int(network[0]), int(network[-1])))
+    return Prefixes(IntervalSet.from_ranges(ranges[4]), IntervalSet.from_ranges(ranges[6]))
+
+
+def _from_texts(texts: Sequence[str], chain: Chain) -> Iterator[Packet]:
+    for text in texts:
+        try:
+            parsed = packet.parse(text)
+        except packet.PacketTextError as error:
+            raise click.UsageError(f"packet `{text}`: {error}") from None
+        if isinstance(parsed, SocketCall) != (chain.hook == "connect"):
+            wanted = (
+                "socket calls, such as 'connect tcp 192.0.2.1:80'" if chain.hook == "connect" else "frames"
+            )
+            raise click.UsageError(f"packet `{text}`: `{chain.policy}` judges {wanted}")
+        yield parsed
+
+
+def _from_capture(path: Path, chain: Chain) -> Iterator[Packet]:
+    if chain.hook == "connect":
+        raise click.UsageError(f"`{chain.policy}` judges socket calls, and a capture holds frames")
+    try:
+        yield from captures.read(path)
+    except captures.CaptureError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@click.command("test")
+@policy_argument
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    type=click.Choice(list(ENGINES)),
+    help="Engines to run the tests through. By default interp and native, and kernel when root.",
+)
+@click.option("--run", "only", metavar="TEXT", help="Only tests whose title contains this.")
+@click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
+@style_option
+def test(policy: Path, engines: tuple[str, ...], only: str | None, output: str, style: str) -> None:
+    """Run the `test` blocks of a policy: each expectation, through every engine."""
+    chosen = engines or ("interp", "native", *(("kernel",) if os.geteuid() == 0 else ()))
+    session = Session(policy)
+    failed = passed = 0
+    with reporting(session.sink, style), session, progress(session):
+        for block in session.unit.tests:
+            if only and only not in block.title:
+                continue
+            problems = list(_problems(session, block, chosen))
+            failed, passed = failed + bool(problems), passed + (not problems)
+            _print_test(block, problems, output)
+    if output == "human":
+        ran = ", ".join(chosen)
+        skipped = "" if "kernel" in chosen else " (not through the kernel: that needs root)" * (not engines)
+        click.echo(f"{passed} passed, {failed} failed; through {ran}{skipped}")
+    if failed:
+        sys.exit(1)
+
+
+def _problems(session: Session, block: Test, engines: Sequence[str]) -> Iterator[tuple[Expect, str, str]]:
+    """(expectation, engine, what came instead) of those that do not hold, each engine's first word once."""
+    by_chain: dict[str, list[Expect]] = {}
+    for expect in block.expects:
+        by_chain.setdefault(expect.chain, []).append(expect)
+    for name, expects in by_chain.items():
+        chain = session.chain(name)
+        for engine in engines:
+            decisions = ENGINES[engine](session, chain, [e.packet for e in expects], block.given)
+            for expect, decision in zip(expects, decisions, strict=True):
+                got = describe(chain, decision)
+                right_rule = expect.by is None or got["rule"] == expect.by
+                if decision is not None and not (got["verdict"] == expect.verdict and right_rule):
+                    yield expect, engine, f"{got['verdict']} by {got['rule']}"
+
+
+def _print_test(block: Test, problems: list[tuple[Expect, str, str]], output: str) -> None:
+    if output == "json":
+        listed = [
+            {"line": e.span.line, "engine": engine, "expected": e.verdict, "by": e.by, "got": got}
+            for e, engine, got in problems
+        ]
+        click.echo(json.dumps({"test": block.title, "passed": not problems, "problems": listed}))
+        return
+    click.echo(f"{'FAIL' if problems else 'ok  '} {block.title}")
+    for expect, engine, got in problems:
+        wanted = expect.verdict + (f" by {expect.by}" if expect.by else "")
+        click.echo(f"     {expect.span.label}: {expect.span.text}")
+        click.echo(f"       {engine} gives {got}, expected {wanted}")
+
+
+COMMANDS: dict[str, Callable[..., object]] = {"eval": evaluate, "test": test}
