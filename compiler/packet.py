@@ -106,7 +106,9 @@ class Packet:
 def arp_frame() -> bytes:
     """An ARP request of 192.0.2.1 for 198.51.100.1 (RFC 826)."""
     body = struct.pack("!HHBBH", 1, f.ETH_P_IP, 6, 4, 1) + MACS[6:] + DEFAULT_SRC[4].to_bytes(4)
-    return b"\xff" * 6 + MACS[6:] + struct.pack("!H", f.ETH_P_ARP) + body + bytes(6) + DEFAULT_DST[4].to_bytes(4)
+    return (
+        b"\xff" * 6 + MACS[6:] + struct.pack("!H", f.ETH_P_ARP) + body + bytes(6) + DEFAULT_DST[4].to_bytes(4)
+    )
 
 
 def checksum(data: bytes) -> int:
@@ -175,7 +177,9 @@ def _packet(words: list[str]) -> Packet:
     )
     if rest and rest[0] != "type" and (protocol is None or (rest[0][0] in "[.0123456789")):
         if len(rest) < 3 or rest[1] != ">":
-            raise PacketTextError(f"`{' '.join(words)}` needs a source and a destination: `SOURCE > DESTINATION`")
+            raise PacketTextError(
+                f"`{' '.join(words)}` needs a source and a destination: `SOURCE > DESTINATION`"
+            )
         (family, src, sport), (other, dst, dport) = _endpoint(rest[0]), _endpoint(rest[2])
         if family != other:
             raise PacketTextError(f"`{rest[0]}` and `{rest[2]}` are of different IP families")
@@ -214,7 +218,9 @@ def _endpoint(text: str) -> tuple[int, int, int | None]:
     try:
         packed = socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, address)
     except (OSError, ValueError):
-        raise PacketTextError(f"`{text}` is not an address: write `10.0.0.1:80` or `[2001:db8::1]:80`") from None
+        raise PacketTextError(
+            f"`{text}` is not an address: write `10.0.0.1:80` or `[2001:db8::1]:80`"
+        ) from None
     return family, int.from_bytes(packed), None if port is None else _number(port, 65535, "a port")
 
 
@@ -239,7 +245,9 @@ def describe(facts: Mapping[str, int]) -> str:
     name = next((n for n, number in PROTOCOLS.items() if number == proto), None)
     ports = proto in f.WITH_PORTS and "th.dport" in facts
     ends = [
-        _end_text(family, facts.get(f"ip{family}.{side}", default[family]), facts.get(port) if ports else None)
+        _end_text(
+            family, facts.get(f"ip{family}.{side}", default[family]), facts.get(port) if ports else None
+        )
         for side, port, default in (("src", "th.sport", DEFAULT_SRC), ("dst", "th.dport", DEFAULT_DST))
     ]
     words = [] if name is None else [name]

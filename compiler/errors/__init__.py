@@ -1,5 +1,151 @@
-"""The catalogue of diagnostics: one class an error, with its manual page."""
+"""The catalogue of diagnostics: one class an error, in a file of its own, with its manual page.
 
-from .base import Error
+An error is made where its facts are known and becomes a message in `diagnostic()`. `ALL` is sorted by code;
+families: 01 syntax, 02 names and types, 03 structure, 05 analysis, 06 tests, 07 code generation, 99 our
+own. The runtime has 08 and 09, whose pages are in `runtime_pages.py`.
+"""
 
-__all__ = ["Error"]
+from .base import Finding
+from .e0101_unknown_word import UnknownWord
+from .e0102_unexpected_text import UnexpectedText
+from .e0103_unfinished_text import UnfinishedText
+from .e0104_bad_character import BadCharacter
+from .e0105_unreadable_policy import UnreadablePolicy
+from .e0106_nested_too_deeply import TooDeep
+from .e0201_duplicate_name import DuplicateName
+from .e0202_unknown_name import UnknownName
+from .e0203_wrong_kind import WrongKind
+from .e0204_host_bits import HostBits
+from .e0205_bad_address import BadAddress
+from .e0206_out_of_range import OutOfRange
+from .e0207_mapped_address import MappedAddress
+from .e0208_reserved_name import ReservedName
+from .e0209_reversed_range import ReversedRange
+from .e0211_ports_need_protocol import PortsNeedProtocol
+from .e0212_cycle import Cycle
+from .e0213_condition_mismatch import ConditionMismatch
+from .e0214_bad_flags import BadFlags
+from .e0215_family_mismatch import FamilyMismatch
+from .e0217_unquoted_device import UnquotedDevice
+from .e0218_bad_target import BadTarget
+from .e0219_bad_dynamic import BadDynamic
+from .e0220_bad_file_line import BadFileLine
+from .e0221_unreadable_file import UnreadableFile
+from .e0222_too_many_entries import TooManyEntries
+from .e0301_no_default import NoDefault
+from .e0302_repeated import Repeated
+from .e0303_duplicate_rule import DuplicateRule
+from .e0304_rules_need_blocks import RulesNeedBlocks
+from .e0305_action_not_at_hook import ActionNotAtHook
+from .e0306_misplaced_block import MisplacedBlock
+from .e0307_not_at_hook import NotAtHook
+from .e0308_hook_target import HookTarget
+from .e0309_misplaced_attribute import MisplacedAttribute
+from .e0310_shared_target import SharedTarget
+from .e0390_not_yet import NotYet
+from .e0602_which_direction import WhichDirection
+from .e0603_not_one_packet import NotOnePacket
+from .e0690_expectation_fails import ExpectationFails
+from .e0703_over_budget import OverBudget
+from .e9901_internal_error import InternalError
+from .w0230_unused_name import UnusedName
+from .w0231_empty_network import EmptyNetwork
+from .w0501_shadowed_rule import ShadowedRule
+
+ALL: tuple[type[Finding], ...] = (
+    UnknownWord,
+    UnexpectedText,
+    UnfinishedText,
+    BadCharacter,
+    UnreadablePolicy,
+    TooDeep,
+    DuplicateName,
+    UnknownName,
+    WrongKind,
+    HostBits,
+    BadAddress,
+    OutOfRange,
+    MappedAddress,
+    ReservedName,
+    ReversedRange,
+    PortsNeedProtocol,
+    Cycle,
+    ConditionMismatch,
+    BadFlags,
+    FamilyMismatch,
+    UnquotedDevice,
+    BadTarget,
+    BadDynamic,
+    BadFileLine,
+    UnreadableFile,
+    TooManyEntries,
+    UnusedName,
+    EmptyNetwork,
+    NoDefault,
+    Repeated,
+    DuplicateRule,
+    RulesNeedBlocks,
+    ActionNotAtHook,
+    MisplacedBlock,
+    NotAtHook,
+    HookTarget,
+    MisplacedAttribute,
+    SharedTarget,
+    NotYet,
+    ShadowedRule,
+    WhichDirection,
+    NotOnePacket,
+    ExpectationFails,
+    OverBudget,
+    InternalError,
+)
+
+__all__ = [
+    "ALL",
+    "ActionNotAtHook",
+    "BadAddress",
+    "BadCharacter",
+    "BadDynamic",
+    "BadFileLine",
+    "BadFlags",
+    "BadTarget",
+    "ConditionMismatch",
+    "Cycle",
+    "DuplicateName",
+    "DuplicateRule",
+    "EmptyNetwork",
+    "ExpectationFails",
+    "FamilyMismatch",
+    "Finding",
+    "HookTarget",
+    "HostBits",
+    "InternalError",
+    "MappedAddress",
+    "MisplacedAttribute",
+    "MisplacedBlock",
+    "NoDefault",
+    "NotAtHook",
+    "NotOnePacket",
+    "NotYet",
+    "OutOfRange",
+    "OverBudget",
+    "PortsNeedProtocol",
+    "Repeated",
+    "ReservedName",
+    "ReversedRange",
+    "RulesNeedBlocks",
+    "ShadowedRule",
+    "SharedTarget",
+    "TooDeep",
+    "TooManyEntries",
+    "UnexpectedText",
+    "UnfinishedText",
+    "UnknownName",
+    "UnknownWord",
+    "UnquotedDevice",
+    "UnreadableFile",
+    "UnreadablePolicy",
+    "UnusedName",
+    "WhichDirection",
+    "WrongKind",
+]

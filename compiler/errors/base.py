@@ -1,4 +1,4 @@
-"""What every error is: a frozen record of facts with a code, and a docstring that is its manual page.
+"""What every finding is: a frozen record of facts with a code, and a docstring that is its manual page.
 
 Knows diagnostics and spans; must never know a terminal, nor a type of any later stage.
 """
@@ -22,7 +22,7 @@ Candidates = Sequence[tuple[str, Span | None]]
 
 
 @dataclass(frozen=True)
-class Error(ABC):
+class Finding(ABC):
     """`code` is stable and its first letter the severity (E or W); `slug` is the name in kebab-case."""
 
     code: ClassVar[str]
@@ -37,7 +37,7 @@ class Error(ABC):
         message: str,
         *labels: tuple[Span, str],
         notes: Iterable[str] = (),
-        help: Iterable[str] = (),  # noqa: A002 - the word of the diagnostic
+        help: Iterable[str] = (),
         fixes: Iterable[Fix] = (),
         witness: str | None = None,
     ) -> Diagnostic:
@@ -55,7 +55,7 @@ class Error(ABC):
         )
 
 
-def manual_page(error: type[Error]) -> str:
+def manual_page(error: type[Finding]) -> str:
     """The page of an error class: its docstring, unindented."""
     return inspect.getdoc(error) or ""
 
@@ -68,3 +68,8 @@ def nearest(word: str, candidates: Candidates) -> tuple[str, Span | None] | None
         lowered = {name.lower(): name for name in reversed(names)}
         found = [lowered[word.lower()]] if word.lower() in lowered else []
     return next(((n, s) for n, s in candidates if found and n == found[0]), None)
+
+
+def shorten(text: str, length: int = 60) -> str:
+    """Text short enough for a headline."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -16,7 +16,7 @@ from ..diagnostics import Sink
 from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
-from .model import Chain, Rule
+from .model import Chain
 from .rules import Rules
 from .targets import Targets
 
@@ -134,7 +134,9 @@ class Policies:
             self._complain(errors.NotAtHook("fragments", hook.name, attribute.span))
         elif value.text not in FRAGMENTS:
             self._complain(
-                errors.UnknownName("`fragments` mode", value.text, value.span, tuple((n, None) for n in FRAGMENTS))
+                errors.UnknownName(
+                    "`fragments` mode", value.text, value.span, tuple((n, None) for n in FRAGMENTS)
+                )
             )
         elif value.text != "first-only":
             self._complain(errors.NotYet(f"`fragments {value.text}`", attribute.span))
@@ -146,7 +148,9 @@ class Policies:
                 continue
             name, span = rule.label.text, rule.label.span
             if name in builtin.NO_RULE_NAMES:
-                self._complain(errors.ReservedName(name, span, "reports use it for packets that no rule decides"))
+                self._complain(
+                    errors.ReservedName(name, span, "reports use it for packets that no rule decides")
+                )
             elif name in seen:
                 self._complain(errors.DuplicateRule(name, span, seen[name]))
             seen.setdefault(name, span)
@@ -159,5 +163,5 @@ class Policies:
             self._complain(errors.RulesNeedBlocks(policy.name.span, hook.name, hook.directions))
         return found
 
-    def _complain(self, error: errors.Error) -> None:
+    def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())

@@ -64,9 +64,13 @@ class Tests:
         if decl is None or value is BROKEN:
             return
         if not isinstance(decl.value, t.Dynamic):
-            self._complain(errors.WrongKind(step.name.text, step.name.span, "fixed network", "dynamic set", decl.span))
+            self._complain(
+                errors.WrongKind(step.name.text, step.name.span, "fixed network", "dynamic set", decl.span)
+            )
         elif not isinstance(value, Prefixes):
-            self._complain(errors.NotOnePacket("`given`", step.value.span, "needs addresses, no sums or dynamic sets"))
+            self._complain(
+                errors.NotOnePacket("`given`", step.value.span, "needs addresses, no sums or dynamic sets")
+            )
         elif step.name.text in given:
             self._complain(errors.Repeated(f"`given {step.name.text}`", step.span, step.name.span))
         else:
@@ -121,7 +125,9 @@ class Tests:
         if len(kinds) != 1:
             if kinds:
                 reason = f"stands for {len(kinds)} kinds of traffic"
-                self._complain(errors.NotOnePacket(f"`{step.kinds[0].span.text}`", step.kinds[0].span, reason))
+                self._complain(
+                    errors.NotOnePacket(f"`{step.kinds[0].span.text}`", step.kinds[0].span, reason)
+                )
             return None
         kind = kinds[0]
         if kind.eth_types == fields_of_arp():
@@ -143,7 +149,9 @@ class Tests:
     def _with_ports(
         self, packet: Packet, kind: Traffic, parts: Parts, hook: hooks.Hook
     ) -> bytes | SocketCall | None:
-        concrete = Traffic(kind.eth_types, kind.protocols or _just(packet.protocol), kind.ports, kind.icmp_types)
+        concrete = Traffic(
+            kind.eth_types, kind.protocols or _just(packet.protocol), kind.ports, kind.icmp_types
+        )
         sport, dport, flags = packet.sport, packet.dport, packet.flags
         if kind.ports is not None:
             dport = kind.ports.ranges[0][0]
@@ -159,13 +167,17 @@ class Tests:
             sport, dport = (port, dport) if side == "from" else (sport, port)
         if parts.flags is not None:
             if parts.flags.mask is not None:
-                self._complain(errors.NotOnePacket("`flags`", parts.flags.span, "needs no mask: list the flags set"))
+                self._complain(
+                    errors.NotOnePacket("`flags`", parts.flags.span, "needs no mask: list the flags set")
+                )
                 return None
             test = self.rules.flags(parts.flags, (concrete,))
             if test is None:
                 return None
             flags = test.value
-        made = Packet(packet.family, packet.protocol, packet.src, packet.dst, sport, dport, flags, packet.icmp_type)
+        made = Packet(
+            packet.family, packet.protocol, packet.src, packet.dst, sport, dport, flags, packet.icmp_type
+        )
         return made.call() if hook.target == "cgroup" else made.frame()
 
     def _address(self, side: t.Side) -> tuple[int, int] | None:
@@ -198,7 +210,7 @@ class Tests:
             return None
         return min(spoken) if spoken else 4
 
-    def _complain(self, error: errors.Error) -> None:
+    def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())
 
 

@@ -139,7 +139,9 @@ class Networks:
         for i, line in enumerate(bad[:MAX_REPORTED_LINES]):
             more = len(bad) - MAX_REPORTED_LINES if i == MAX_REPORTED_LINES - 1 else 0
             span = Span(source, line.start, line.end)
-            self._complain(errors.BadFileLine(span, str(line.reason), bad_prefix(span, line.reason).help, more))
+            self._complain(
+                errors.BadFileLine(span, str(line.reason), bad_prefix(span, line.reason).help, more)
+            )
         if net.max is not None and entries > net.max.value:
             self._complain(errors.TooManyEntries(net.path.text, net.max.span, entries, net.max.value))
         return BROKEN if bad else value
@@ -151,11 +153,13 @@ class Networks:
         self._complain(errors.OutOfRange(what, number.span, low, high))
         return False
 
-    def _complain(self, error: errors.Error) -> None:
+    def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())
 
 
-def bad_prefix(span: Span, reason: prefixes.BadPrefix) -> errors.HostBits | errors.MappedAddress | errors.BadAddress:
+def bad_prefix(
+    span: Span, reason: prefixes.BadPrefix
+) -> errors.HostBits | errors.MappedAddress | errors.BadAddress:
     """The complaint about a piece of text that is no prefix."""
     if isinstance(reason, prefixes.HostBitsSet):
         return errors.HostBits(span, reason.network, reason.host)

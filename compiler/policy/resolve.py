@@ -49,9 +49,13 @@ class Scope:
     def _declare(self, decl: Named) -> None:
         name = decl.name
         if "." in name.text:
-            self.sink.add(errors.ReservedName(name.text, name.span, "a dot stands for an import").diagnostic())
+            self.sink.add(
+                errors.ReservedName(name.text, name.span, "a dot stands for an import").diagnostic()
+            )
         elif name.text in builtin.ENTITIES or name.text in builtin.PROTOCOLS:
-            why = "it is a protocol" if name.text in builtin.PROTOCOLS else "it stands for a group of endpoints"
+            why = (
+                "it is a protocol" if name.text in builtin.PROTOCOLS else "it stands for a group of endpoints"
+            )
             self.sink.add(errors.ReservedName(name.text, name.span, why).diagnostic())
         elif (first := self.by_name.get(name.text)) is not None:
             self.sink.add(errors.DuplicateName(name.text, name.span, first.name.span).diagnostic())
@@ -66,7 +70,9 @@ class Scope:
         if isinstance(decl, wanted):
             return decl
         if decl is not None:
-            self._complain(errors.WrongKind(name.text, name.span, KINDS[type(decl)], KINDS[wanted], decl.name.span))
+            self._complain(
+                errors.WrongKind(name.text, name.span, KINDS[type(decl)], KINDS[wanted], decl.name.span)
+            )
         elif name.text in builtin.ENTITIES and wanted is t.NetworkDecl:
             self._complain(errors.NotYet(f"the entity `{name.text}`", name.span))
         elif name.text in builtin.PROTOCOLS:
@@ -112,5 +118,5 @@ class Scope:
     def _may_be_skipped(self, name: str) -> bool:
         return any(name in piece.text for piece in self.skipped)
 
-    def _complain(self, error: errors.Error) -> None:
+    def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())

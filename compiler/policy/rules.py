@@ -50,7 +50,9 @@ class Rules:
         kinds = self.kinds(rule.kinds, hook)
         networks = {side: self._network(part) for side, part in parts.sides.items()}
         ports = {
-            side: self.traffic.ports(part.ports) for side, part in parts.sides.items() if part.ports is not None
+            side: self.traffic.ports(part.ports)
+            for side, part in parts.sides.items()
+            if part.ports is not None
         }
         kinds = self._narrow(kinds, parts)
         flags = None if parts.flags is None else self.flags(parts.flags, kinds)
@@ -201,5 +203,5 @@ class Rules:
             spans = [parts.sides[side].span for side in spoken]
             self._complain(errors.FamilyMismatch(spans[-1], rule.kinds[0].span if left else spans[0]))
 
-    def _complain(self, error: errors.Error) -> None:
+    def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())

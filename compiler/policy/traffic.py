@@ -93,7 +93,9 @@ class TrafficTypes:
         decl = self.scope.find(what, t.ServiceDecl)
         return NO_TRAFFIC if decl is None else self.declared_service(decl)
 
-    def with_ports(self, alternatives: tuple[Traffic, ...], ports: t.Ports, kind: t.Kind) -> tuple[Traffic, ...]:
+    def with_ports(
+        self, alternatives: tuple[Traffic, ...], ports: t.Ports, kind: t.Kind
+    ) -> tuple[Traffic, ...]:
         """Alternatives of a service line, narrowed to destination ports."""
         values = self.ports(ports)
         if not self.have_ports(alternatives, ports) or not values:
@@ -110,7 +112,9 @@ class TrafficTypes:
             number = single(a.protocols)
             if number not in builtin.ICMP_TYPES:
                 self._complain(
-                    errors.ConditionMismatch("`type`", types.span, "ICMP", "write `icmp type …` or `icmp6 type …`")
+                    errors.ConditionMismatch(
+                        "`type`", types.span, "ICMP", "write `icmp type …` or `icmp6 type …`"
+                    )
                 )
                 return NO_TRAFFIC
             values = EMPTY
@@ -157,7 +161,7 @@ class TrafficTypes:
                 return False
         return True
 
-    def _complain(self, error: errors.Error) -> None:
+    def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())
 
 

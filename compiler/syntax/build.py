@@ -194,7 +194,12 @@ class _Builder:
                 ports = self._ports(item.children[0])
             elif item is not None:
                 network = self.node(item)
-        return t.Side(self.span(tree), str(tree.data.value if hasattr(tree.data, "value") else tree.data), network, ports)
+        return t.Side(
+            self.span(tree),
+            str(tree.data.value if hasattr(tree.data, "value") else tree.data),
+            network,
+            ports,
+        )
 
     def to(self, tree: Any, *items: Any) -> t.Side:
         return self._side(tree, items)
@@ -203,7 +208,9 @@ class _Builder:
         return t.TypeTest(self.span(tree), self._types(types))
 
     def flags(self, tree: Any, value: Any, mask: Any) -> t.FlagTest:
-        return t.FlagTest(self.span(tree), self.all(value.children), None if mask is None else self.all(mask.children))
+        return t.FlagTest(
+            self.span(tree), self.all(value.children), None if mask is None else self.all(mask.children)
+        )
 
     def flag(self, tree: Any, name: Any) -> t.Name:
         span = self.span(tree)

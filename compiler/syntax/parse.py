@@ -1,6 +1,255 @@
-from lark import Lark
+"""Source to syntax tree, with one message for each slip.
+
+Drives the LALR parser token by token. A misspelt keyword is repaired on the spot; after any other slip the
+unfinished part is dropped and reading goes on at the next statement (`recover.py`). With `grammars.py` and
+`build.py` the only place that knows lark; none of its texts reach a user.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lark import Token, Tree
+from lark.exceptions import UnexpectedCharacters, UnexpectedToken
+from lark.parsers.lalr_analysis import Shift
+
+from .. import errors
 from ..diagnostics import Sink
-from ..source import Source
-from . import grammars, build, tree
-def parse(source, sink):
-    return build.build(source, grammars.load("policy").parse(source.text), ())
+from ..errors.base import nearest, shorten
+from ..source import Source, Span
+from . import build, grammars, recover, words
+from .tree import Module
+
+MAX_NESTING = 64
+MAX_SLIPS = 50
+END = "$END"
+_WORD = re.compile(r"[A-Za-z_]")
+_MEANINGLESS = re.compile(r'[^\w\s"#{}()\[\],=+\-/!<>:.]+')
+_HINTS = {
+    "port": "ports stand behind `from` or `to`: write `to port 80`",
+    "dport": "write `to port …`",
+    "sport": "write `from port …`",
+    "accept": "write `allow`, or `pass` at xdp",
+    "deny": "write `drop`, or `reject` at connect",
+}
+
+
+def parse(source: Source, sink: Sink) -> Module:
+    """The module that a source says. Complaints go to `sink`; what could not be read is left out and listed
+    in `Module.skipped`. Never raises for any text."""
+    return _Parse(source, sink).run()
+
+
+class _Parse:
+    def __init__(self, source: Source, sink: Sink) -> None:
+        self.source, self.text, self.sink = source, source.text, sink
+        lark = grammars.load("policy")
+        self.keywords: dict[str, tuple[str, ...]] = grammars.keywords("policy") | words.MANY_WORDS
+        session = lark.parse_interactive(self.text)
+        self.state: Any = session.parser_state
+        self.lexer: Any = session.lexer_thread
+        self.tokens: Iterator[Token] = self.lexer.lex(self.state)
+        self.skipped: list[Span] = []
+        self.openers: list[Token] = []
+        self.previous: Token | None = None
+        self.negations = self.slips = 0
+        self.restarted_at = -1
+
+    def run(self) -> Module:
+        while True:
+            try:
+                token = next(self.tokens, None)
+                if token is None:
+                    return self._end()
+                if self._too_deep(token):
+                    return self._give_up(token.start_pos or 0)
+                self.state.feed_token(token)
+                self.previous = token
+            except UnexpectedToken as slip:
+                self._slip(int(slip.token.start_pos or 0))
+            except UnexpectedCharacters as slip:
+                self._bad_character(slip.pos_in_stream)
+            if self.slips >= MAX_SLIPS:
+                return self._give_up(self.lexer.state.line_ctr.char_pos)
+
+    # ---- the end ----
+
+    def _end(self) -> Module:
+        end = len(self.text)
+        if END not in self._accepts():
+            last = len(self.text.rstrip())
+            opener = self._span(self.openers[-1]) if self.openers else None
+            expected = "`}`" if self.openers else words.expectation(self._accepts())
+            if not self.skipped or self.skipped[-1].end < last:
+                self._complain(
+                    errors.UnfinishedText(Span(self.source, max(last - 1, 0), last), expected, opener)
+                )
+            start = self._drop_until(END, end)
+            self.skipped.append(Span(self.source, start, end))
+        root = self.state.feed_token(Token(END, "", start_pos=end, end_pos=end), True)
+        return build.build(self.source, root, tuple(self.skipped))
+
+    def _give_up(self, offset: int) -> Module:
+        return Module(self.source, (), (*self.skipped, Span(self.source, 0, max(offset, len(self.text)))))
+
+    # ---- slips ----
+
+    def _slip(self, offset: int) -> None:
+        """A token that cannot follow: repair it, or say so and go on at the next statement."""
+        end = recover.piece_at(self.text, offset)
+        span = Span(self.source, offset, end)
+        accepts = self._accepts()
+        known = [(word, None) for name in accepts for word in self.keywords.get(name, ())]
+        if _WORD.match(span.text) and offset != self.restarted_at:
+            near = nearest(span.text, known)
+            near_hint = _HINTS.get(span.text)
+            if near is not None and near_hint is None and self._substitute(span, near[0]):
+                return None
+            if near is None and "FROM" not in accepts and ({"OWNER", "EXPECT", "NETWORK"} & accepts):
+                help_text = near_hint or words.expectation(accepts)
+                self._complain(errors.UnknownWord(span.text, span, None, help_text))
+                return self._restart(offset)
+        if offset != self.restarted_at and not self._blame_previous(offset):
+            found = f"`{shorten(span.text, 30)}`"
+            expected = words.expectation(accepts)
+            self._complain(errors.UnexpectedText(found, span, expected, _HINTS.get(span.text)))
+        return self._restart(offset)
+
+    def _substitute(self, span: Span, word: str) -> bool:
+        """Read a misspelt keyword as the one that was meant, and go on behind it."""
+        accepts = self._accepts()
+        terminal = next(name for name in sorted(accepts) if word in self.keywords.get(name, ()))
+        token = Token(terminal, word, start_pos=span.start, end_pos=span.end)
+        try:
+            self.state.feed_token(token)
+        except UnexpectedToken:
+            return False
+        self.previous = token
+        self._complain(errors.UnknownWord(span.text, span, word, words.expectation(accepts)))
+        self._continue_at(span.end)
+        return True
+
+    def _blame_previous(self, offset: int) -> bool:
+        """`drop form 10.0.0.0/8`: `form` was read as a service; `from to 10.0.0.1`: `to` as a network. The
+        complaint is about the word in front, and rules do not hear of that name."""
+        previous = self.previous
+        if previous is None or previous.type != "NAME" or len(previous) < 2:
+            return False
+        parts = ("from", "to", "port", "flags", "type")
+        near = nearest(str(previous), [(word, None) for word in parts])
+        if near is None:
+            return False
+        span = self._span(previous)
+        if near[0] == previous:
+            self._complain(
+                errors.UnexpectedText(f"`{previous}`", span, "something between this and the word before")
+            )
+        else:
+            self._complain(errors.UnknownWord(str(previous), span, near[0], f"`{near[0]}`"))
+        self.skipped.append(Span(self.source, span.start, offset))
+        return True
+
+    def _bad_character(self, offset: int) -> None:
+        """A sign outside the language is left out; a string without an end takes the rest of its line."""
+        if self.text[offset] == '"':
+            self._complain(errors.BadCharacter(Span(self.source, offset, offset + 1)))
+            end = self.text.find("\n", offset)
+            self._restart(len(self.text) if end < 0 else end)
+            return
+        match = _MEANINGLESS.match(self.text, offset)
+        end = match.end() if match else offset + 1
+        if match:
+            self._complain(errors.BadCharacter(Span(self.source, offset, offset + 1)))
+            self._continue_at(end)
+        else:
+            self._slip(offset)
+
+    def _complain(self, error: errors.Finding) -> None:
+        self.slips += 1
+        self.sink.add(error.diagnostic())
+
+    # ---- going on ----
+
+    def _restart(self, offset: int) -> None:
+        """Drop what is unfinished and go on at the next statement, always further than last time."""
+        place = recover.restart(self.text, offset)
+        if place <= self.restarted_at:
+            place = recover.restart(self.text, recover.piece_at(self.text, self.restarted_at))
+        self.restarted_at = place
+        if place < len(self.text):
+            piece = self.text[place : recover.piece_at(self.text, place)]
+            self.skipped.append(Span(self.source, self._drop_until(self._terminal(piece), place), place))
+        self._continue_at(place)
+
+    def _terminal(self, piece: str) -> str:
+        if piece == "}":
+            return "RBRACE"
+        if piece.endswith(":"):
+            return "RULE_NAME"
+        return next((name for name, ws in sorted(self.keywords.items()) if piece in ws), END)
+
+    def _drop_until(self, terminal: str, offset: int) -> int:
+        """Drop unfinished parts until `terminal` can follow; leaves everything when it never can. Gives the
+        offset where the dropped text begins."""
+        states, values = self.state.state_stack, self.state.value_stack
+        keep = next((n for n in range(len(states), 0, -1) if self._follows(terminal, states[:n])), None)
+        if keep is None:
+            return offset
+        starts = [start for value in values[keep - 1 :] if (start := _start(value)) is not None]
+        del states[keep:], values[keep - 1 :]
+        begin = min(starts, default=offset)
+        self.openers = [o for o in self.openers if (o.start_pos or 0) < begin]
+        return begin
+
+    def _continue_at(self, offset: int) -> None:
+        self.lexer.state.line_ctr.char_pos = offset
+        self.tokens = self.lexer.lex(self.state)
+
+    def _too_deep(self, token: Token) -> bool:
+        """Keep count of open brackets and of `not` after `not`; complain when there are too many."""
+        if token.type in ("LBRACE", "LPAR", "LSQB"):
+            self.openers.append(token)
+        elif token.type in ("RBRACE", "RPAR", "RSQB") and self.openers:
+            self.openers.pop()
+        self.negations = self.negations + 1 if token.type == "NOT" else 0
+        if len(self.openers) + self.negations <= MAX_NESTING:
+            return False
+        self._complain(errors.TooDeep(self._span(token), MAX_NESTING))
+        return True
+
+    def _accepts(self) -> set[str]:
+        """Terminals that can come next."""
+        states = self.state.state_stack
+        table = self.state.parse_conf.parse_table.states[states[-1]]
+        return {name for name in table if (name.isupper() or name == END) and self._follows(name, states)}
+
+    def _follows(self, terminal: str, states: list[Any]) -> bool:
+        """Whether a terminal can come after a stack of states: its reductions are tried on a copy, since the
+        table alone allows more than can follow."""
+        table, stack = self.state.parse_conf.parse_table, list(states)
+        while True:
+            if terminal == END and stack[-1] == self.state.parse_conf.end_state:
+                return True
+            action, target = table.states[stack[-1]].get(terminal, (None, None))
+            if action is None:
+                return False
+            if action is Shift:
+                return True
+            if target.expansion:
+                del stack[-len(target.expansion) :]
+            stack.append(table.states[stack[-1]][target.origin.name][1])
+
+    def _span(self, token: Token) -> Span:
+        return Span(self.source, token.start_pos or 0, token.end_pos or 0)
+
+
+def _start(value: Any) -> int | None:
+    """Where a value of the parser's stack begins; None for an empty one."""
+    if isinstance(value, Token):
+        return value.start_pos
+    if isinstance(value, Tree):
+        return None if value.meta.empty else int(value.meta.start_pos)
+    starts = [start for item in value or () if (start := _start(item)) is not None]
+    return min(starts, default=None)

@@ -1,0 +1,53 @@
+"""E0101: unknown-word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..diagnostics import Diagnostic, Fix
+from ..source import Span
+from .base import Finding
+
+
+@dataclass(frozen=True)
+class UnknownWord(Finding):
+    """A word stands where the language has none of that name.
+
+    ## What it means
+
+    Declarations, rules and attributes each begin with a word of the language. This word is not one of
+    them; most often it is misspelt.
+
+    ## Why it matters
+
+    Nothing is guessed: a rule that was meant to drop must not silently disappear.
+
+    ## Example
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drp tcp to port 23
+        }
+
+    ## Instead
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop tcp to port 23
+        }
+    """
+
+    code = "E0101"
+    slug = "unknown-word"
+    word: str
+    span: Span
+    suggestion: str | None
+    expected: str
+
+    def diagnostic(self) -> Diagnostic:
+        """The facts as a message."""
+        near = f"did you mean `{self.suggestion}`?" if self.suggestion else "not understood here"
+        fixes = [Fix(self.span, self.suggestion)] if self.suggestion else []
+        return self.make(
+            f"unknown word `{self.word}`", (self.span, near), help=[f"expected {self.expected}"], fixes=fixes
+        )

@@ -1,0 +1,53 @@
+"""E0102: unexpected-text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..diagnostics import Diagnostic
+from ..source import Span
+from .base import Finding
+
+
+@dataclass(frozen=True)
+class UnexpectedText(Finding):
+    """Something stands where the sentence needs something else.
+
+    ## What it means
+
+    The text up to here was understood; the underlined piece cannot follow it. The label says what can.
+
+    ## Why it matters
+
+    The rest of the sentence is left out, and reading goes on at the next rule, so that one slip gives one
+    message.
+
+    ## Example
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop tcp from to 10.0.0.1
+        }
+
+    ## Instead
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop tcp to 10.0.0.1
+        }
+    """
+
+    code = "E0102"
+    slug = "unexpected-text"
+    found: str
+    span: Span
+    expected: str
+    hint: str | None = None
+
+    def diagnostic(self) -> Diagnostic:
+        """The facts as a message."""
+        return self.make(
+            f"unexpected {self.found}",
+            (self.span, f"expected {self.expected}"),
+            help=[self.hint] if self.hint else [],
+        )

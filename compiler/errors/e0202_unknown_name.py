@@ -1,0 +1,73 @@
+"""E0202: unknown-name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..diagnostics import Diagnostic, Fix
+from ..source import Span
+from .base import Candidates, Finding, nearest
+
+DECLARED = ("network", "ports", "service", "interface")
+
+
+@dataclass(frozen=True)
+class UnknownName(Finding):
+    """Nothing of this kind has this name.
+
+    ## What it means
+
+    The name is neither declared in this file nor part of the language.
+
+    ## Why it matters
+
+    An unknown network cannot be taken for an empty one: the rule would never match.
+
+    ## Example
+
+        network bastions = 192.0.2.10
+        policy edge at xdp on "eth0" {
+          default pass
+          drop tcp from not bastoins to port 22
+        }
+        policy other at xdp on "eth1" {
+          default pass
+          pass from bastions
+        }
+
+    ## Instead
+
+        network bastions = 192.0.2.10
+        policy edge at xdp on "eth0" {
+          default pass
+          drop tcp from not bastions to port 22
+        }
+    """
+
+    code = "E0202"
+    slug = "unknown-name"
+    kind: str
+    name: str
+    span: Span
+    known: Candidates = ()
+
+    def diagnostic(self) -> Diagnostic:
+        """The facts as a message."""
+        near = nearest(self.name, self.known)
+        if near is None:
+            some = ", ".join(f"`{name}`" for name, _ in self.known[:12])
+            helps = (
+                [f"known here: {some}"]
+                if some
+                else [f"declare it: `{self.kind} {self.name} = …`"]
+                if self.kind in DECLARED
+                else []
+            )
+            return self.make(
+                f"{self.kind} `{self.name}` is not defined", (self.span, "unknown name"), help=helps
+            )
+        name, place = near
+        labels = [(self.span, f"did you mean `{name}`?")]
+        if place is not None:
+            labels.append((place, f"`{name}` is declared here"))
+        return self.make(f"{self.kind} `{self.name}` is not defined", *labels, fixes=[Fix(self.span, name)])

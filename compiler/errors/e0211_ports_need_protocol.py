@@ -1,0 +1,49 @@
+"""E0211: ports-need-protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..diagnostics import Diagnostic
+from ..source import Span
+from .base import Finding
+
+
+@dataclass(frozen=True)
+class PortsNeedProtocol(Finding):
+    """A rule names a port and no protocol.
+
+    ## What it means
+
+    Ports belong to TCP, UDP and SCTP, each with its own. `to port 53` alone does not say which.
+
+    ## Why it matters
+
+    Other languages pick one, or read a port where there is none.
+
+    ## Example
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop to port 53
+        }
+
+    ## Instead
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop tcp, udp to port 53
+        }
+    """
+
+    code = "E0211"
+    slug = "ports-need-protocol"
+    span: Span
+
+    def diagnostic(self) -> Diagnostic:
+        """The facts as a message."""
+        return self.make(
+            "a port needs a protocol: tcp, udp or both?",
+            (self.span, "port of which protocol?"),
+            help=["write `tcp to port …`, `udp to port …` or `tcp, udp to port …`"],
+        )

@@ -1,0 +1,50 @@
+"""E0213: condition-mismatch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..diagnostics import Diagnostic
+from ..source import Span
+from .base import Finding
+
+
+@dataclass(frozen=True)
+class ConditionMismatch(Finding):
+    """A condition asks for a field that the rule's traffic does not have.
+
+    ## What it means
+
+    Flags belong to TCP, types to ICMP, ports to TCP, UDP and SCTP.
+
+    ## Why it matters
+
+    The condition would never hold, so the rule would never match.
+
+    ## Example
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop udp flags syn
+        }
+
+    ## Instead
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop tcp flags syn
+        }
+    """
+
+    code = "E0213"
+    slug = "condition-mismatch"
+    condition: str
+    span: Span
+    needs: str
+    remedy: str
+
+    def diagnostic(self) -> Diagnostic:
+        """The facts as a message."""
+        return self.make(
+            f"{self.condition} needs {self.needs}", (self.span, "this traffic has none"), help=[self.remedy]
+        )

@@ -1,0 +1,53 @@
+"""E0302: repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..diagnostics import Diagnostic
+from ..source import Span
+from .base import Finding
+
+
+@dataclass(frozen=True)
+class Repeated(Finding):
+    """A part that may stand once stands twice.
+
+    ## What it means
+
+    Each rule has at most one `from`, `to`, `type`, `flags`, `count` and `log`; each policy has each
+    attribute once, and one block for each direction.
+
+    ## Why it matters
+
+    It would be unclear whether both must hold, or either.
+
+    ## Example
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop from 10.0.0.0/8 from 192.0.2.0/24
+        }
+
+    ## Instead
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop from { 10.0.0.0/8, 192.0.2.0/24 }
+        }
+    """
+
+    code = "E0302"
+    slug = "repeated"
+    what: str
+    span: Span
+    first: Span
+
+    def diagnostic(self) -> Diagnostic:
+        """The facts as a message."""
+        return self.make(
+            f"{self.what} stands twice",
+            (self.span, "again"),
+            (self.first, "first here"),
+            help=["alternatives go into one set: `{ a, b }`"],
+        )
