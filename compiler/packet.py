@@ -114,7 +114,7 @@ def arp_frame() -> bytes:
 def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071) of bytes whose checksum field is zero."""
     padded = data + bytes(len(data) % 2)
-    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -42,12 +42,15 @@ class UnknownWord(Finding):
     word: str
     span: Span
     suggestion: str | None
-    expected: str
+    remedy: str = ""
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
         near = f"did you mean `{self.suggestion}`?" if self.suggestion else "not understood here"
         fixes = [Fix(self.span, self.suggestion)] if self.suggestion else []
         return self.make(
-            f"unknown word `{self.word}`", (self.span, near), help=[f"expected {self.expected}"], fixes=fixes
+            f"unknown word `{self.word}`",
+            (self.span, near),
+            help=[self.remedy] if self.remedy else [],
+            fixes=fixes,
         )

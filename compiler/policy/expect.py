@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
+from lockgate.stdlib_bpf.sets import IntervalSet
 
 from .. import errors
 from ..diagnostics import Sink
@@ -23,6 +24,7 @@ from .resolve import Scope
 from .rules import Parts, Rules
 from .traffic import TrafficTypes, single
 
+ARP = IntervalSet.of(fields.ETH_P_ARP)
 FAMILY_OF = {fields.ETH_P_IP: 4, fields.ETH_P_IPV6: 6}
 
 
@@ -59,6 +61,9 @@ class Tests:
         return model.Test(test.span, test.title.text, given, tuple(expects))
 
     def _given(self, step: t.Given, given: dict[str, Prefixes]) -> None:
+        if isinstance(step.value, t.NotYet):
+            self._complain(errors.NotYet(step.value.what, step.value.span))
+            return
         decl = self.scope.find(step.name, t.NetworkDecl)
         value = self.networks.value(step.value)
         if decl is None or value is BROKEN:
@@ -130,7 +135,7 @@ class Tests:
                 )
             return None
         kind = kinds[0]
-        if kind.eth_types == fields_of_arp():
+        if kind.eth_types == ARP:
             return arp_frame()
         ends = {side: self._address(part) for side, part in parts.sides.items()}
         family = self._family(step, kind, [end for end in ends.values() if end is not None])
@@ -150,7 +155,7 @@ class Tests:
         self, packet: Packet, kind: Traffic, parts: Parts, hook: hooks.Hook
     ) -> bytes | SocketCall | None:
         concrete = Traffic(
-            kind.eth_types, kind.protocols or _just(packet.protocol), kind.ports, kind.icmp_types
+            kind.eth_types, kind.protocols or IntervalSet.of(packet.protocol), kind.ports, kind.icmp_types
         )
         sport, dport, flags = packet.sport, packet.dport, packet.flags
         if kind.ports is not None:
@@ -216,12 +221,3 @@ class Tests:
 
 def _value(end: tuple[int, int] | None) -> int | None:
     return None if end is None else end[1]
-
-
-def _just(number: int) -> fields.IntervalSet:
-    return fields.IntervalSet.of(number)
-
-
-def fields_of_arp() -> fields.IntervalSet:
-    """EtherTypes of an ARP frame."""
-    return fields.IntervalSet.of(fields.ETH_P_ARP)

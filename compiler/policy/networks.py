@@ -19,7 +19,7 @@ from .model import Live, Minus, Network, Not, Prefixes, Union
 from .resolve import Scope
 
 ANY = Prefixes(IntervalSet.full(32), IntervalSet.full(128))
-BROKEN = Prefixes()  # stands for what was complained about; told by identity
+BROKEN: Network = Prefixes()  # stands for what was complained about; told by identity
 MAX_ENTRIES = 1 << 24
 MAX_REPORTED_LINES = 10
 
@@ -140,7 +140,9 @@ class Networks:
             more = len(bad) - MAX_REPORTED_LINES if i == MAX_REPORTED_LINES - 1 else 0
             span = Span(source, line.start, line.end)
             self._complain(
-                errors.BadFileLine(span, str(line.reason), bad_prefix(span, line.reason).help, more)
+                errors.BadFileLine(
+                    span, str(line.reason), bad_prefix(span, line.reason).diagnostic().help, more
+                )
             )
         if net.max is not None and entries > net.max.value:
             self._complain(errors.TooManyEntries(net.path.text, net.max.span, entries, net.max.value))

@@ -30,7 +30,7 @@ class Prefix:
         return Prefixes(v4=values) if self.family == 4 else Prefixes(v6=values)
 
 
-class BadPrefix(ValueError):
+class BadPrefix(ValueError):  # noqa: N818 - reads as what the text is
     """Text that is no prefix; the argument says why, in words that follow the text."""
 
 

@@ -37,7 +37,9 @@ class Scope:
 
     def __init__(self, module: t.Module, sink: Sink) -> None:
         self.sink = sink
-        self.skipped = module.skipped
+        later = tuple(decl for decl in module.decls if isinstance(decl, t.NotYet))
+        self.skipped = (*module.skipped, *(decl.span for decl in later))
+        self.imports = any(decl.what == "`import`" for decl in later)
         self.by_name: dict[str, Named] = {}
         self._used: set[str] = set()
         self._open: list[Named] = []
@@ -109,13 +111,15 @@ class Scope:
 
     def warn_unused(self) -> None:
         """A warning for each name that nothing mentions; policies speak for themselves."""
-        if self.skipped:
-            return
+        if self.sink.has_errors:
+            return  # what is wrong may be why the name is not used
         for name, decl in self.by_name.items():
             if name not in self._used and not isinstance(decl, t.Policy):
                 self._complain(errors.UnusedName(KINDS[type(decl)], name, decl.name.span))
 
     def _may_be_skipped(self, name: str) -> bool:
+        if self.imports and "." in name:
+            return True
         return any(name in piece.text for piece in self.skipped)
 
     def _complain(self, error: errors.Finding) -> None:

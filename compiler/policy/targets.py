@@ -23,7 +23,8 @@ class Targets:
         """Devices of an `interface` declaration; fewer after a complaint."""
         name = decl.name.text
         if name not in self._values:
-            value = self.scope.evaluate(decl, lambda: self.devices(decl.items), ())
+            nothing: tuple[str, ...] = ()
+            value = self.scope.evaluate(decl, lambda: self.devices(decl.items), nothing)
             self._values.setdefault(name, value)
         return self._values[name]
 

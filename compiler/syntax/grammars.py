@@ -44,7 +44,7 @@ def load(name: str, *, strict: bool = False) -> Lark:
 @cache
 def keywords(name: str) -> dict[str, tuple[str, ...]]:
     """Words of a grammar by the name of their terminal."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for terminal in load(name).terminals:
         if isinstance(terminal.pattern, PatternStr) and terminal.pattern.value.isalpha():
             found[terminal.name] = (terminal.pattern.value,)

@@ -25,6 +25,7 @@ from .tree import Module
 MAX_NESTING = 64
 MAX_SLIPS = 50
 END = "$END"
+_STATEMENT = frozenset({"OWNER", "EXPECT", "NETWORK", "ACTION"})  # one of them can begin a statement
 _WORD = re.compile(r"[A-Za-z_]")
 _MEANINGLESS = re.compile(r'[^\w\s"#{}()\[\],=+\-/!<>:.]+')
 _HINTS = {
@@ -32,6 +33,8 @@ _HINTS = {
     "dport": "write `to port …`",
     "sport": "write `from port …`",
     "accept": "write `allow`, or `pass` at xdp",
+    "permit": "write `allow`, or `pass` at xdp",
+    "block": "write `drop`, or `reject` at connect",
     "deny": "write `drop`, or `reject` at connect",
 }
 
@@ -50,12 +53,13 @@ class _Parse:
         session = lark.parse_interactive(self.text)
         self.state: Any = session.parser_state
         self.lexer: Any = session.lexer_thread
-        self.tokens: Iterator[Token] = self.lexer.lex(self.state)
+        self.tokens: Iterator[Token] = iter(())
         self.skipped: list[Span] = []
         self.openers: list[Token] = []
         self.previous: Token | None = None
         self.negations = self.slips = 0
         self.restarted_at = -1
+        self._continue_at(0)
 
     def run(self) -> Module:
         while True:
@@ -63,6 +67,8 @@ class _Parse:
                 token = next(self.tokens, None)
                 if token is None:
                     return self._end()
+                if token.type == "NAME" and token in words.ACTIONS:
+                    token.type = "ACTION"  # begins a statement wherever it stands
                 if self._too_deep(token):
                     return self._give_up(token.start_pos or 0)
                 self.state.feed_token(token)
@@ -70,7 +76,7 @@ class _Parse:
             except UnexpectedToken as slip:
                 self._slip(int(slip.token.start_pos or 0))
             except UnexpectedCharacters as slip:
-                self._bad_character(slip.pos_in_stream)
+                self._bad_character(slip.pos_in_stream or 0)
             if self.slips >= MAX_SLIPS:
                 return self._give_up(self.lexer.state.line_ctr.char_pos)
 
@@ -98,28 +104,27 @@ class _Parse:
 
     def _slip(self, offset: int) -> None:
         """A token that cannot follow: repair it, or say so and go on at the next statement."""
-        end = recover.piece_at(self.text, offset)
-        span = Span(self.source, offset, end)
+        span = Span(self.source, offset, recover.piece_at(self.text, offset))
         accepts = self._accepts()
-        known = [(word, None) for name in accepts for word in self.keywords.get(name, ())]
-        if _WORD.match(span.text) and offset != self.restarted_at:
-            near = nearest(span.text, known)
-            near_hint = _HINTS.get(span.text)
-            if near is not None and near_hint is None and self._substitute(span, near[0]):
-                return None
-            if near is None and "FROM" not in accepts and ({"OWNER", "EXPECT", "NETWORK"} & accepts):
-                help_text = near_hint or words.expectation(accepts)
-                self._complain(errors.UnknownWord(span.text, span, None, help_text))
-                return self._restart(offset)
+        hint = _HINTS.get(span.text)
+        foreign = span.text in recover.FOREIGN_ACTIONS
+        if _WORD.match(span.text) and (foreign or offset != self.restarted_at):
+            known = [(word, None) for name in accepts for word in self.keywords.get(name, ())]
+            near = None if hint else nearest(span.text, known)
+            if near is not None and self._substitute(span, near[0], accepts):
+                return
+            if near is None and (foreign or (accepts & _STATEMENT and "FROM" not in accepts)):
+                remedy = hint or f"expected {words.expectation(accepts)}"
+                self._complain(errors.UnknownWord(span.text, span, None, remedy))
+                self._restart(span.end)
+                return
         if offset != self.restarted_at and not self._blame_previous(offset):
             found = f"`{shorten(span.text, 30)}`"
-            expected = words.expectation(accepts)
-            self._complain(errors.UnexpectedText(found, span, expected, _HINTS.get(span.text)))
-        return self._restart(offset)
+            self._complain(errors.UnexpectedText(found, span, words.expectation(accepts), hint))
+        self._restart(offset)
 
-    def _substitute(self, span: Span, word: str) -> bool:
+    def _substitute(self, span: Span, word: str, accepts: set[str]) -> bool:
         """Read a misspelt keyword as the one that was meant, and go on behind it."""
-        accepts = self._accepts()
         terminal = next(name for name in sorted(accepts) if word in self.keywords.get(name, ()))
         token = Token(terminal, word, start_pos=span.start, end_pos=span.end)
         try:
@@ -127,7 +132,7 @@ class _Parse:
         except UnexpectedToken:
             return False
         self.previous = token
-        self._complain(errors.UnknownWord(span.text, span, word, words.expectation(accepts)))
+        self._complain(errors.UnknownWord(span.text, span, word, f"expected {words.expectation(accepts)}"))
         self._continue_at(span.end)
         return True
 
@@ -147,7 +152,7 @@ class _Parse:
                 errors.UnexpectedText(f"`{previous}`", span, "something between this and the word before")
             )
         else:
-            self._complain(errors.UnknownWord(str(previous), span, near[0], f"`{near[0]}`"))
+            self._complain(errors.UnknownWord(str(previous), span, near[0]))
         self.skipped.append(Span(self.source, span.start, offset))
         return True
 
@@ -186,6 +191,8 @@ class _Parse:
     def _terminal(self, piece: str) -> str:
         if piece == "}":
             return "RBRACE"
+        if piece in recover.FOREIGN_ACTIONS:
+            return "ACTION"
         if piece.endswith(":"):
             return "RULE_NAME"
         return next((name for name, ws in sorted(self.keywords.items()) if piece in ws), END)
