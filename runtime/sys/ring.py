@@ -24,7 +24,8 @@ class Ring:
         self._consumer = mmap.mmap(
             map_.number, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
         )
-        self._data = mmap.mmap(map_.number, mmap.PAGESIZE + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ)
+        length = mmap.PAGESIZE + 2 * size
+        self._data = mmap.mmap(map_.number, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=mmap.PAGESIZE)
         # aligned 8-byte accesses through a cast view are single loads and stores
         self._consumer_view = memoryview(self._consumer)
         self._data_view = memoryview(self._data)

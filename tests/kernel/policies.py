@@ -11,10 +11,12 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from lockgate.compiler.codegen import bundle as writer
 from lockgate.compiler.codegen.llvm import Worker
 from lockgate.compiler.driver import Session
 from lockgate.compiler.policy.model import Chain, Live, Network, Prefixes, Rule, Traffic, Unit
 from lockgate.compiler.source import Source, Span
+from lockgate.runtime import bundle as bundles
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
@@ -99,3 +101,14 @@ def bundle(name: str, *chains: Chain) -> bytes:
     session = Session(Path(f"{name}.gate"), worker=_worker())
     session._unit = unit(name, *chains)
     return session.bundle()
+
+
+def refused_by_verifier(name: str, *chains: Chain) -> bytes:
+    """A bundle, whole and well-formed, whose first object calls a helper that no kernel has."""
+    whole = bundles.parse(bundle(name, *chains))
+    member = whole.manifest.chains[0].object
+    lookup = bytes((0x85, 0, 0, 0, 1, 0, 0, 0))  # call 1: bpf_map_lookup_elem
+    before = whole.members[member]
+    assert lookup in before
+    broken = before.replace(lookup, bytes((0x85, 0, 0, 0, 0x0F, 0x27, 0, 0)))
+    return writer.write(whole.manifest, {**whole.members, member: broken})

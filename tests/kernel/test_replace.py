@@ -1,0 +1,257 @@
+"""One policy takes the place of another: nothing lost under a flood, all or nothing, and whole after a
+crash."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lockgate.runtime import pins, recover, running, swap
+from lockgate.runtime.errors import HookOccupied, VerifierRejected
+from lockgate.runtime.sys import bpf
+
+from .. import netns
+from . import policies
+from .actions import counts, udp_arrivals, up
+from .policies import UDP, bundle, chain, rule
+
+pytestmark = pytest.mark.kernel
+
+FLOOD, DISPUTED = 5000, 6000
+
+# sends bursts to FLOOD, with one packet to DISPUTED each, until told to stop; says how many of both
+SENDER = """
+import select, socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+bursts = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    for _ in range(20):
+        s.sendto(b"x", (sys.argv[1], 5000))
+    s.sendto(b"x", (sys.argv[1], 6000))
+    bursts += 1
+    time.sleep(0.001)
+print(bursts * 20, bursts)
+"""
+
+# counts what arrives at both ports until its standard input is closed
+RECEIVER = """
+import select, socket, sys
+ports = []
+for port in (5000, 6000):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)
+    s.bind((sys.argv[1], port))
+    s.setblocking(False)
+    ports.append(s)
+print("ready", flush=True)
+counts, ending = [0, 0], False
+while True:
+    for i, s in enumerate(ports):
+        try:
+            while True:
+                s.recv(64)
+                counts[i] += 1
+        except BlockingIOError:
+            pass
+    if ending:
+        break
+    ending = sys.stdin in select.select([*ports, sys.stdin], [], [])[0]
+print(*counts)
+"""
+
+
+def _policy(target: str, hooks: tuple[str, ...], disputed: str) -> bytes:
+    """Allows the flood; `disputed` is "drop" or not, for the other port."""
+    chains = []
+    for hook in hooks:
+        rules = [rule("pass", "flood", proto=UDP, dport=FLOOD)]
+        if disputed == "drop":
+            rules.append(rule("drop", "disputed", proto=UDP, dport=DISPUTED))
+        direction = "ingress" if hook == "tc" else ""
+        chains.append(chain("edge", hook, target, "pass", *rules, direction=direction))
+    return bundle("edge", *chains)
+
+
+@pytest.mark.parametrize("hooks", [("xdp",), ("tc",), ("xdp", "tc")], ids=lambda h: "+".join(h))
+def test_nothing_is_lost_while_policies_alternate(
+    bpffs: Path, pair: netns.Pair, hooks: tuple[str, ...]
+) -> None:
+    old, new = (_policy(pair.target, hooks, verdict) for verdict in ("drop", "pass"))
+    up(old, bpffs)
+    receiver = netns.python(pair.inner, RECEIVER, pair.inner4)
+    assert receiver.stdout is not None
+    assert receiver.stdout.readline().strip() == "ready"
+    sender = netns.python(pair.outer, SENDER, pair.inner4)
+    try:
+        for i in range(20):
+            outcome = up(old if i % 2 else new, bpffs)
+            assert (outcome.replaced, outcome.switched, outcome.added) == (True, len(hooks), 0)
+        sent = [int(n) for n in sender.communicate("stop\n", timeout=20)[0].split()]
+        arrived = [int(n) for n in receiver.communicate("stop\n", timeout=20)[0].split()]
+    finally:
+        for process in (sender, receiver):
+            process.kill()
+            process.wait()
+    assert arrived[0] == sent[0] > 1000, "packets that both policies allow were lost"
+    assert 0 < arrived[1] < sent[1], "the two policies disagree here, and both must have been in force"
+
+
+def _links(bpffs: Path, name: str) -> dict[str, int]:
+    """Pin → id of the program that the link runs."""
+    out = {}
+    for path in pins.listing(bpffs / pins.FOLDER / pins.quote(name) / "links"):
+        with running.open_pin(path) as link:
+            out[path.name] = bpf.link_info(link).prog_id
+    return out
+
+
+def test_a_refusal_by_the_verifier_leaves_the_old_policy(bpffs: Path, pair: netns.Pair) -> None:
+    old = chain("edge", "xdp", pair.target, "pass", rule("drop", "disputed", proto=UDP, dport=DISPUTED))
+    up(bundle("edge", old), bpffs)
+    before = _links(bpffs, "edge")
+    new = chain("edge", "xdp", pair.target, "pass", rule("drop", "other", proto=UDP, dport=7000))
+    with pytest.raises(VerifierRejected) as caught:
+        up(policies.refused_by_verifier("edge", new), bpffs)
+    error = caught.value
+    assert error.code == "E0801"
+    assert "9999" in error.log
+    assert any("invalid func" in note for note in error.notes), error.notes
+    assert error.place is not None
+    assert error.place.file.endswith("edge.gate")
+    assert swap.STILL_ATTACHED in error.notes
+    assert _links(bpffs, "edge") == before
+    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, DISPUTED) == 0
+    assert counts(bpffs, "edge")["disputed"] == 3
+
+
+def test_a_first_policy_that_is_refused_leaves_nothing(bpffs: Path, pair: netns.Pair) -> None:
+    new = chain("edge", "xdp", pair.target, "pass", rule("drop", "other", proto=UDP, dport=7000))
+    with pytest.raises(VerifierRejected) as caught:
+        up(policies.refused_by_verifier("edge", new), bpffs)
+    assert "nothing was changed" in caught.value.notes
+    assert not (bpffs / pins.FOLDER).exists()
+
+
+@pytest.fixture
+def occupied(pair: netns.Pair, bpffs: Path) -> Iterator[str]:
+    """An interface beside the protected one that has somebody else's XDP program."""
+    netns.run("ip", "-n", pair.inner, "link", "add", "lan1", "type", "veth", "peer", "lan2")
+    target = f"{pair.inner}/lan1"
+    up(bundle("other", chain("other", "xdp", target, "pass")), bpffs)
+    yield target
+    swap.down("other", bpffs)
+
+
+def test_a_hook_that_is_taken_switches_everything_back(bpffs: Path, pair: netns.Pair, occupied: str) -> None:
+    old = chain("edge", "xdp", pair.target, "pass", rule("drop", "disputed", proto=UDP, dport=DISPUTED))
+    up(bundle("edge", old), bpffs)
+    before = _links(bpffs, "edge")
+    new = chain("edge", "xdp", (pair.target, occupied), "pass")
+    with pytest.raises(HookOccupied) as caught:
+        up(bundle("edge", new), bpffs)
+    assert occupied in caught.value.message
+    assert swap.STILL_ATTACHED in caught.value.notes
+    assert _links(bpffs, "edge") == before, "the link that had been switched is back at the old program"
+    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, DISPUTED) == 0
+    assert sorted(p.name for p in (bpffs / pins.FOLDER / "edge").iterdir()) == ["current", "links"]
+
+
+def test_targets_come_and_go(bpffs: Path, pair: netns.Pair) -> None:
+    netns.run("ip", "-n", pair.inner, "link", "add", "lan1", "type", "veth", "peer", "lan2")
+    one, two = pair.target, f"{pair.inner}/lan1"
+    drop = rule("drop", "d", proto=UDP, dport=DISPUTED)
+    up(bundle("edge", chain("edge", "xdp", one, "pass", drop)), bpffs)
+    outcome = up(bundle("edge", chain("edge", "xdp", (one, two), "pass", drop)), bpffs)
+    assert (outcome.switched, outcome.added, outcome.removed) == (1, 1, 0)
+    outcome = up(bundle("edge", chain("edge", "xdp", two, "pass", drop)), bpffs)
+    assert (outcome.switched, outcome.added, outcome.removed) == (1, 0, 1)
+    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, DISPUTED) == 3
+    assert len(_links(bpffs, "edge")) == 1
+
+
+def test_an_interface_that_was_made_anew_gets_a_link_of_its_own(bpffs: Path, pair: netns.Pair) -> None:
+    data = bundle("edge", chain("edge", "xdp", f"{pair.inner}/lan1", "pass"))
+    make = ("ip", "-n", pair.inner, "link", "add", "lan1", "index", "77", "type", "veth", "peer", "lan2")
+    netns.run(*make)
+    up(data, bpffs)
+    netns.run("ip", "-n", pair.inner, "link", "del", "lan1")
+    netns.run(*make)  # even the number is the same
+    outcome = up(data, bpffs)
+    assert (outcome.replaced, outcome.added, outcome.switched) == (True, 1, 0)
+
+
+class _Crash:
+    """Stages of `up` at which the process may die: a function of a module, and at which call of it."""
+
+    def __init__(self, owner: Any, name: str, call: int) -> None:
+        self.owner, self.name, self.call = owner, name, call
+
+    def arm(self) -> None:
+        real: Callable[..., Any] = getattr(self.owner, self.name)
+        calls = 0
+
+        def dying(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == self.call:
+                os._exit(9)
+            return real(*arguments, **options)
+
+        setattr(self.owner, self.name, dying)
+
+
+CRASHES = {
+    "pinning": _Crash(bpf, "pin", 2),
+    "after-the-first-switch": _Crash(bpf, "link_update", 2),
+    "before-the-state": _Crash(running, "store", 1),
+    "before-the-renames": _Crash(Path, "rename", 1),
+    "between-the-renames": _Crash(Path, "rename", 2),
+    "before-the-sweep": _Crash(swap, "recover", 2),
+}
+
+
+@pytest.mark.parametrize("stage", CRASHES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_crash_in_the_middle_blocks_nothing(bpffs: Path, pair: netns.Pair, stage: str) -> None:
+    def policy(verdict: str) -> bytes:
+        return _policy(pair.target, ("xdp", "tc"), verdict)
+
+    old, new = policy("drop"), policy("pass")
+    up(old, bpffs)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            CRASHES[stage].arm()
+            up(new, bpffs)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9, "the crash did not happen"
+    directory = bpffs / pins.FOLDER / "edge"
+    with pins.locked(bpffs):
+        state = recover.recover(directory)
+    assert state is not None
+    switched = stage in ("between-the-renames", "before-the-sweep")
+    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, DISPUTED) == (3 if switched else 0)
+    assert sorted(p.name for p in directory.iterdir()) == ["current", "links"]
+    up(new, bpffs)
+    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, DISPUTED) == 3
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_crash_of_the_first_up_blocks_nothing(bpffs: Path, pair: netns.Pair) -> None:
+    data = _policy(pair.target, ("xdp", "tc"), "drop")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            CRASHES["before-the-state"].arm()
+            up(data, bpffs)
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert running.everything(bpffs) == []
+    outcome = up(data, bpffs)
+    assert (outcome.replaced, outcome.added) == (False, 2)
