@@ -34,8 +34,8 @@ class Builder:
         return self._branches[key]
 
     def finish(self, entry: int) -> tuple[Branch | Leaf, ...]:
-        """What is reachable from `entry`, numbered from 0: branches, last made first, then the rules' leaves in
-        order, then the default's."""
+        """What is reachable from `entry`, numbered from 0: branches, last made first, then the leaves in
+        order of rules, the default last."""
         reachable: set[int] = set()
         stack = [entry]
         while stack:

@@ -33,7 +33,7 @@ CHOICES = [None, *(frozenset({kind}) for kind in sorted(STRUCTURES))]
 
 @pytest.mark.parametrize("item", PASSES, ids=lambda item: item.name)
 @given(chains(), SAMPLES, contents())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_laws_of_a_pass(
     item: Pass[MatchProgram], chain: Chain, packets: list[Facts], live: dict[str, Prefixes]
 ) -> None:
@@ -51,7 +51,7 @@ def test_laws_of_a_pass(
 
 
 @given(chains(), SAMPLES, contents(), st.sampled_from(CHOICES))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_plans_keep_the_meaning(
     chain: Chain, packets: list[Facts], live: dict[str, Prefixes], structures: frozenset[str] | None
 ) -> None:
@@ -64,7 +64,7 @@ def test_plans_keep_the_meaning(
 
 
 @given(chains(), SAMPLES, contents())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_a_covered_rule_never_decides(chain: Chain, packets: list[Facts], live: dict[str, Prefixes]) -> None:
     program = match_lower.lower(chain)
     covered = dict(covered_rules(program))
@@ -76,7 +76,7 @@ def test_a_covered_rule_never_decides(chain: Chain, packets: list[Facts], live: 
 
 
 @given(chains())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_both_text_forms_read_back(chain: Chain) -> None:
     program = match_text.read(match_text.write(match_lower.lower(chain)))
     assert match_text.read(match_text.write(program)) == program
