@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 from lockgate.stdlib_bpf import manifest, tables
 
+from . import nodetext
+from .diagnostics import Sink
 from .driver import MATCH, PLAN, Session
 from .plan.cost import cost
 from .policy.model import Chain
+from .syntax import parse
 
 EACH: dict[str, Callable[[Session, Chain], str]] = {
     "match": lambda session, chain: MATCH.text(session.match(chain)),
@@ -18,6 +21,8 @@ EACH: dict[str, Callable[[Session, Chain], str]] = {
     "asm": lambda session, chain: session.assembly(chain),
 }
 WHOLE: dict[str, Callable[[Session], str]] = {
+    "tree": lambda session: nodetext.write(parse(session.unit.source, Sink())) + "\n",
+    "policy": lambda session: nodetext.write(session.unit) + "\n",
     "manifest": lambda session: manifest.to_json(session.description()),
 }
 EMITS = (*EACH, *WHOLE)
@@ -36,5 +41,8 @@ def explain(session: Session, chain: Chain) -> str:
             f"  {table.name}: {table.kind}, {what}, about {price.latency_ns:.0f} ns a lookup, "
             f"{price.bytes / 1024:.0f} KiB"
         )
-    lines.append(f"  predicted: {predicted}")
+    lines.append(
+        f"  predicted, beside decoding: {predicted.expected_ns:.0f} ns for typical traffic, "
+        f"{predicted.worst_ns:.0f} ns at worst; {predicted.table_bytes / 1024:.0f} KiB of tables"
+    )
     return "\n".join(lines) + "\n"

@@ -40,7 +40,7 @@ class Source:
         return self.text[start:end].rstrip("\r\n")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Span:
     """The half-open piece [start, end) of a source. Every node, rule and diagnostic carries one."""
 
