@@ -52,6 +52,7 @@ class NativeChain:
         )
         self._number = worker.request("load", render_native(module), spec)
         self._functions = {f.point: f.name for f in module.functions}
+        self._verdicts = {value: name for name, value in self.hook.verdicts.items()}
 
     def __enter__(self) -> NativeChain:
         return self
@@ -78,10 +79,9 @@ class NativeChain:
             batches.setdefault(self._function(packet), []).append(i)
         for function, indices in batches.items():
             calls = [self._call(packets[i]) for i in indices]
-            for i, (_, slot) in zip(
-                indices, self._worker.request("run", self._number, function, calls), strict=True
-            ):
-                decisions[i] = self._decision(slot)
+            answers = self._worker.request("run", self._number, function, calls)
+            for i, (value, slot) in zip(indices, answers, strict=True):
+                decisions[i] = self._decision(value, slot)
         return [d for d in decisions if d is not None]
 
     def counters(self) -> list[tuple[int, int]]:
@@ -89,11 +89,12 @@ class NativeChain:
         counted: list[tuple[int, int]] = self._worker.request("counters", self._number)
         return counted
 
-    def _decision(self, slot: int) -> Decision:
+    def _decision(self, value: int, slot: int) -> Decision:
+        """`value`: what the program returned, which is the verdict; `slot`: what it counted."""
         rule = {counters.MALFORMED: MALFORMED, counters.DEFAULT: DEFAULT}.get(
             slot, slot - counters.FIRST_RULE
         )
-        return Decision(self.module.slots[slot].verdict or "", rule)
+        return Decision(self._verdicts[value], rule)
 
     def _function(self, packet: Packet) -> str:
         if isinstance(packet, SocketCall):
