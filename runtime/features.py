@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import errno
 import platform
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from .sys import attrs, bpf
 from .sys.fd import Fd
@@ -36,13 +38,22 @@ def _program(prog_type: int, attach_type: int) -> Fd:
 
 
 def _link(prog_type: int, load_type: int, attach_type: int) -> bool:
-    """A link at ifindex 0 (which never exists): kernels that know the command look the device up."""
+    """A link at a target that never exists: kernels that know the command look the target up."""
     try:
         with _program(prog_type, load_type) as program:
             bpf.link_create(program, 0x7FFFFFFF, attach_type, 0, "a feature probe").close()
     except bpf.BpfError as error:
         return error.errno in (errno.ENODEV, errno.EBADF)
     return True
+
+
+def _xdp_link() -> bool:
+    """A missing device and a missing command are both EINVAL here, so ask the kernel's own type information,
+    and without it the release."""
+    try:
+        return b"\0bpf_xdp_link\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
+    except OSError:
+        return tuple(int(n) for n in re.findall(r"\d+", platform.release())[:2]) >= (5, 9)
 
 
 def _ring() -> bool:
@@ -56,7 +67,7 @@ def _ring() -> bool:
 ALL: dict[str, Feature] = {
     f.name: f
     for f in (
-        Feature("xdp-link", "XDP links", "5.9", lambda: _link(6, 37, 37)),
+        Feature("xdp-link", "XDP links", "5.9", _xdp_link),
         Feature("tcx-link", "TCX links", "6.6", lambda: _link(3, 0, 46)),
         Feature("cgroup-sock-addr", "links at a cgroup's socket addresses", "5.7", lambda: _link(18, 10, 10)),
         Feature("ringbuf", "BPF ring buffers", "5.8", _ring),

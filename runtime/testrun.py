@@ -1,9 +1,10 @@
 """Runs compiled chains in the kernel without attaching them to anything that carries traffic: the engine
 "kernel" of tests and `eval`.
 
-XDP and tc programs run by BPF_PROG_TEST_RUN, which refuses frames under 14 bytes (an Ethernet header). Which
-rule decided is read from the counters: one deciding slot grows by one with each packet. For connect see
-`connectrun`.
+XDP and tc programs run by BPF_PROG_TEST_RUN, which refuses frames under 14 bytes (an Ethernet header). For tc
+it also refuses frames whose EtherType promises an IP header that is cut short (net/bpf/test_run.c); those go
+over the wire of `wirerun`. Which rule decided is read from the counters: one deciding slot grows by one with
+each packet. For connect see `connectrun`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.manifest import Chain
 
 from . import loader
@@ -24,6 +26,7 @@ from .refusal import explain
 from .sets import Prefix, key_of
 from .sys import bpf
 from .sys.fd import Fd
+from .wirerun import TC_ACT_SHOT, Wire
 
 DECIDING = frozenset({"malformed", "default", "rule"})
 MIN_FRAME_BYTES = 14
@@ -41,6 +44,7 @@ class LoadedChain:
 
     def __init__(self, plan: LoadPlan, chain: Chain) -> None:
         self.chain = chain
+        self._wire: Wire | None = None
         self._loaded = loader.load(plan)
         try:
             counters = next(m for m in chain.maps if m.role == "counters")
@@ -60,6 +64,8 @@ class LoadedChain:
 
     def close(self) -> None:
         """Give everything back."""
+        if self._wire is not None:
+            self._wire.close()
         self._loaded.close()
 
     def program(self, function: int = 0) -> Fd:
@@ -92,14 +98,25 @@ class LoadedChain:
             if len(frame) < MIN_FRAME_BYTES:
                 out.append(None)
                 continue
-            try:
-                result = bpf.test_run(program, frame)
-            except bpf.BpfError as error:
-                raise explain(error, f"running a frame of {len(frame)} bytes") from error
+            value = self._run_one(program, frame)
             after = self._counters.raw()
-            out.append(Ran(_signed(result.value), self.deciding_slot(before, after)))
+            slot = self.deciding_slot(before, after)
+            if value is None:  # it went through: TC_ACT_OK or TC_ACT_UNSPEC, as the slot's verdict has it
+                value = hooks.ALL[self.chain.hook].verdicts[self.chain.slots[slot].verdict or ""]
+            out.append(Ran(value, slot))
             before = after
         return out
+
+    def _run_one(self, program: Fd, frame: bytes) -> int | None:
+        """What the program returned; None when a frame got through the wire, which does not tell."""
+        try:
+            return _signed(bpf.test_run(program, frame).value)
+        except bpf.BpfError as error:
+            if error.errno != errno.EINVAL or self.chain.hook != "tc":
+                raise explain(error, f"running a frame of {len(frame)} bytes") from error
+        if self._wire is None:
+            self._wire = Wire(program)
+        return None if self._wire.send(frame) else TC_ACT_SHOT
 
     def deciding_slot(self, before: bytes, after: bytes) -> int:
         """The slot that grew between two readings of `counters_raw`. SystemRefused unless exactly one did, by

@@ -42,6 +42,7 @@ F_RDONLY_PROG, F_MMAPABLE = 1 << 7, 1 << 10
 F_REPLACE = 4  # BPF_F_REPLACE of LINK_UPDATE: only if the old program is the one named
 XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 2, 4  # include/uapi/linux/if_link.h
 PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, PSEUDO_CALL = 1, 2, 1
+TCX_EGRESS = 47  # enum bpf_attach_type
 LINK_TYPE_CGROUP, LINK_TYPE_XDP, LINK_TYPE_TCX = 3, 6, 11
 OBJ_NAME_LEN = 16  # bytes, with the closing zero
 

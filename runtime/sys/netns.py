@@ -53,6 +53,20 @@ def inside(name: str | None) -> Iterator[None]:
         os.close(own)
 
 
+@contextmanager
+def fresh() -> Iterator[None]:
+    """Run the block in a new network namespace, which ends when nothing made in it is left."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        unshare_network()
+        try:
+            yield
+        finally:
+            _check(_libc.setns(own, _CLONE_NEWNET), "the namespace left before")
+    finally:
+        os.close(own)
+
+
 def unshare_network() -> None:
     """Put the calling process into a fresh network namespace that ends with it."""
     _check(_libc.unshare(_CLONE_NEWNET), "a fresh network namespace")

@@ -1,0 +1,121 @@
+"""Chains run without being attached: what the program answers and which slot decides."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from pathlib import Path
+
+import pytest
+
+from lockgate.runtime import bundle as bundles
+from lockgate.runtime import cgroups
+from lockgate.runtime.connectrun import ConnectRunner
+from lockgate.runtime.errors import SystemRefused
+from lockgate.runtime.testrun import load_chain
+from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, AF_INET6, SocketCall
+
+from ..netns import run
+from .policies import ICMP, TCP, UDP, Live, bundle, chain, nets, rule
+
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("no_leaked_descriptors")]
+
+MALFORMED, DEFAULT, FIRST = 0, 1, 2
+
+
+def _udp4(source: str, port: int) -> bytes:
+    addresses = ipaddress.ip_address(source).packed + bytes((192, 0, 2, 1))
+    ip = bytes((0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0)) + addresses
+    return bytes(12) + b"\x08\x00" + ip + (40000).to_bytes(2) + port.to_bytes(2) + b"\x00\x08\x00\x00"
+
+
+@pytest.mark.parametrize(("hook", "drop", "default"), [("xdp", 1, 2), ("tc", 2, -1)])
+def test_frames_one_at_a_time(hook: str, drop: int, default: int) -> None:
+    data = bundle(
+        "run",
+        chain(
+            "run", hook, "nowhere", "pass",
+            rule("drop", "syslog", proto=UDP, dport=514, count="log"),
+            rule("drop", "banned", src=Live("bans", 10)),
+            direction="ingress" if hook == "tc" else "",
+        ),
+    )  # fmt: skip
+    frames = [_udp4("10.0.0.1", 514), _udp4("10.0.0.1", 53), _udp4("10.0.0.1", 53)[:20], b"short"]
+    name = "run.ingress" if hook == "tc" else "run"
+    with load_chain(bundles.parse(data), name) as loaded:
+        assert loaded.run(frames) == [(drop, FIRST), (default, DEFAULT), (drop, MALFORMED), None]
+        loaded.set_live("bans", [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8::/32")])
+        assert loaded.run(frames[1:2]) == [(drop, FIRST + 1)]
+        loaded.set_live("bans", [ipaddress.ip_network("11.0.0.0/8")])
+        assert loaded.run(frames[1:2]) == [(default, DEFAULT)]
+        assert loaded.counters()[FIRST] == (1, len(frames[0]))
+        assert 0 < loaded.time(frames[0], 10_000) < 100_000
+        with pytest.raises(SystemRefused):
+            loaded.time(b"short", 1)
+    with pytest.raises(KeyError):
+        load_chain(bundles.parse(data), "nothing")
+
+
+def _address(text: str) -> int:
+    return int(ipaddress.ip_address(text))
+
+
+@pytest.fixture
+def outgoing() -> bundles.Bundle:
+    return bundles.parse(
+        bundle(
+            "out",
+            chain(
+                "out", "connect", "nowhere", "reject",
+                rule("allow", "web", proto=TCP, dport=80, dst=nets("192.0.2.0/24", "2001:db8::/32")),
+                rule("allow", "dns", proto=UDP, dport=53),
+                rule("allow", "ping", proto=ICMP),
+            ),
+        )
+    )  # fmt: skip
+
+
+def test_socket_calls(outgoing: bundles.Bundle) -> None:
+    web, dns, ping = FIRST, FIRST + 1, FIRST + 2
+    cases = [
+        (SocketCall("connect", AF_INET, TCP, _address("192.0.2.1"), 80), web),
+        (SocketCall("connect", AF_INET, TCP, _address("192.0.3.1"), 80), DEFAULT),
+        (SocketCall("connect", AF_INET6, TCP, _address("2001:db8::1"), 80), web),
+        (SocketCall("connect", AF_INET6, TCP, _address("2001:db9::1"), 80), DEFAULT),
+        (SocketCall("connect", AF_INET6, TCP, _address("::ffff:192.0.2.1"), 80), web),
+        (SocketCall("connect", AF_INET6, TCP, _address("::ffff:192.0.3.1"), 80), DEFAULT),
+        (SocketCall("connect", AF_INET, UDP, _address("192.0.2.1"), 53), dns),
+        (SocketCall("sendmsg", AF_INET, UDP, _address("192.0.2.1"), 53), dns),
+        (SocketCall("sendmsg", AF_INET, UDP, _address("192.0.2.1"), 54), DEFAULT),
+        (SocketCall("sendmsg", AF_INET6, UDP, _address("2001:db8::1"), 53), dns),
+        (SocketCall("sendmsg", AF_INET6, UDP, _address("2001:db8::1"), 54), DEFAULT),
+        (SocketCall("sendmsg", AF_INET6, UDP, _address("::ffff:192.0.2.1"), 54), DEFAULT),
+        (SocketCall("connect", AF_INET, ICMP, _address("192.0.2.1"), 0), ping),
+    ]
+    with ConnectRunner(outgoing, "out") as runner:
+        called = runner.run([call for call, _ in cases])
+    for (call, slot), answer in zip(cases, called, strict=True):
+        assert answer.slot == slot, call
+        assert answer.allowed == (slot != DEFAULT), call
+        assert (answer.errno == errno.EPERM) == (slot == DEFAULT), call
+
+
+def test_a_call_that_the_kernel_refuses_before_any_program_has_no_slot(outgoing: bundles.Bundle) -> None:
+    with ConnectRunner(outgoing, "out") as runner:
+        (called,) = runner.run([SocketCall("sendmsg", AF_INET, UDP, _address("192.0.2.1"), 0)])
+    assert (called.slot, called.errno_name) == (None, "EINVAL")
+
+
+def _own_cgroups() -> list[Path]:
+    import os
+
+    return list(cgroups.mount().glob(f"lg-{os.getpid()}-*"))
+
+
+def test_the_runner_leaves_nothing(outgoing: bundles.Bundle) -> None:
+    spaces = run("ip", "netns", "list").stdout
+    with pytest.raises(RuntimeError, match="on purpose"), ConnectRunner(outgoing, "out"):
+        assert len(_own_cgroups()) == 1
+        raise RuntimeError("on purpose")
+    assert _own_cgroups() == []
+    assert run("ip", "netns", "list").stdout == spaces
