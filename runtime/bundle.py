@@ -24,6 +24,8 @@ CONTAINER_VERSION = "1"
 # a ZIP begins with a local file header; 30 bytes in front of the member's name (APPNOTE 4.3.7)
 _LOCAL_HEADER = b"PK\x03\x04"
 _NAME_AT = 30
+# and ends with a record of at least 22 bytes (APPNOTE 4.3.16)
+_END, _END_BYTES = b"PK\x05\x06", 22
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def parse(data: bytes, file: str = "bundle") -> Bundle:
     except LockgateError:
         raise
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, OverflowError) as error:
-        if b"PK\x05\x06" not in data[-66000:]:
+        if not 0 <= data.rfind(_END) <= len(data) - _END_BYTES:
             raise BundleTruncated(file, len(data)) from None
         raise BundleCorrupt(file, f"its directory cannot be read ({error})") from None
     return _check(members, file)
