@@ -6,14 +6,13 @@ later versions become `NotYet` here and nowhere else.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
-from lark import Token, Tree
+from lark import Token
 
 from ..source import Source, Span
 from . import tree as t
-
-Node = TypeVar("Node")
+from .nodes import Node
 
 # Grammar rules that this version does not compile → how messages name them.
 NOT_YET = {
@@ -41,7 +40,7 @@ NOT_YET = {
 }
 
 
-def build(source: Source, root: Tree[Token], skipped: tuple[Span, ...]) -> t.Module:
+def build(source: Source, root: Node, skipped: tuple[Span, ...]) -> t.Module:
     """The module that a parse gave."""
     return _Builder(source).module(root, skipped)
 
@@ -50,7 +49,7 @@ class _Builder:
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def module(self, root: Tree[Token], skipped: tuple[Span, ...]) -> t.Module:
+    def module(self, root: Node, skipped: tuple[Span, ...]) -> t.Module:
         return t.Module(self.source, tuple(self.node(c) for c in root.children), skipped)
 
     # ---- helpers ----
@@ -62,7 +61,7 @@ class _Builder:
         what = NOT_YET.get(item.data)
         if what is not None:
             return t.NotYet(self.span(item), what)
-        return getattr(self, str(item.data))(item, *item.children)
+        return getattr(self, item.data)(item, *item.children)
 
     def leaf(self, token: Token) -> t.Name | t.Number | t.Text:
         span = self.span(token)
@@ -75,9 +74,7 @@ class _Builder:
         return t.Name(span, str(token))
 
     def span(self, item: Any) -> Span:
-        if isinstance(item, Token):
-            return Span(self.source, item.start_pos or 0, item.end_pos or 0)
-        return Span(self.source, item.meta.start_pos, item.meta.end_pos)
+        return Span(self.source, item.start_pos, item.end_pos)
 
     def optional(self, item: Any) -> Any:
         return None if item is None else self.node(item)
@@ -133,11 +130,11 @@ class _Builder:
     # ---- ports and traffic ----
 
     def _ports(self, item: Any) -> t.Ports:
-        many = isinstance(item, Tree) and item.data == "portset"
+        many = isinstance(item, Node) and item.data == "portset"
         return t.Ports(self.span(item), self.all(item.children if many else (item,)))
 
     def _types(self, item: Any) -> t.Types:
-        many = isinstance(item, Tree) and item.data == "typeset"
+        many = isinstance(item, Node) and item.data == "typeset"
         return t.Types(self.span(item), self.all(item.children if many else (item,)))
 
     def portrange(self, tree: Any, low: Any, high: Any) -> t.PortRange:
@@ -190,13 +187,13 @@ class _Builder:
     def _side(self, tree: Any, items: Any) -> t.Side:
         network = ports = None
         for item in items:
-            if isinstance(item, Tree) and item.data == "port_part":
+            if isinstance(item, Node) and item.data == "port_part":
                 ports = self._ports(item.children[0])
             elif item is not None:
                 network = self.node(item)
         return t.Side(
             self.span(tree),
-            str(tree.data.value if hasattr(tree.data, "value") else tree.data),
+            tree.data,
             network,
             ports,
         )

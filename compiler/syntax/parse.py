@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from lark import Token, Tree
+from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 from lark.parsers.lalr_analysis import Shift
 
@@ -52,6 +52,7 @@ class _Parse:
         self.keywords: dict[str, tuple[str, ...]] = grammars.keywords("policy") | words.MANY_WORDS
         session = lark.parse_interactive(self.text)
         self.state: Any = session.parser_state
+        self.state.parse_conf.callbacks = grammars.callbacks("policy")
         self.lexer: Any = session.lexer_thread
         self.tokens: Iterator[Token] = iter(())
         self.skipped: list[Span] = []
@@ -67,7 +68,7 @@ class _Parse:
                 token = next(self.tokens, None)
                 if token is None:
                     return self._end()
-                if token.type == "NAME" and token in words.ACTIONS:
+                if token.type == "NAME" and str(token) in words.ACTIONS:
                     token.type = "ACTION"  # begins a statement wherever it stands
                 if self._too_deep(token):
                     return self._give_up(token.start_pos or 0)
@@ -254,9 +255,5 @@ class _Parse:
 
 def _start(value: Any) -> int | None:
     """Where a value of the parser's stack begins; None for an empty one."""
-    if isinstance(value, Token):
-        return value.start_pos
-    if isinstance(value, Tree):
-        return None if value.meta.empty else int(value.meta.start_pos)
-    starts = [start for item in value or () if (start := _start(item)) is not None]
-    return min(starts, default=None)
+    start: int | None = value.start_pos
+    return start
