@@ -72,6 +72,10 @@ class LoadedChain:
         """The descriptor of one of the chain's programs, still owned by this object."""
         return self._loaded.programs[f"{self.chain.name}:{self.chain.functions[function].name}"]
 
+    def map(self, key: str) -> Fd:
+        """The descriptor of a map by its key (`plan.map_key`), still owned by this object."""
+        return self._loaded.maps[key]
+
     def set_live(self, name: str, prefixes: Iterable[Prefix]) -> None:
         """Make a dynamic set hold exactly these prefixes; those of a family that the chain never asks about
         are left out. SystemRefused when they do not fit."""

@@ -12,6 +12,7 @@ from lockgate.runtime import bundle as bundles
 from lockgate.runtime import cgroups
 from lockgate.runtime.connectrun import ConnectRunner
 from lockgate.runtime.errors import SystemRefused
+from lockgate.runtime.sys.ring import Ring
 from lockgate.runtime.testrun import load_chain
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, AF_INET6, SocketCall
 
@@ -119,3 +120,57 @@ def test_the_runner_leaves_nothing(outgoing: bundles.Bundle) -> None:
         raise RuntimeError("on purpose")
     assert _own_cgroups() == []
     assert run("ip", "netns", "list").stdout == spaces
+
+
+def _udp6(source: str) -> bytes:
+    addresses = ipaddress.ip_address(source).packed + ipaddress.ip_address("2001:db8::1").packed
+    ip = bytes((0x60, 0, 0, 0, 0, 8, 17, 64)) + addresses
+    return bytes(12) + b"\x86\xdd" + ip + bytes((0, 1, 0, 53, 0, 8, 0, 0))
+
+
+def test_tables_are_filled_from_their_images() -> None:
+    """Prefixes go into an LPM trie in one batch; large IPv4 sets are read in place from frozen arrays."""
+    six = [f"2001:db8:{i:x}::/48" for i in range(1, 600, 2)]
+    four = [f"10.{i // 128}.{i % 128 * 2}.0/24" for i in range(3000)]
+    data = bundles.parse(
+        bundle("big", chain("big", "xdp", "nowhere", "pass", rule("drop", "in", src=nets(*four, *six))))
+    )
+    chain_ = data.manifest.chains[0]
+    assert any(m.image_count == len(six) for m in chain_.maps)
+    assert chain_.data
+    with load_chain(data, "big") as loaded:
+        frames = [_udp6(f"2001:db8:{i:x}::9") for i in range(600)]
+        frames += [_udp4(f"10.{i // 256}.{i % 256}.7", 53) for i in range(6000)]
+        slots = [r.slot for r in loaded.run(frames) if r is not None]
+    assert slots == [FIRST if i % 2 else DEFAULT for i in range(600)] + [
+        DEFAULT if i % 2 else FIRST for i in range(6000)
+    ]
+
+
+def test_the_ring_goes_round_many_times() -> None:
+    logged = chain("log", "xdp", "nowhere", "pass", rule("drop", "all", proto=UDP, log=True))
+    data = bundles.parse(bundle("log", logged))
+    events = next(m for m in data.manifest.chains[0].maps if m.role == "events")
+    with load_chain(data, "log") as loaded:
+        ring = Ring(loaded.map("events"), events.max_entries)
+        try:
+            for round_ in range(12):
+                loaded.run([_udp4("10.0.0.1", 53)] * 700)
+                assert len(list(ring.records())) == 700, round_
+            loaded.run([_udp4("10.0.0.1", 53)] * 4000)
+            kept = len(list(ring.records()))
+        finally:
+            ring.close()
+        lost = next(i for i, s in enumerate(data.manifest.chains[0].slots) if s.kind == "lost")
+        assert kept + loaded.counters()[lost][0] == 4000, "what found no room is counted"
+        assert kept < 4000
+
+
+def test_cut_short_frames_reach_tc(no_leaked_descriptors: None) -> None:
+    data = bundles.parse(bundle("cut", chain("cut", "tc", "nowhere", "allow", direction="ingress")))
+    whole = [_udp4("10.0.0.1", 53), _udp6("2001:db8::9")]
+    with load_chain(data, "cut.ingress") as loaded:
+        for frame in whole:
+            ran = loaded.run([frame[:n] for n in range(14, len(frame) + 1)])
+            assert [r.slot for r in ran if r][-1] == DEFAULT
+            assert {(r.slot, r.value) for r in ran[:-1] if r} == {(MALFORMED, 2)}
