@@ -29,7 +29,7 @@ style_option = click.option(
     type=STYLES,
     default="human",
     show_default=True,
-    help="How messages look: human with the source underlined, concise one a line, json one object a line.",
+    help="How messages look: human with the source underlined, concise one a line, json one document.",
 )
 
 
@@ -209,7 +209,7 @@ def _write(target: Path, data: bytes) -> None:
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise click.FileError(str(target), error.strerror or str(error)) from None
+        raise click.UsageError(f"cannot write `{target}`: {error.strerror or error}") from None
 
 
 def _write_objects(session: driver.Session, folder: Path) -> None:

@@ -17,7 +17,7 @@ from lockgate import __version__
 from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit.llvm import render_bpf
 
-from . import errors, policy
+from . import errors, policy, witness
 from .codegen import bundle, elf
 from .codegen.llvm import Worker
 from .codegen.lower import lower as lower_plan
@@ -139,10 +139,13 @@ class Session:
         self.sink.stop_on_errors()
 
     def _shadowed(self, chain: Chain) -> None:
+        matches = self.match(chain).matches
         for index, takers in covered_rules(self.match(chain)):
             rule = chain.rules[index]
             by = tuple((chain.rules[i].span, chain.rules[i].label, chain.rules[i].verdict) for i in takers)
-            self.sink.add(errors.ShadowedRule(rule.span, rule.label, rule.verdict, by).diagnostic())
+            packets = (witness.of(chain, m) for m in matches if m.rule == index)
+            shown = next((text for text in packets if text), None)
+            self.sink.add(errors.ShadowedRule(rule.span, rule.label, rule.verdict, by, shown).diagnostic())
 
     def _budget(self, chain: Chain) -> None:
         plan = self.plan(chain)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from lockgate.compiler import captures, packet
+from lockgate.compiler import captures, errors, packet
 from lockgate.compiler.cli import policy_argument, progress, reporting, style_option
 from lockgate.compiler.codegen.simulate import Packet
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
@@ -23,6 +23,7 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 
 from .engines import ENGINES
 
+Problem = tuple[Expect, str, dict[str, object]]
 BATCH = 10_000  # packets judged at once: bounds memory on long captures
 
 
@@ -200,7 +201,7 @@ def test(policy: Path, engines: tuple[str, ...], only: str | None, output: str, 
                 continue
             problems = list(_problems(session, block, chosen))
             failed, passed = failed + bool(problems), passed + (not problems)
-            _print_test(block, problems, output)
+            _print_test(session, block, problems, output)
     if output == "human":
         ran = ", ".join(chosen)
         skipped = "" if "kernel" in chosen else " (not through the kernel: that needs root)" * (not engines)
@@ -209,8 +210,8 @@ def test(policy: Path, engines: tuple[str, ...], only: str | None, output: str, 
         sys.exit(1)
 
 
-def _problems(session: Session, block: Test, engines: Sequence[str]) -> Iterator[tuple[Expect, str, str]]:
-    """(expectation, engine, what came instead) of those that do not hold, each engine's first word once."""
+def _problems(session: Session, block: Test, engines: Sequence[str]) -> Iterator[Problem]:
+    """(expectation, engine, what came instead) of those that do not hold."""
     by_chain: dict[str, list[Expect]] = {}
     for expect in block.expects:
         by_chain.setdefault(expect.chain, []).append(expect)
@@ -222,10 +223,10 @@ def _problems(session: Session, block: Test, engines: Sequence[str]) -> Iterator
                 got = describe(chain, decision)
                 right_rule = expect.by is None or got["rule"] == expect.by
                 if decision is not None and not (got["verdict"] == expect.verdict and right_rule):
-                    yield expect, engine, f"{got['verdict']} by {got['rule']}"
+                    yield expect, engine, got
 
 
-def _print_test(block: Test, problems: list[tuple[Expect, str, str]], output: str) -> None:
+def _print_test(session: Session, block: Test, problems: list[Problem], output: str) -> None:
     if output == "json":
         listed = [
             {"line": e.span.line, "engine": engine, "expected": e.verdict, "by": e.by, "got": got}
@@ -234,10 +235,14 @@ def _print_test(block: Test, problems: list[tuple[Expect, str, str]], output: st
         click.echo(json.dumps({"test": block.title, "passed": not problems, "problems": listed}))
         return
     click.echo(f"{'FAIL' if problems else 'ok  '} {block.title}")
+    answers: dict[tuple[Expect, str, str], list[str]] = {}
     for expect, engine, got in problems:
+        answers.setdefault((expect, str(got["verdict"]), str(got["rule"])), []).append(engine)
+    for (expect, verdict, rule), engines in answers.items():
         wanted = expect.verdict + (f" by {expect.by}" if expect.by else "")
-        click.echo(f"     {expect.span.label}: {expect.span.text}")
-        click.echo(f"       {engine} gives {got}, expected {wanted}")
+        deciding = next((r.span for r in session.chain(expect.chain).rules if r.label == rule), None)
+        finding = errors.ExpectationFails(expect.span, wanted, verdict, ", ".join(engines), rule, deciding)
+        session.sink.add(finding.diagnostic())
 
 
 COMMANDS: dict[str, Callable[..., object]] = {"eval": evaluate, "test": test}

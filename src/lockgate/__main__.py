@@ -1,0 +1,5 @@
+"""`python -m lockgate`."""
+
+from .cli import main
+
+main()

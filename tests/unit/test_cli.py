@@ -1,0 +1,177 @@
+"""The compiler's commands as a pipeline sees them: exit codes, standard output, files written."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lockgate import cli
+
+GOOD = """
+network ban = dynamic max 16
+policy edge at xdp on "eth0" {
+  default pass
+  local: drop from 127.0.0.0/8
+  drop udp to port 53
+  drop from ban
+}
+test "local" of edge {
+  given ban = 192.0.2.9
+  expect drop tcp from 127.0.0.1 by local
+  expect drop from 192.0.2.9
+  expect pass tcp from 192.0.2.1 by default
+}
+"""
+
+
+@pytest.fixture
+def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = Path("edge.gate")
+    path.write_text(GOOD)
+    return path
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(a) for a in arguments])
+    return int(stop.value.code or 0)
+
+
+def test_build_writes_a_bundle_and_nothing_else(policy: Path) -> None:
+    assert run("build", policy) == 0
+    assert sorted(p.name for p in Path().iterdir()) == ["edge.bundle", "edge.gate"]
+
+
+def test_a_policy_with_errors_writes_nothing(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy.write_text(GOOD.replace("from ban\n", "from bann\n"))
+    assert run("build", policy) == 1
+    assert "E0202" in capsys.readouterr().err
+    assert [p.name for p in Path().iterdir()] == ["edge.gate"]
+
+
+def test_unreadable_input_and_usage_are_2(policy: Path) -> None:
+    assert run("check", "missing.gate") == 2
+    assert run("build", policy, "--skip", "no-such-pass") == 2
+    assert run("build", policy, "-o", "no/such/folder/x.bundle") == 2
+    assert run("nonsense") == 2
+    assert run("eval", policy) == 2
+    assert run("eval", policy, "not a packet") == 2
+    assert run("eval", policy, "udp 10.0.0.1:1 > 10.0.0.2:2", "--set", "nope=1.2.3.4") == 2
+
+
+def test_messages_as_json(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy.write_text(GOOD.replace("from ban\n", "from bann\n"))
+    assert run("check", policy, "--message-format", "json") == 1
+    (first,) = [d for d in json.loads(capsys.readouterr().err) if d["code"].startswith("E")]
+    assert first["code"] == "E0202"
+
+
+@pytest.mark.parametrize("engine", ["interp", "match", "plan", "native"])
+def test_eval_prints_one_object_a_packet(
+    policy: Path, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packets = [
+        "tcp 127.0.0.1:1 > 10.0.0.2:2",
+        "udp 10.0.0.1:1 > 10.0.0.2:53",
+        "udp 10.0.0.1:1 > 10.0.0.2:54",
+        "tcp 192.0.2.9:1 > 10.0.0.2:2",
+        "hex 0011",
+    ]
+    call = ["eval", policy, *packets, "--engine", engine, "--output", "json", "--set", "ban=192.0.2.0/28"]
+    assert run(*call) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"packet": 0, "verdict": "drop", "rule": "local", "line": 5},
+        {"packet": 1, "verdict": "drop", "rule": "edge.gate:6", "line": 6},
+        {"packet": 2, "verdict": "pass", "rule": "default", "line": None},
+        {"packet": 3, "verdict": "drop", "rule": "edge.gate:7", "line": 7},
+        {"packet": 4, "verdict": "drop", "rule": "malformed", "line": None},
+    ]
+
+
+@pytest.mark.parametrize("writer", ["pcap", "pcapng"])
+def test_eval_reads_captures(policy: Path, writer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import dpkt
+
+    from lockgate.compiler import packet
+
+    frames = [
+        packet.parse("tcp 127.0.0.1:1 > 10.0.0.2:2"),
+        packet.parse("udp [2001:db8::1]:9 > [2001:db8::2]:53"),
+    ]
+    with Path("some.cap").open("wb") as file:
+        out = dpkt.pcap.Writer(file) if writer == "pcap" else dpkt.pcapng.Writer(file)
+        for frame in frames:
+            out.writepkt(frame, ts=1.0)
+    assert run("eval", policy, "--pcap", "some.cap", "--output", "json") == 0
+    rules = [json.loads(line)["rule"] for line in capsys.readouterr().out.splitlines()]
+    assert rules == ["local", "edge.gate:6"]
+
+
+def test_a_file_that_is_no_capture(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("eval", policy, "--pcap", policy) == 2
+    assert "neither pcap nor pcapng" in capsys.readouterr().err
+
+
+def test_test_runs_the_tests_of_the_policy(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("test", policy, "--engine", "interp", "--engine", "native") == 0
+    assert "1 passed, 0 failed" in capsys.readouterr().out
+    policy.write_text(GOOD.replace("by local", "by default"))
+    assert run("test", policy, "--engine", "interp") == 1
+    assert "E0690" in capsys.readouterr().err
+
+
+def test_stages_are_printed_and_nothing_is_written(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = ["tree", "policy", "match", "match-opt", "plan", "llvm", "asm", "manifest"]
+    for stage in stages:
+        assert run("build", policy, "--emit", stage) == 0
+        assert len(capsys.readouterr().out.splitlines()) > 5, stage
+    assert run("build", policy, "--emit-after", "drop_covered") == 0
+    assert "after drop_covered" in capsys.readouterr().out
+    assert not Path("edge.bundle").exists()
+
+
+def test_same_bytes_whatever_the_hash_seed_and_the_folder(policy: Path, tmp_path: Path) -> None:
+    bundles = []
+    for seed, folder in (("1", "one"), ("77", "two")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(policy, tmp_path / folder)
+        subprocess.run(
+            [sys.executable, "-m", "lockgate", "build", "edge.gate"],
+            cwd=tmp_path / folder,
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        bundles.append((tmp_path / folder / "edge.bundle").read_bytes())
+    assert bundles[0] == bundles[1]
+
+
+def test_a_bug_is_70_and_leaves_a_reproducer(
+    policy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr("lockgate.compiler.driver.lower_match", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run("build", policy) == 70
+    message = capsys.readouterr().err
+    assert "Traceback" not in message and "E9901" in message
+    (reproducer,) = tmp_path.glob("lockgate-bug-*.txt")
+    assert str(reproducer) in message and "planted" in reproducer.read_text()
+
+
+def test_shadowed_rules_come_with_a_packet(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy.write_text(
+        GOOD.replace("drop from ban\n", "drop from ban\n  late: pass udp from 10.0.0.1 to port 53\n")
+    )
+    assert run("check", policy) == 0
+    message = capsys.readouterr().err
+    assert "W0501" in message
+    assert "udp 10.0.0.1:" in message or "udp 10.0.0.1 >" in message
+    assert "drop by `edge.gate:6`" in message
