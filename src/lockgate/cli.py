@@ -129,17 +129,21 @@ def explain(code: str | None) -> None:
 
     Without CODE, list all codes. Works without the compiler, since the runtime's messages point here too.
     """
-    from lockgate.compiler import errors
+    import difflib
 
+    from lockgate.compiler.errors import pages
+
+    known = pages.pages()
     if code is None:
-        for name, title in errors.titles():
-            click.echo(f"{name}  {title}")
+        for page in known.values():
+            click.echo(f"{page.code}  {page.slug}: {pages.sections(page.text)['']}")
         return
-    page = errors.page(code.upper())
-    if page is None:
-        close = ", ".join(errors.similar(code.upper()))
-        raise click.UsageError(f"no error has the code {code}" + (f"; there are {close}" if close else ""))
-    click.echo(page, nl=False)
+    if code.upper() not in known:
+        close = " or ".join(difflib.get_close_matches(code.upper(), known, 2))
+        raise click.UsageError(
+            f"no error has the code `{code}`" + (f"; did you mean {close}?" if close else "")
+        )
+    click.echo(pages.markdown(known[code.upper()]), nl=False)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
