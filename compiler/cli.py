@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from . import driver, emits, errors, render
 from .diagnostics import PolicyError, Sink
@@ -80,6 +79,8 @@ def reporting(sink: Sink, style: str) -> Iterator[None]:
 def report(sink: Sink, style: str) -> None:
     """Print the diagnostics to standard error, in order of place."""
     if sink.diagnostics:
+        from rich.console import Console
+
         colour = Console(stderr=True).is_terminal and not Console().no_color
         ordered = sorted(sink.diagnostics, key=lambda d: d.sort_key)
         click.echo(render.render(ordered, style, colour=colour), err=True, nl=False, color=colour)
@@ -88,10 +89,12 @@ def report(sink: Sink, style: str) -> None:
 @contextmanager
 def progress(session: driver.Session) -> Iterator[None]:
     """Say what is going on, on a terminal, while it takes long enough to ask."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():  # asked before rich, whose import takes longer than most compilations
         yield
         return
+    from rich.console import Console
+
+    console = Console(stderr=True)
     with console.status(f"compiling {session.path}") as status:
         before = session.observe
 
@@ -162,6 +165,7 @@ def build(
     if emit_after:
         session.observe = _print_after(emit_after)
     with reporting(session.sink, style), session, progress(session):
+        session.prepare()
         session.analyse()
         if emit or emit_after or explain:
             _print_stages(session, emit, explain)

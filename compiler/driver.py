@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lockgate import __version__
 from lockgate.stdlib_bpf import manifest
@@ -22,7 +22,6 @@ from .codegen import bundle, elf
 from .codegen.llvm import Worker
 from .codegen.lower import lower as lower_plan
 from .codegen.module import Module
-from .codegen.simulate import NativeChain
 from .diagnostics import PolicyError, Sink
 from .match import passes as match_passes
 from .match.coverage import covered_rules
@@ -37,6 +36,9 @@ from .plan.lower import lower as lower_match
 from .plan.text import write as plan_text
 from .plan.verify import verify as verify_plan
 from .policy.model import Chain, Unit
+
+if TYPE_CHECKING:
+    from .codegen.simulate import NativeChain
 
 MATCH = Level("match", verify_match, match_text)
 PLAN = Level("plan", verify_plan, plan_text)
@@ -129,6 +131,10 @@ class Session:
 
         return self._once("plan", chain, run)
 
+    def prepare(self) -> None:
+        """Start the worker now, so that it is ready when code is generated."""
+        self._worker().start()
+
     def analyse(self) -> None:
         """Everything that can be said of the policy without generating code: rules that never decide, plans
         that no kernel takes. PolicyError when there are errors."""
@@ -192,6 +198,8 @@ class Session:
 
     def native(self, chain: Chain) -> NativeChain:
         """The chain, loaded for native simulation."""
+        from .codegen.simulate import NativeChain
+
         module = self.module(chain)
         with self._timed("native"):
             return NativeChain(self._worker(), module)
@@ -279,6 +287,7 @@ def _image_member(chain: str, name: str) -> str:
 def build_bundle(path: Path) -> bytes:
     """Compile a policy file to a bundle. PolicyError when it has errors."""
     with Session(path) as session:
+        session.prepare()
         session.analyse()
         return session.bundle()
 

@@ -23,7 +23,8 @@ class LlvmError(Exception):
 
 
 class Worker:
-    """One worker process, started at the first request and again after a death. Close it, or use `with`."""
+    """One worker process, started by `start` or the first request, and again after a death. Close it, or use
+    `with`."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -34,6 +35,10 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def start(self) -> None:
+        """Start the process now: it gets ready while the caller has other things to do."""
+        self._running()
 
     def close(self) -> None:
         """End the process."""

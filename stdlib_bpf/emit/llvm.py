@@ -55,6 +55,7 @@ class DebugInfo:
     producer: str
     nodes: list[str] = field(default_factory=list)
     _ids: dict[str, int] = field(default_factory=dict)
+    _files: dict[str, int] = field(default_factory=dict)
     _globals: list[int] = field(default_factory=list)
     unit: int = -1
 
@@ -73,8 +74,10 @@ class DebugInfo:
 
     def file(self, name: str) -> int:
         """A DIFile that carries the file's text, so that no file is needed when a program is dumped."""
-        source = escape(self.sources.get(name, "").encode())
-        return self.add(f'!DIFile(filename: "{escape(name.encode())}", directory: "", source: "{source}")')
+        if name not in self._files:
+            path, source = escape(name.encode()), escape(self.sources.get(name, "").encode())
+            self._files[name] = self.add(f'!DIFile(filename: "{path}", directory: "", source: "{source}")')
+        return self._files[name]
 
     def integer(self, bits: int, signed: bool = False) -> int:
         """An integer type by width."""
@@ -177,9 +180,12 @@ class DebugInfo:
         return "\n".join(lines) + "\n"
 
 
+_ESCAPES = {b: f"\\{b:02x}" for b in range(256) if not 32 <= b < 127 or b in b'"\\'}
+
+
 def escape(data: bytes) -> str:
     """Bytes as the inside of an LLVM string."""
-    return "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:02x}" for b in data)
+    return data.decode("latin-1").translate(_ESCAPES)
 
 
 @dataclass
