@@ -45,11 +45,12 @@ class TooDeep(Finding):
     slug = "nested-too-deeply"
     span: Span
     limit: int
+    unit: str = "levels"
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
         return self.make(
-            f"this nests more than {self.limit} levels",
+            f"this nests more than {self.limit} {self.unit}",
             (self.span, "here"),
             help=["give the inner parts names of their own, or list them in one set"],
         )

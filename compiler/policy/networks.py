@@ -22,6 +22,7 @@ ANY = Prefixes(IntervalSet.full(32), IntervalSet.full(128))
 BROKEN: Network = Prefixes()  # stands for what was complained about; told by identity
 MAX_ENTRIES = 1 << 24
 MAX_REPORTED_LINES = 10
+MAX_DEPTH, MAX_PARTS = 100, 20_000  # of an expression with all names replaced
 
 
 class Networks:
@@ -30,14 +31,41 @@ class Networks:
     def __init__(self, scope: Scope, inputs: Inputs) -> None:
         self.scope, self.sink, self.inputs = scope, scope.sink, inputs
         self._values: dict[str, Network] = {}
+        self._sizes: dict[int, tuple[int, int]] = {id(BROKEN): (0, 0)}  # by identity of declared values
 
     def declared(self, decl: t.NetworkDecl) -> Network:
         """Value of a declaration."""
         name = decl.name.text
         if name not in self._values:
             value = self.scope.evaluate(decl, lambda: self._declaration(decl), BROKEN)
-            self._values.setdefault(name, value)
+            self._values.setdefault(name, self._small_enough(decl.name.span, value))
         return self._values[name]
+
+    def _small_enough(self, span: Span, value: Network) -> Network:
+        """The value, or BROKEN after a complaint when later stages could not walk it."""
+        depth, parts = self._measure(value)
+        if depth > MAX_DEPTH:
+            self._complain(errors.TooDeep(span, MAX_DEPTH))
+        elif parts > MAX_PARTS:
+            self._complain(errors.TooDeep(span, MAX_PARTS, "parts"))
+        else:
+            self._sizes[id(value)] = (depth, parts)
+            return value
+        return BROKEN
+
+    def _measure(self, value: Network) -> tuple[int, int]:
+        """Depth and number of parts; those of declared networks are remembered."""
+        known = self._sizes.get(id(value))
+        if known is not None:
+            return known
+        match value:
+            case Union(left, right) | Minus(left, right):
+                (depth, parts), (other_depth, other_parts) = self._measure(left), self._measure(right)
+                return max(depth, other_depth) + 1, parts + other_parts + 1
+            case Not(operand):
+                depth, parts = self._measure(operand)
+                return depth + 1, parts + 1
+        return 1, 1
 
     def _declaration(self, decl: t.NetworkDecl) -> Network:
         if isinstance(decl.value, t.Dynamic):
@@ -47,6 +75,8 @@ class Networks:
     def value(self, net: t.Net) -> Network:
         """Value of an expression; BROKEN, after a complaint, for a wrong one. Warns when it is empty."""
         value = self._value(net)
+        if not isinstance(net, t.Name) and value is not BROKEN:
+            value = self._small_enough(net.span, value)
         if value is not BROKEN and not isinstance(net, t.Name) and is_empty(value):
             self._complain(errors.EmptyNetwork(net.span))
         return value

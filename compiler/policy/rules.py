@@ -82,6 +82,8 @@ class Rules:
         """Whether the hook has the action; complains when not."""
         if action.text in hook.verdicts:
             return True
+        if action.span.text != action.text:
+            return False  # a misspelt word that was complained about
         why = hook.refusals.get(action.text)
         if why is None:
             self._complain(errors.NotYet(f"`{action.text}`", action.span))
@@ -192,6 +194,10 @@ class Rules:
         spoken = {side: families(n) for side, n in networks.items() if n is not None}
         if not spoken or not all(spoken.values()):
             return  # no addresses, or an empty network that was warned about
+        if all(a.eth_types is not None and not a.eth_types.overlaps(fields.IP) for a in kinds):
+            span = parts.sides[min(spoken)].span
+            self._complain(errors.ConditionMismatch("an address", span, "IP", "leave the address out"))
+            return
         left = frozenset.intersection(*spoken.values())
         usable = {
             family

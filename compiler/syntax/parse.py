@@ -184,7 +184,9 @@ class _Parse:
         if place <= self.restarted_at:
             place = recover.restart(self.text, recover.piece_at(self.text, self.restarted_at))
         self.restarted_at = place
-        if place < len(self.text):
+        if place == len(self.text):
+            self.skipped.append(Span(self.source, offset, place))
+        else:
             piece = self.text[place : recover.piece_at(self.text, place)]
             self.skipped.append(Span(self.source, self._drop_until(self._terminal(piece), place), place))
         self._continue_at(place)
