@@ -1,7 +1,7 @@
 """Plan to module: one block of LLVM for each node of the plan, behind a decoder and before an epilogue.
 
-The shape of every program: decode (jumps to `malformed` or `n0`) → nodes → leaf (named counter, log) →
-`finish` (the rule's own counter, verdict). The rules' lines go along as debug locations.
+The shape of every program: decode (jumps to `malformed` or `n0`) → nodes → leaf → `log` → `count` (the named
+counter) → `finish` (the rule's own counter, verdict). The rules' lines go along as debug locations.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lockgate import __version__
 from lockgate.stdlib_bpf import fields, hooks, manifest, tables
 from lockgate.stdlib_bpf.emit import frame, sock_addr, state
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label, Value, const
-from lockgate.stdlib_bpf.emit.registers import SLOT, Registers
+from lockgate.stdlib_bpf.emit.registers import NAMED, NO_SLOT, SLOT, Registers
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.events import RING_BYTES
@@ -155,12 +155,14 @@ class _Program:
         )
         self.ctx = Value("ptr", "%ctx")
         self.verdict = f.alloca("i32", "verdict", 4)
+        self.logs = any(r.log for r in self.plan.rules)
+        self.counts = any(r.count for r in self.plan.rules)
         self.registers = Registers(f, sorted(self._fields_read()))
-        self.finish = f.label("finish")
+        self.log, self.named, self.finish = (f.label(n) for n in ("log", "count", "finish"))
 
     def _fields_read(self) -> set[tuple[str, int]]:
         names = {n.test.field for n in self.plan.nodes if isinstance(n, Branch)}
-        if self.hook.decoder == "sock_addr" and any(r.log for r in self.plan.rules):
+        if self.hook.decoder == "sock_addr" and self.logs:
             names |= {"ip4.dst", "ip6.dst", "th.dport"}
         return {(name, fields.BY_NAME[name].width_bits) for name in names}
 
@@ -172,47 +174,54 @@ class _Program:
             f, self.hook.context, self.variant, self.ctx, self.registers, labels[0], malformed
         )
         f.place(malformed)
-        self._decide(counters.MALFORMED, self.hook.malformed)
+        self._decide(counters.MALFORMED, self.hook.malformed, self.finish)
         for number, node in enumerate(self.plan.nodes):
             f.place(labels[number])
             if isinstance(node, Leaf):
                 self._leaf(node)
             else:
                 self._branch(node, labels)
-        main = next(iter(self.l.debug.sources))
-        f.at(main, self.l.line)
+        self._epilogue()
+
+    def _epilogue(self) -> None:
+        """What decisions leave behind, once for all rules: log, then the named counter, then the rule's own
+        counter and the verdict."""
+        f, r = self.f, self.registers
+        f.at(next(iter(self.l.debug.sources)), self.l.line)
+        if self.logs:
+            f.place(self.log)
+            lost = self.l.slot_numbers["lost", "lost events"]
+            state.log(
+                f, self.hook.context, self.variant, self.ctx, self.l.index, lost, r, self._destination()
+            )
+            if self.counts:
+                f.branch(f.compare("eq", r.get(NAMED), NO_SLOT), self.finish, self.named)
+            else:
+                f.jump(self.finish)
+        if self.counts:
+            f.place(self.named)
+            state.count(f, r, r.address(NAMED))
+            f.jump(self.finish)
         f.place(self.finish)
-        state.count(f, self.registers)
+        state.count(f, r, r.address(SLOT))
         f.ret(f.load("i32", self.verdict))
 
-    def _decide(self, slot: int, verdict: str) -> None:
+    def _decide(self, slot: int, verdict: str, then: Label) -> None:
         self.registers.set(SLOT, const("i32", slot))
         self.f.store(const("i32", self.hook.verdicts[verdict]), self.verdict)
-        self.f.jump(self.finish)
+        self.f.jump(then)
 
     def _leaf(self, leaf: Leaf) -> None:
         if leaf.rule == DEFAULT:
-            self._decide(counters.DEFAULT, self.plan.default)
+            self._decide(counters.DEFAULT, self.plan.default, self.finish)
             return
-        rule, slot = self.plan.rules[leaf.rule], counters.FIRST_RULE + leaf.rule
+        rule = self.plan.rules[leaf.rule]
         self.f.at(rule.file, rule.line, rule.column)
-        if rule.count:
-            self.registers.set(SLOT, const("i32", self.l.slot_numbers["named", rule.count]))
-            state.count(self.f, self.registers)
-        if rule.log:
-            lost = self.l.slot_numbers["lost", "lost events"]
-            state.log(
-                self.f,
-                self.hook.context,
-                self.variant,
-                self.ctx,
-                self.l.index,
-                slot,
-                lost,
-                self.registers,
-                self._destination(),
-            )
-        self._decide(slot, rule.verdict)
+        if rule.count or (rule.log and self.counts):
+            named = self.l.slot_numbers["named", rule.count] if rule.count else NO_SLOT
+            self.registers.set(NAMED, const("i32", named))
+        then = self.log if rule.log else self.named if rule.count else self.finish
+        self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, then)
 
     def _destination(self) -> Value | None:
         """At connect, who the call is for: the head of an event's `header`."""

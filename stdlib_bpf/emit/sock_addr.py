@@ -35,6 +35,7 @@ def emit(
         _ip6(f, [member("user_ip6", at) for at in (0, 4, 8, 12)], registers)
     registers.set("ip.proto", protocol)
     registers.set("l4.proto", protocol)
+    registers.set("th.dport", const("i32", 0))
     with_ports = f.label("with_ports")
     f.switch(protocol, rules, [(n, with_ports) for n in (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP)])
     f.place(with_ports)

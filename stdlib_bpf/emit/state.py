@@ -12,9 +12,9 @@ BPF_MAP_LOOKUP_ELEM, BPF_KTIME_GET_NS, BPF_RINGBUF_OUTPUT = 1, 5, 130
 BPF_SKB_LOAD_BYTES, BPF_XDP_LOAD_BYTES = 26, 189
 
 
-def count(f: Function, registers: Registers) -> None:
-    """Add the packet to the counter that register SLOT names. The array is per CPU, so plain additions do."""
-    key = registers.address(SLOT)
+def count(f: Function, registers: Registers, key: Value) -> None:
+    """Add the packet to the counter whose slot lies at `key` (pointer to an i32). The array is per CPU, so
+    plain additions do."""
     entry = f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", "@counters"), key)
     found, done = f.label("counter"), f.label("counted")
     f.branch(f.compare("ne", entry, Value("ptr", "null")), found, done, likely=True)
@@ -33,13 +33,12 @@ def log(
     variant: str,
     ctx: Value,
     policy: int,
-    slot: int,
     lost: int,
     registers: Registers,
     destination: Value | None,
 ) -> None:
-    """Send an event to the ring buffer `events`; one that finds no room is counted in slot `lost`.
-    `destination`: at connect, pointer to 32 bytes that say whom the call was for."""
+    """Send an event of the deciding rule to the ring buffer `events`; one that finds no room is counted in
+    slot `lost`. `destination`: at connect, pointer to 32 bytes that say whom the call was for."""
     event = f.room(EVENT.size, "event")
     for at in range(0, EVENT.size, 8):
         f.store(const("i64", 0), f.gep(event, at))
@@ -49,7 +48,7 @@ def log(
 
     put("ktime_ns", f.call_helper(BPF_KTIME_GET_NS, "i64"))
     put("policy", const("i32", policy))
-    put("slot", const("i32", slot))
+    put("slot", registers.get(SLOT))
     if destination is None:
         interface = "ingress_ifindex" if variant == "xdp" else "ifindex"
         put("ifindex", f.load("i32", f.gep(ctx, context.offset(interface)), volatile=True))
@@ -65,8 +64,9 @@ def log(
     full, done = f.label("ring_full"), f.label("logged")
     f.branch(f.compare("eq", sent, 0), done, full, likely=True)
     f.place(full)
-    registers.set(SLOT, const("i32", lost))
-    count(f, registers)
+    key = f.room(4, "lost")
+    f.store(const("i32", lost), key)
+    count(f, registers, key)
     f.jump(done)
     f.place(done)
 
