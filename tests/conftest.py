@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests import netns
+from tests.filetest import pytest_addoption, pytest_collect_file  # noqa: F401 - hooks: `.ft` files, --bless
+from tests.properties.coverage import pytest_terminal_summary  # noqa: F401 - hook: what the law exercised
 
 
 def _why_no_kernel() -> str | None:
@@ -40,6 +42,9 @@ def pytest_sessionfinish() -> None:
     policies = sys.modules.get("tests.kernel.policies")
     if policies is not None:
         policies.stop_worker()
+    engines = sys.modules.get("tests.engines")
+    if engines is not None:
+        engines.stop_worker()
 
 
 def tool(name: str) -> str:

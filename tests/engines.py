@@ -1,0 +1,283 @@
+"""Every meaning of a policy, asked about the same packets: the heart of law, file tests and corpus.
+
+The reference is `policy.decide` over the reference decoder. Beside it stand the match IR before and after its
+passes, the plan, the generated code run natively, and the generated code run by the kernel. All must give the
+same verdict, the same deciding rule, and the same counters.
+
+Which packets the kernel can be asked about is said by `can_run`, not by silence: its test runs take neither
+frames under 14 bytes, nor a tag that was taken off into metadata, nor at tc an untagged frame that ends
+inside its IP header (EINVAL on Linux 6.18); `tests/kernel/test_real_frames.py` sends those over a veth pair.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from lockgate.compiler import policy
+from lockgate.compiler.codegen.llvm import Worker
+from lockgate.compiler.codegen.simulate import Frame
+from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
+from lockgate.compiler.diagnostics import Sink
+from lockgate.compiler.driver import Options, Session
+from lockgate.compiler.match import run as match_run
+from lockgate.compiler.plan.run import Runner
+from lockgate.compiler.policy.decide import decide
+from lockgate.compiler.policy.model import Chain, Prefixes, Unit
+from lockgate.compiler.source import Source
+from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf.decode import frame as frames
+from lockgate.stdlib_bpf.decode import sock_addr
+from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
+from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
+
+Packet = Frame | SocketCall
+Contents = Mapping[str, Prefixes]
+
+MIN_KERNEL_FRAME = 14  # BPF_PROG_TEST_RUN refuses less
+IP_HEADER = {b"\x08\x00": 20, b"\x86\xdd": 40}  # at tc it wants these whole
+MAX_KERNEL_FRAME = 3000  # and more than a page less its room in front and behind
+NAME = "policy.gate"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A policy and what to ask it. `files`: texts that the policy names; `live`: contents of dynamic sets;
+    `structures`: kinds of table the planner may use, None for all; `chain`: None for the first."""
+
+    source: str
+    packets: tuple[Packet, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    live: Contents = field(default_factory=dict)
+    structures: frozenset[str] | None = None
+    chain: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One engine's answers. `decisions`: None where it was not asked; `counters`: (packets, bytes) by slot,
+    None for an engine that does not count."""
+
+    engine: str
+    decisions: tuple[Decision | None, ...]
+    counters: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An engine that disagrees with the reference. `packet`: index, None when only the counters differ."""
+
+    engine: str
+    packet: int | None
+    expected: object
+    got: object
+
+
+class DisagreementError(AssertionError):
+    """Engines that should mean the same do not."""
+
+
+def load(source: str, files: Mapping[str, str], sink: Sink | None = None) -> Unit:
+    """A policy from text, with the files it names at hand."""
+
+    def read(path: Path) -> bytes:
+        return files[str(path)].encode() if str(path) in files else path.read_bytes()
+
+    return policy.load(Source(NAME, source), Sink() if sink is None else sink, read_file=read)
+
+
+def facts_of(packet: Packet) -> Facts | Malformed:
+    """What the reference decoder reads."""
+    if isinstance(packet, SocketCall):
+        return sock_addr.decode(packet)
+    return frames.decode(packet.data, packet.vlan_in_metadata)
+
+
+@cache
+def worker() -> Worker:
+    """The LLVM process of this test process."""
+    return Worker()
+
+
+def stop_worker() -> None:
+    """End the LLVM process, if there is one."""
+    if worker.cache_info().currsize:
+        worker().close()
+        worker.cache_clear()
+
+
+class Opened:
+    """A case, compiled. Use `with`."""
+
+    def __init__(self, case: Case, unit: Unit | None = None) -> None:
+        self.case = case
+        self.unit = load(case.source, case.files) if unit is None else unit
+        self.session = Session(Path(NAME), Options(structures=case.structures), worker=worker())
+        self.session._unit = self.unit  # the text is at hand, and no file
+        names = [c.name for c in self.unit.chains]
+        self.chain: Chain = self.unit.chains[names.index(case.chain) if case.chain else 0]
+        self.facts = tuple(facts_of(p) for p in case.packets)
+        self.named = sorted({r.count for r in self.chain.rules if r.count is not None})
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.__exit__()
+
+    # ---- engines ----
+
+    def interp(self) -> Answer:
+        """The reference."""
+        decisions = [decide(self.chain, f, self.case.live) for f in self.facts]
+        return Answer("interp", tuple(decisions), self.count(decisions))
+
+    def match(self) -> Answer:
+        """The match IR before any pass."""
+        program = self.session.match(self.chain)
+        return Answer("match", tuple(match_run.run(program, f, self.case.live) for f in self.facts))
+
+    def optimised(self) -> Answer:
+        """The match IR behind all passes."""
+        program = self.session.optimised(self.chain)
+        return Answer("passes", tuple(match_run.run(program, f, self.case.live) for f in self.facts))
+
+    def plan(self) -> Answer:
+        """The plan, with its built tables."""
+        runner = Runner(self.session.plan(self.chain))
+        return Answer("plan", tuple(runner.run(f, self.case.live) for f in self.facts))
+
+    def native(self) -> Answer:
+        """The generated code on this machine."""
+        with self.session.native(self.chain) as native:
+            native.set_live({name: (p.v4, p.v6) for name, p in self.case.live.items()})
+            decisions = native.run(self.case.packets)
+            return Answer("native", tuple(decisions), tuple(native.counters()))
+
+    def kernel(self) -> Answer:
+        """The generated code in the kernel: test runs for frames, real sockets at connect."""
+        from lockgate.runtime import bundle
+        from lockgate.runtime.connectrun import ConnectRunner
+        from lockgate.runtime.testrun import load_chain
+
+        parsed = bundle.parse(self.session.bundle())
+        if self.chain.hook == "connect":
+            with ConnectRunner(parsed, self.chain.name) as runner:
+                self._fill(runner.chain)
+                return self._connect_answer(runner)
+        with load_chain(parsed, self.chain.name) as chain:
+            self._fill(chain)
+            indices = [i for i, p in enumerate(self.case.packets) if can_run(p, self.chain.hook)]
+            ran = chain.run([self.case.packets[i].data for i in indices])  # type: ignore[union-attr]
+            verdicts = {v: k for k, v in hooks.ALL[self.chain.hook].verdicts.items()}
+            decisions: list[Decision | None] = [None] * len(self.case.packets)
+            for i, result in zip(indices, ran, strict=True):
+                assert result is not None
+                decisions[i] = Decision(
+                    verdicts.get(result.value, f"value {result.value}"), _rule(result.slot)
+                )
+            return Answer("kernel", tuple(decisions), tuple(chain.counters()))
+
+    def _fill(self, chain: object) -> None:
+        for name, prefixes in self.case.live.items():
+            chain.set_live(name, networks_of(prefixes))  # type: ignore[attr-defined]
+
+    def _connect_answer(self, runner: object) -> Answer:
+        calls = [p for p in self.case.packets if can_run(p, self.chain.hook)]
+        results = iter(runner.run(calls))  # type: ignore[attr-defined]
+        decisions: list[Decision | None] = []
+        for packet in self.case.packets:
+            result = next(results) if can_run(packet, self.chain.hook) else None
+            if result is None:
+                decisions.append(None)
+            elif result.slot is None:
+                decisions.append(Decision(f"no program ran, {result.errno_name}", MALFORMED))
+            else:
+                decisions.append(Decision("allow" if result.allowed else "reject", _rule(result.slot)))
+        return Answer("kernel", tuple(decisions), tuple(runner.chain.counters()))  # type: ignore[attr-defined]
+
+    # ---- comparison ----
+
+    def count(self, decisions: Sequence[Decision | None]) -> tuple[tuple[int, int], ...]:
+        """The counters that these decisions must leave: said here once more, apart from the compiler."""
+        lost_events = any(rule.log for rule in self.chain.rules)
+        slots = [[0, 0] for _ in range(2 + len(self.chain.rules) + len(self.named) + lost_events)]
+        for packet, decision in zip(self.case.packets, decisions, strict=True):
+            if decision is None:
+                continue
+            size = 0 if isinstance(packet, SocketCall) else len(packet.data)
+            hit = [{MALFORMED: 0, DEFAULT: 1}.get(decision.rule, 2 + decision.rule)]
+            shared = None if decision.rule < 0 else self.chain.rules[decision.rule].count
+            if shared is not None:
+                hit.append(2 + len(self.chain.rules) + self.named.index(shared))
+            for slot in hit:
+                slots[slot][0] += 1
+                slots[slot][1] += size
+        return tuple((packets, size) for packets, size in slots)
+
+    def differences(self, reference: Answer, answer: Answer) -> Iterator[Difference]:
+        """Where an answer is not the reference's."""
+        asked = [
+            None if got is None else expected
+            for expected, got in zip(reference.decisions, answer.decisions, strict=True)
+        ]
+        for i, (expected, got) in enumerate(zip(asked, answer.decisions, strict=True)):
+            if expected != got:
+                yield Difference(answer.engine, i, expected, got)
+        if answer.counters is not None and answer.counters != (counted := self.count(asked)):
+            yield Difference(answer.engine, None, counted, answer.counters)
+
+    def judge(self, kernel: bool) -> tuple[list[Answer], list[Difference]]:
+        """All engines' answers, the reference first, and where they differ."""
+        answers = [self.interp(), self.match(), self.optimised(), self.plan(), self.native()]
+        if kernel:
+            answers.append(self.kernel())
+        found = [d for answer in answers[1:] for d in self.differences(answers[0], answer)]
+        return answers, found
+
+
+def can_run(packet: Packet, hook: str) -> bool:
+    """Whether the kernel engine can be asked about a packet."""
+    if isinstance(packet, Frame):
+        size, eth_type = len(packet.data), packet.data[12:14]
+        least = IP_HEADER.get(eth_type, 0) if hook == "tc" else 0
+        return not packet.vlan_in_metadata and MIN_KERNEL_FRAME + least <= size <= MAX_KERNEL_FRAME
+    # Protocols with a connect hook, on the sockets that Linux lets one open. A datagram to port 0 never
+    # reaches the hook; neither does a datagram of a ping socket or of TCP.
+    if packet.protocol == socket.IPPROTO_UDP:
+        return packet.operation == "connect" or packet.port != 0
+    own_icmp = socket.IPPROTO_ICMP if packet.family == AF_INET else socket.IPPROTO_ICMPV6
+    return packet.operation == "connect" and packet.protocol in (socket.IPPROTO_TCP, own_icmp)
+
+
+def networks_of(prefixes: Prefixes) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The fewest prefixes of a set, as the runtime takes them."""
+    four = [ipaddress.IPv4Network((a, n)) for a, n in prefixes.v4.prefixes(32)]
+    six = [ipaddress.IPv6Network((a, n)) for a, n in prefixes.v6.prefixes(128)]
+    return [*four, *six]
+
+
+def _rule(slot: int) -> int:
+    return {0: MALFORMED, 1: DEFAULT}.get(slot, slot - 2)
+
+
+@cache
+def why_no_kernel() -> str | None:
+    """None when this process may load programs, else the reason for a skip."""
+    if os.geteuid() != 0:
+        return "the kernel engine needs root"
+    try:
+        with Opened(Case('policy p at xdp on "lo" { default pass }', ())) as opened:
+            opened.kernel()
+    except PermissionError as reason:
+        return f"the kernel engine needs bpf(2): {reason}"
+    except Exception as reason:
+        if type(reason).__name__ in ("NoPrivileges", "NoBpf"):
+            return f"the kernel engine needs bpf(2): {reason}"
+        raise
+    return None

@@ -1,0 +1,258 @@
+"""Random policies as source text, always valid: the parser and the checker are inside the law.
+
+Addresses, ports and types come from small pools with values that neighbour, contain and touch each other, so
+that rules overlap and shadow. Every choice shrinks towards the shorter text. A rule is drawn for one family,
+or for both, since a rule that no family can satisfy is an error of the language.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+
+from lockgate.compiler.policy.model import Prefixes
+from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+PLACES = ("xdp", "tc ingress", "tc egress", "connect")
+V4 = tuple(
+    int(ipaddress.IPv4Address(a))
+    for a in ("10.0.0.1", "10.0.0.0", "10.0.1.255", "192.168.1.1", "255.255.255.255", "0.0.0.0")
+)
+V6 = tuple(
+    int(ipaddress.IPv6Address(a))
+    for a in ("2001:db8::1", "2001:db8::", "2001:db8:0:1::", "fe80::1", "ffff:" * 7 + "ffff", "::1")
+)
+LENGTHS = {4: (32, 24, 8, 31, 23, 1, 0), 6: (128, 64, 32, 127, 96, 1, 0)}
+PORTS = (80, 22, 443, 53, 1023, 1024, 0, 65535, 81, 79)
+FLAGS = ("syn", "ack", "fin", "rst", "psh", "urg", "ece", "cwr")
+TYPES = {
+    "icmp": ("echo-request", "echo-reply", "3", "0", "255"),
+    "icmp6": ("echo-request", "neighbour-solicit", "1", "0", "255"),
+}
+LIVE = {"ban": 64, "vip": 32}
+STRUCTURES = (
+    None,
+    frozenset({"inline"}),
+    frozenset({"hash", "lpm_trie"}),
+    frozenset({"lpm_trie"}),
+    frozenset({"range_index"}),
+    frozenset({"hash", "range_index"}),
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A policy: `source`, the `files` it names, contents of its dynamic sets, tables allowed."""
+
+    source: str
+    place: str
+    live: dict[str, Prefixes] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    structures: frozenset[str] | None = None
+
+
+def prefix(draw: st.DrawFn, family: int) -> str:
+    """One literal: a host or a prefix with no bits below its mask."""
+    width = 32 if family == 4 else 128
+    address = draw(st.sampled_from(V4 if family == 4 else V6))
+    length = draw(st.sampled_from(LENGTHS[family]))
+    address = address >> (width - length) << (width - length)
+    text = str(ipaddress.IPv4Address(address) if family == 4 else ipaddress.IPv6Address(address))
+    return text if length == width else f"{text}/{length}"
+
+
+def many(draw: st.DrawFn, family: int) -> list[str]:
+    """A few dozen distinct hosts and small prefixes: enough that a table pays."""
+    step, count = draw(st.sampled_from((2, 3, 256))), draw(st.sampled_from((20, 40, 140)))
+    if family == 4:
+        return [f"10.{(i * step) >> 16 & 255}.{(i * step) >> 8 & 255}.{i * step & 255}" for i in range(count)]
+    return [f"2001:db8::{i * step:x}:0/112" if step == 3 else f"2001:db8::{i * step:x}" for i in range(count)]
+
+
+@dataclass
+class Names:
+    """Declarations so far. `networks`: name → families it speaks of."""
+
+    networks: dict[str, frozenset[int]] = field(default_factory=dict)
+    ports: list[str] = field(default_factory=list)
+    services: dict[str, str] = field(default_factory=dict)  # name → "tcp", "ports" or an ICMP kind
+    lines: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def network(draw: st.DrawFn, names: Names, family: int, depth: int = 2) -> str:
+    """An expression that speaks of `family` (and perhaps of the other one too), as one term."""
+
+    def inner(spoken: int) -> str:
+        return network(draw, names, spoken, depth - 1)
+
+    kinds = ["literal", "literal", "any", "name"] + (["set", "sum", "difference", "not"] if depth else [])
+    match draw(st.sampled_from(kinds)):
+        case "any":
+            return "any"
+        case "name":
+            known = [name for name, spoken in names.networks.items() if family in spoken]
+            return draw(st.sampled_from(known)) if known else prefix(draw, family)
+        case "set":
+            others = [inner(draw(st.sampled_from((4, 6)))) for _ in range(draw(st.integers(0, 2)))]
+            return "{ " + ", ".join([inner(family), *others]) + " }"
+        case "sum":
+            return f"({inner(family)} + {inner(draw(st.sampled_from((4, 6))))})"
+        case "difference":
+            return f"({inner(family)} - {inner(draw(st.sampled_from((4, 6))))})"
+        case "not":
+            return f"not {inner(family)}"
+    return prefix(draw, family)
+
+
+def ports(draw: st.DrawFn, names: Names) -> str:
+    """A port, range, set or name of ports."""
+    match draw(st.sampled_from(("one", "one", "range", "set", "name", "many"))):
+        case "range":
+            low, high = sorted((draw(st.sampled_from(PORTS)), draw(st.sampled_from(PORTS))))
+            return f"{low}-{high}"
+        case "set":
+            found = [str(draw(st.sampled_from(PORTS))) for _ in range(draw(st.integers(1, 4)))]
+            return "{ " + ", ".join([*found, "8000-8009"]) + " }"
+        case "name" if names.ports:
+            return draw(st.sampled_from(names.ports))
+        case "many":
+            return "{ " + ", ".join(str(i * 7) for i in range(draw(st.sampled_from((5, 40, 140))))) + " }"
+    return str(draw(st.sampled_from(PORTS)))
+
+
+def declarations(draw: st.DrawFn, at_connect: bool) -> Names:
+    """Names for the rules to use. A list of its own for each family, so that some expression always fits."""
+    names = Names()
+    for i in range(draw(st.integers(0, 3))):
+        family = draw(st.sampled_from((4, 6)))
+        kind = draw(st.sampled_from(("expression", "list", "file")))
+        if kind == "expression":
+            text = network(draw, names, family)
+        elif kind == "list":
+            text = "{ " + ", ".join(many(draw, family)) + " }"
+        else:
+            text = f'file "list{i}.txt"'
+            names.files[f"list{i}.txt"] = "# prefixes\n" + "\n".join(many(draw, family)) + "\n"
+        names.lines.append(f"network net{i} = {text}")
+        # Only `family` is sure: what else an expression speaks of, it may lose again in a difference.
+        names.networks[f"net{i}"] = frozenset({family})
+    for live, size in LIVE.items():
+        if draw(st.integers(0, 2)) == 2:
+            names.lines.append(f"network {live} = dynamic max {size}")
+            names.networks[live] = frozenset({4, 6})
+    if draw(st.booleans()):
+        names.lines.append(f"ports some-ports = {ports(draw, names)}")
+        names.ports.append("some-ports")
+    if draw(st.booleans()):
+        names.lines.append(f"service web = tcp port {ports(draw, names)}, udp port {ports(draw, names)}")
+        names.services["web"] = "ports"
+        names.lines.append(f"service ssh = tcp port {ports(draw, names)}")
+        names.services["ssh"] = "tcp"
+    if not at_connect and draw(st.booleans()):
+        kind = draw(st.sampled_from(("icmp", "icmp6")))
+        names.lines.append(f"service ping = {kind} type {draw(st.sampled_from(TYPES[kind]))}")
+        names.services["ping"] = kind
+    return names
+
+
+def rule(draw: st.DrawFn, names: Names, hook: str, number: int) -> str:
+    """One sentence."""
+    at_connect = hook == "connect"
+    family = draw(st.sampled_from((4, 6)))
+    own_icmp = "icmp" if family == 4 else "icmp6"
+    kinds = [
+        "tcp",
+        "udp",
+        "sctp",
+        "",
+        "tcp, udp",
+        own_icmp,
+        "ip",
+        f"ip{family}",
+        "protocol 47",
+        "protocol 6",
+        f"{own_icmp}, tcp",
+    ]
+    kinds += [name for name, kind in names.services.items() if kind in ("tcp", "ports", own_icmp)]
+    kinds += [] if at_connect else ["arp"]
+    kind = draw(st.sampled_from(kinds))
+    words = [draw(st.sampled_from(sorted(hooks.ALL[hook].verdicts))), kind]
+    of_service = names.services.get(kind)
+    with_ports = kind in ("tcp", "udp", "sctp", "tcp, udp", "protocol 6") or of_service in ("tcp", "ports")
+    for side in ("from", "to"):
+        if side == "from" and at_connect:
+            continue
+        peer = []
+        if kind != "arp" and draw(st.integers(0, 2)) == 2:
+            peer.append(network(draw, names, family))
+        if with_ports and draw(st.integers(0, 2)) == 2:
+            peer.append(f"port {ports(draw, names)}")
+        if peer:
+            words += [side, *peer]
+    if kind in TYPES and not at_connect and draw(st.booleans()):
+        types = [draw(st.sampled_from(TYPES[kind])) for _ in range(draw(st.integers(1, 2)))]
+        words.append("type { " + ", ".join(types) + " }" if len(types) > 1 else f"type {types[0]}")
+    if (
+        (kind in ("tcp", "protocol 6") or of_service == "tcp")
+        and not at_connect
+        and draw(st.integers(0, 2)) == 2
+    ):
+        words.append(f"flags {flags(draw)}")
+    if draw(st.integers(0, 3)) == 3:
+        words.append(f"count {draw(st.sampled_from(('hits', 'misses')))}")
+    if draw(st.integers(0, 5)) == 5:
+        words.append("log")
+    label = f"r{number}: " if draw(st.booleans()) else ""
+    return label + " ".join(word for word in words if word)
+
+
+def flags(draw: st.DrawFn) -> str:
+    """A test of flags: any of a list, or a value under a mask."""
+    mask = draw(st.lists(st.sampled_from(FLAGS), min_size=1, max_size=4, unique=True))
+    if draw(st.booleans()):
+        return ", ".join(mask)
+    value = mask[: draw(st.integers(1, len(mask)))]
+    return f"{', '.join(value)}/{', '.join(mask)}"
+
+
+def contents(draw: st.DrawFn) -> Prefixes:
+    """What a dynamic set holds: few prefixes, so that it always fits."""
+    found = [
+        ipaddress.ip_network(prefix(draw, draw(st.sampled_from((4, 6)))))
+        for _ in range(draw(st.integers(0, 4)))
+    ]
+    ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+    for net in found:
+        ranges[net.version].append((int(net.network_address), int(net.broadcast_address)))
+    return Prefixes(IntervalSet.from_ranges(ranges[4]), IntervalSet.from_ranges(ranges[6]))
+
+
+@st.composite
+def policies(draw: st.DrawFn, place: str, max_rules: int = 15) -> Text:
+    """A policy with one rule list at a place of PLACES."""
+    hook, _, direction = place.partition(" ")
+    names = declarations(draw, hook == "connect")
+    verdicts = sorted(hooks.ALL[hook].verdicts)
+    on = 'for cgroup "/shop"' if hook == "connect" else 'on "eth0"'
+    count = draw(st.integers(1, max_rules))
+    rules = ["  " + rule(draw, names, hook, i) for i in range(count)]
+    if direction:
+        rules = [f"  {direction} {{", *rules, "  }"]
+    lines = [
+        *names.lines,
+        f"policy p at {hook} {on} {{",
+        f"  default {draw(st.sampled_from(verdicts))}",
+        *rules,
+        "}",
+    ]
+    return Text(
+        "\n".join(lines) + "\n",
+        place,
+        {live: contents(draw) for live in LIVE},
+        names.files,
+        draw(st.sampled_from(STRUCTURES)),
+    )
