@@ -78,7 +78,8 @@ def up(
         click.echo(plan.render(load_plan))
         return
     try:
-        outcome = swap.up(load_plan, bpffs)
+        with show.working(f"loading {load_plan.name}"):
+            outcome = swap.up(load_plan, bpffs)
     except LockgateError as error:
         if full_log is not None and error.log:
             full_log.write_text(error.log)

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class ConnectRunner:
             self.chain: LoadedChain = stack.enter_context(load_chain(self._bundle, self._name))
             name = f"lg-{os.getpid()}-{next(_sequence)}"
             directory = _make_cgroup(name)
-            stack.callback(directory.rmdir)
+            stack.callback(_remove_cgroup, directory)
             self._attach(name, stack)
             self._socket = _start_child(directory, stack)
             self._stack = stack.pop_all()
@@ -111,6 +112,19 @@ def _make_cgroup(name: str) -> Path:
     except PermissionError:
         raise NoPrivileges("making a cgroup", missing_capabilities()) from None
     return directory
+
+
+def _remove_cgroup(directory: Path) -> None:
+    """The kernel may need a moment to notice that the last process is gone."""
+    for _ in range(100):
+        try:
+            directory.rmdir()
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.01)
+    directory.rmdir()
 
 
 def _start_child(cgroup: Path, stack: ExitStack) -> socket.socket:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -37,6 +38,18 @@ def _rich(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], t
     for row in cells:
         grid.add_row(*(Text(cell) for cell in row))
     Console().print(grid)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say what is going on while the block runs, if a person is watching standard error."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
 
 
 def as_json(value: object) -> None:

@@ -94,15 +94,16 @@ class LoadedChain:
                 raise explain(error, f"filling set `{name}` with {len(keys)} prefixes") from error
 
     def run(self, frames: Sequence[bytes]) -> list[Ran | None]:
-        """Decide frames one at a time, in order. None where the kernel cannot run one (under 14 bytes)."""
+        """Decide frames one at a time, in order. None where the kernel cannot run one: under 14 bytes, or for
+        XDP over what fits a page (some 3,500 bytes)."""
         program = self.program()
         out: list[Ran | None] = []
         before = self._counters.raw()
         for frame in frames:
-            if len(frame) < MIN_FRAME_BYTES:
+            runnable, value = self._run_one(program, frame)
+            if not runnable:
                 out.append(None)
                 continue
-            value = self._run_one(program, frame)
             after = self._counters.raw()
             slot = self.deciding_slot(before, after)
             if value is None:  # it went through: TC_ACT_OK or TC_ACT_UNSPEC, as the slot's verdict has it
@@ -111,16 +112,21 @@ class LoadedChain:
             before = after
         return out
 
-    def _run_one(self, program: Fd, frame: bytes) -> int | None:
-        """What the program returned; None when a frame got through the wire, which does not tell."""
+    def _run_one(self, program: Fd, frame: bytes) -> tuple[bool, int | None]:
+        """Whether the kernel can run the frame, and what the program returned; None when the frame got
+        through the wire, which does not tell."""
+        if len(frame) < MIN_FRAME_BYTES:
+            return False, None
         try:
-            return _signed(bpf.test_run(program, frame).value)
+            return True, _signed(bpf.test_run(program, frame).value)
         except bpf.BpfError as error:
-            if error.errno != errno.EINVAL or self.chain.hook != "tc":
+            if error.errno != errno.EINVAL:
                 raise explain(error, f"running a frame of {len(frame)} bytes") from error
+        if self.chain.hook != "tc":
+            return False, None
         if self._wire is None:
             self._wire = Wire(program)
-        return None if self._wire.send(frame) else TC_ACT_SHOT
+        return True, None if self._wire.send(frame) else TC_ACT_SHOT
 
     def deciding_slot(self, before: bytes, after: bytes) -> int:
         """The slot that grew between two readings of `counters_raw`. SystemRefused unless exactly one did, by

@@ -57,6 +57,14 @@ def test_frames_one_at_a_time(hook: str, drop: int, default: int) -> None:
         load_chain(bundles.parse(data), "nothing")
 
 
+@pytest.mark.parametrize(("hook", "passed"), [("xdp", 2), ("tc", -1)])
+def test_frames_of_several_pages(hook: str, passed: int) -> None:
+    direction = "ingress" if hook == "tc" else ""
+    data = bundles.parse(bundle("jumbo", chain("jumbo", hook, "nowhere", "pass", direction=direction)))
+    with load_chain(data, data.manifest.chains[0].name) as loaded:
+        assert loaded.run([_udp4("10.0.0.1", 53) + bytes(9000)]) == [(passed, DEFAULT)]
+
+
 def _address(text: str) -> int:
     return int(ipaddress.ip_address(text))
 

@@ -4,6 +4,8 @@ crash."""
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from lockgate.runtime import pins, recover, running, swap
-from lockgate.runtime.errors import HookOccupied, VerifierRejected
+from lockgate.runtime.errors import HookOccupied, SystemRefused, VerifierRejected
 from lockgate.runtime.sys import bpf
 
 from .. import netns
@@ -182,6 +184,33 @@ def test_an_interface_that_was_made_anew_gets_a_link_of_its_own(bpffs: Path, pai
     netns.run(*make)  # even the number is the same
     outcome = up(data, bpffs)
     assert (outcome.replaced, outcome.added, outcome.switched) == (True, 1, 0)
+
+
+def test_the_mode_of_a_link_cannot_change(bpffs: Path, pair: netns.Pair) -> None:
+    data = bundle("edge", chain("edge", "xdp", pair.target, "pass"))
+    up(data, bpffs, xdp_mode="generic")
+    with pytest.raises(SystemRefused, match="runs XDP in generic mode"):
+        up(data, bpffs, xdp_mode="native")
+    assert up(data, bpffs).state.attachments[0].mode == "generic"
+
+
+def test_two_commands_at_once_wait_for_each_other(bpffs: Path, pair: netns.Pair, tmp_path: Path) -> None:
+    files = []
+    for verdict in ("drop", "pass"):
+        files.append(tmp_path / f"{verdict}.bundle")
+        files[-1].write_bytes(_policy(pair.target, ("xdp", "tc"), verdict))
+    command = [sys.executable, "-c", "from lockgate.cli import main; main()", "up", "--bpffs", str(bpffs)]
+    racing = [subprocess.Popen([*command, str(file)], stdout=subprocess.DEVNULL) for file in files * 3]
+    assert [process.wait(30) for process in racing] == [0] * 6
+    assert len(_links(bpffs, "edge")) == 2
+    assert sorted(p.name for p in (bpffs / pins.FOLDER / "edge").iterdir()) == ["current", "links"]
+
+
+def test_a_long_policy_keeps_its_manifest(bpffs: Path, pair: netns.Pair) -> None:
+    rules = [rule("drop", f"rule-{i}", proto=UDP, dport=i + 1) for i in range(2000)]
+    up(bundle("long", chain("long", "xdp", pair.target, "pass", *rules)), bpffs)
+    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 1999) == 0
+    assert counts(bpffs, "long")["rule-1998"] == 3
 
 
 class _Crash:
