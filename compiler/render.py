@@ -72,7 +72,7 @@ class _Human:
             text = label.span.source.line_text(line)
             if line != last:
                 if last is not None and line > last + 1:
-                    lines.append(self.paint(" " * margin + " ...", BLUE))
+                    lines.append(self.paint(" " * margin + "...", BLUE))
                 lines.append(f"{self.paint(f'{line:>{margin}} |', BLUE)} {clean(text)}")
             last = line
             before = columns(text[: label.span.column - 1])
