@@ -110,7 +110,7 @@ class _Parse:
         hint = _HINTS.get(span.text)
         foreign = span.text in recover.FOREIGN_ACTIONS
         if _WORD.match(span.text) and (foreign or offset != self.restarted_at):
-            known = [(word, None) for name in accepts for word in self.keywords.get(name, ())]
+            known = [(word, None) for name in sorted(accepts) for word in self.keywords.get(name, ())]
             near = None if hint else nearest(span.text, known)
             if near is not None and self._substitute(span, near[0], accepts):
                 return
