@@ -1,0 +1,90 @@
+"""Policies and prefix lists to measure with, drawn from a seed: same numbers, same text.
+
+Prefix lengths follow a routing table with a block list's hosts on top, since lists of one length flatter
+tries and hashes alike.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from pathlib import Path
+
+SEED = 1
+# (prefix length, weight, how many at most)
+LENGTHS4 = (
+    (12, 2, 30),
+    (14, 4, 120),
+    (16, 20, 1_500),
+    (18, 20, 5_000),
+    (20, 45, 20_000),
+    (22, 100, 60_000),
+    (23, 80, 60_000),
+    (24, 400, None),
+    (26, 30, None),
+    (28, 50, None),
+    (30, 30, None),
+    (32, 150, None),
+)
+LENGTHS6 = ((32, 150, None), (36, 30, None), (40, 80, None), (44, 80, None), (48, 500, None), (64, 60, None))
+UNICAST4 = (1 << 24, 223 << 24)
+UNICAST6 = (0x2000 << 112, 0x4000 << 112)
+
+
+def prefixes(count: int, version: int = 4, seed: int = SEED) -> list[tuple[int, int]]:
+    """(value, prefix length) of that many different prefixes, ascending."""
+    draw = random.Random(f"prefixes {version} {seed}")
+    lengths, width = (LENGTHS4, 32) if version == 4 else (LENGTHS6, 128)
+    low, high = UNICAST4 if version == 4 else UNICAST6
+    weights = [weight for _, weight, _ in lengths]
+    drawn = dict.fromkeys((length for length, _, _ in lengths), 0)
+    found: set[tuple[int, int]] = set()
+    while len(found) < count:
+        length, _, most = draw.choices(lengths, weights)[0]
+        if most is not None and drawn[length] >= most:
+            continue
+        value = draw.randrange(low, high) >> (width - length) << (width - length)
+        if (value, length) not in found:
+            found.add((value, length))
+            drawn[length] += 1
+    return sorted(found)
+
+
+def text_of(entries: list[tuple[int, int]], version: int = 4) -> str:
+    """Prefixes as the lines of a prefix file."""
+    kind = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
+    return "".join(f"{kind(value)}/{length}\n" for value, length in entries)
+
+
+def list_policy(folder: Path, count: int, version: int = 4) -> Path:
+    """Write a policy that drops what comes from that many prefixes, and the list; its path."""
+    name = f"list{version}_{count}"
+    (folder / f"{name}.txt").write_text(text_of(prefixes(count, version), version))
+    path = folder / f"{name}.gate"
+    path.write_text(
+        f'network listed = file "{name}.txt"\n\n'
+        'policy edge at xdp on "lo" {\n  default pass\n  drop from listed\n}\n'
+    )
+    return path
+
+
+def rules_policy(folder: Path, count: int) -> Path:
+    """Write a policy of that many named rules (any or a prefix, tcp or udp, a port or a range); its path."""
+    draw = random.Random(f"rules {SEED}")
+    lines = []
+    for i in range(count):
+        length = draw.choice((8, 12, 16, 20, 24, 24, 28, 32, 32, 32))
+        source = f"from {text_of([(_masked(draw, length), length)]).strip()} " if draw.random() < 0.85 else ""
+        port = draw.randrange(1024, 65000)
+        last = port + draw.randrange(1, 30) if draw.random() < 0.3 else port
+        ports = f"{port}" if last == port else f"{port}-{last}"
+        lines.append(
+            f"  r{i}: {draw.choice(('drop', 'pass'))} {draw.choice(('tcp', 'udp'))} {source}to port {ports}\n"
+        )
+    path = folder / f"rules_{count}.gate"
+    path.write_text('policy edge at xdp on "lo" {\n  default pass\n' + "".join(lines) + "}\n")
+    return path
+
+
+def _masked(draw: random.Random, length: int) -> int:
+    return draw.randrange(*UNICAST4) >> (32 - length) << (32 - length)

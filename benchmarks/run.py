@@ -1,0 +1,38 @@
+"""All benchmarks, one after the other, and a summary of what they wrote.
+
+    python -m benchmarks [--quick] [--results DIR] [NAME …]
+
+`--quick` takes under five minutes on two cores. What a machine cannot measure is skipped and said.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import compile_time, edge, instructions, report, structures
+
+ALL: dict[str, Callable[[Sequence[str]], None]] = {
+    "instructions": instructions.main,
+    "compile_time": compile_time.main,
+    "structures": structures.main,
+    "edge": edge.main,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes")
+    parser.add_argument("--results", type=Path, help="folder for the results")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.names) - set(ALL):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    passed = ["--quick"] if given.quick else []
+    if given.results:
+        passed += ["--results", str(given.results)]
+    for name in given.names or ALL:
+        print(f"== {name}", flush=True)
+        ALL[name](passed)
+    print(f"results: {given.results or report.RESULTS}")
