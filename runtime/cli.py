@@ -181,7 +181,7 @@ def status(name: str | None, bpffs: str, output: str) -> None:
             a.point.place,
             a.program,
             a.mode,
-            "attached" if _attached(p, a) else "gone: the interface or cgroup no longer exists",
+            "attached" if _attached(p, a) else "gone: the interface, cgroup or link was removed",
         )
         for p in policies
         for a in p.state.attachments

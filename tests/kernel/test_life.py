@@ -168,3 +168,28 @@ def test_a_plan_without_doing(loaded: Path) -> None:
     assert done.returncode == 0
     assert "attach edge:edge at xdp" in done.stdout
     assert "LPM trie set:bans" in done.stdout
+
+
+def test_up_compiles_a_policy_and_repairs_what_somebody_removed(
+    bpffs: Path, pair: netns.Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_BPFFS", str(bpffs))
+    policy = tmp_path / "written.gate"
+    policy.write_text(
+        'policy written at xdp on "lan0" {\n  default pass\n  no-syslog: drop udp to port 514\n}\n'
+    )
+    up = ("up", str(policy), "--netns", pair.inner)
+    done = lockgate(*up)
+    assert done.returncode == 0, done.stderr
+    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 514) == 0
+    for link in pins.listing(bpffs / pins.FOLDER / "written" / "links"):
+        link.unlink()
+    assert "gone" in lockgate("status").stdout
+    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 514) == 3
+    assert lockgate(*up).returncode == 0
+    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 514) == 0
+    policy.write_text('policy written at xdp on "lan0" {\n  defaul pass\n}\n')
+    broken = lockgate(*up)
+    assert broken.returncode == 1
+    assert "E0101" in broken.stderr
+    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 514) == 0, "the old policy is still attached"
