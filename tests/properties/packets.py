@@ -38,13 +38,14 @@ class Extension:
     kind: int
     units: int = 0
     place: int = 0
+    filling: bytes = b""
 
     def bytes(self, following: int) -> bytes:
         """The header, naming the one behind it."""
         if self.kind == FRAGMENT:
             return struct.pack("!BBHI", following, self.units, self.place, 7)
         length = (self.units + 2) * 4 if self.kind == AH else (self.units + 1) * 8
-        return bytes((following, self.units)).ljust(length, b"\1")
+        return (bytes((following, self.units)) + self.filling).ljust(length, b"\1")
 
 
 @dataclass
