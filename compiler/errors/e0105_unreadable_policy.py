@@ -42,4 +42,4 @@ class UnreadablePolicy(Finding):
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
-        return self.make(f"cannot read the policy `{self.name}`", (self.span, self.reason))
+        return self.make(f"cannot read the policy `{self.name}`: {self.reason}")

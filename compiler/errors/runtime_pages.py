@@ -230,6 +230,29 @@ Load it on a newer kernel, or leave out what needs the feature.
 """,
     ),
     Page(
+        "E0909",
+        "hook-occupied",
+        """\
+Another XDP program is attached to the interface.
+
+## What it means
+
+An interface has room for one XDP program, and another tool's, or another policy's, is there.
+
+## Why it matters
+
+lockgate does not evict what it has not attached. Nothing was changed.
+
+## Example (shell)
+
+    lockgate up edge.bundle
+
+## Instead
+
+Find it with `bpftool net show` and detach it, or give the policy to tc, which takes several.
+""",
+    ),
+    Page(
         "E0910",
         "not-loaded",
         """\
@@ -250,6 +273,54 @@ A command for the wrong name must not seem to succeed.
 ## Instead
 
 Look at `lockgate status` for the names.
+""",
+    ),
+    Page(
+        "E0911",
+        "set",
+        """\
+A dynamic set cannot do what was asked.
+
+## What it means
+
+There is none of this name, it is full, or what was given is no prefix that could be a member. Bits below a
+mask are refused, not cleared.
+
+## Why it matters
+
+A ban that was not entered must not look as if it was.
+
+## Example (shell)
+
+    lockgate set add edge ban 10.0.0.1/8
+
+## Instead
+
+See sets and how full they are with `lockgate set list`.
+""",
+    ),
+    Page(
+        "E0912",
+        "system-refused",
+        """\
+A system call failed for a reason of the kernel's own.
+
+## What it means
+
+lockgate knows no better than the kernel's error number. The message names the call, its object and the
+error.
+
+## Why it matters
+
+Nothing was changed; a policy that ran before still runs.
+
+## Example (shell)
+
+    lockgate up edge.bundle
+
+## Instead
+
+Look at `dmesg`, which may say more.
 """,
     ),
 )
