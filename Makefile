@@ -35,7 +35,7 @@ help:
 
 setup: $(READY) $(TOOLS)
 
-demo: $(READY)
+demo: $(READY) $(TOOLS)
 	@$(BIN)/lockgate demo
 
 test: $(READY) $(TOOLS)
