@@ -292,7 +292,7 @@ A ban that was not entered must not look as if it was.
 
 ## Example (shell)
 
-    lockgate set add edge ban 10.0.0.1/8
+    lockgate set add ban 10.0.0.1/8
 
 ## Instead
 
