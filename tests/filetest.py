@@ -215,7 +215,7 @@ def disagree(opened: engines.Opened, found: list[engines.Difference]) -> None:
             packet = opened.case.packets[difference.packet]
             where = f"{packettext.write(packet)}  {opened.facts[difference.packet]}"
         lines.append(
-            f"{difference.engine}: {where}\n  interp {difference.expected}\n  {difference.engine} {difference.got}"
+            f"{difference.engine}: {where}\n  expected {difference.expected}\n  got      {difference.got}"
         )
     raise engines.DisagreementError("the engines disagree\n" + "\n".join(lines))
 

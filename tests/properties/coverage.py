@@ -1,4 +1,4 @@
-"""What the law has exercised: counted while it runs, asserted at its end, printed with the session's summary."""
+"""What the law has exercised: counted while it runs, asserted at its end, printed at the session's end."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class Coverage:
         def row(title: str, counts: Counter[str]) -> str:
             return f"  {title:9}" + "  ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
 
-        head = f"{self.place}: {self.pairs:,} pairs of {self.policies} policies, {self.kernel:,} of them in the kernel too"
+        head = f"{self.place}: {self.pairs:,} pairs of {self.policies} policies"
+        head += f", {self.kernel:,} pairs in the kernel too"
         return [
             head,
             row("fields", self.tested),

@@ -27,7 +27,7 @@ from .packets import DESTINATION, FRAGMENT, HOP, IP4, IP6, MOBILITY, ROUTING, Ex
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
 
-from scapy.layers.inet import ICMP, IP, TCP, UDP  # noqa: E402 - the logger comes first, or scapy talks
+from scapy.layers.inet import IP, TCP, UDP  # noqa: E402 - the logger comes first, or scapy talks
 from scapy.layers.inet6 import (  # noqa: E402
     IPv6,
     IPv6ExtHdrDestOpt,
@@ -40,7 +40,7 @@ from scapy.layers.inet6 import (  # noqa: E402
 from scapy.layers.ipsec import AH  # noqa: E402
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether  # noqa: E402
 from scapy.layers.sctp import SCTP  # noqa: E402
-from scapy.packet import Packet, Raw  # noqa: E402
+from scapy.packet import Packet, Raw, split_layers  # noqa: E402
 
 POLICY = """
 network near = { 10.0.0.0/8, 192.0.2.7, 2001:db8::/33, fe80::1 }
@@ -111,8 +111,9 @@ EXTENSIONS = (
     IPv6ExtHdrFragment,
     AH,
 )
-# scapy knows the length of this one, and not that what follows it may be known too.
-ipv6nhcls[51] = AH
+# scapy knows the length of this one, and not that what follows it may be known too; to it, 0 is IPv4 there.
+split_layers(AH, IP, nh=0)
+ipv6nhcls[51], ipv6nhcls[132] = AH, SCTP
 AH.default_payload_class = _IPv6GuessPayload.default_payload_class
 
 
@@ -122,10 +123,15 @@ def transport(layer: Packet, found: Facts) -> None:
         found |= {"th.sport": layer.sport, "th.dport": layer.dport}
     if isinstance(layer, TCP):
         found["tcp.flags"] = int(layer.flags)
-    elif isinstance(layer, ICMP) and "ip4.src" in found:
-        found["icmp.type"] = layer.type
+    elif found["l4.proto"] == 1 and "ip4.src" in found:
+        found["icmp.type"] = icmp_type(layer)
     elif found["l4.proto"] == 58 and "ip6.src" in found:
-        found["icmp6.type"] = layer.load[0] if isinstance(layer, Raw) else layer.type
+        found["icmp6.type"] = icmp_type(layer)
+
+
+def icmp_type(layer: Packet) -> int:
+    """scapy leaves messages raw that are shorter than their type asks for."""
+    return int(layer.load[0] if isinstance(layer, Raw) else layer.type)
 
 
 def tamed(shape: Shape) -> Shape:

@@ -38,7 +38,7 @@ Record = Callable[[str, object], None]
 
 
 def ask(text: Text, number: int, coverage: Coverage, with_kernel: bool) -> engines.Case | None:
-    """Judge a policy on packets drawn from a seed. The case with one packet that shows a difference, or None."""
+    """Judge a policy on packets drawn from a seed. The case with one packet that differs, or None."""
     unit = engines.load(text.source, text.files)
     chain = unit.chains[0]
     live = {name: text.live[name] for name in unit.live}

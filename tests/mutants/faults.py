@@ -1,0 +1,282 @@
+"""The faults: each is a piece of a source file and what to put in its place.
+
+`old` must stand in the file exactly once; when the code has moved on, the run says so and fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the table."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+FRAME, DECODE = "stdlib_bpf/emit/frame.py", "stdlib_bpf/decode/frame.py"
+ORACLE = "the reference itself: "
+
+FAULTS: tuple[Fault, ...] = (
+    # ---- the generated decoder ----
+    Fault(
+        "AH length in units of 8 bytes",
+        FRAME,
+        'f.store(f.op("shl", f.op("add", units, 2), 2), length)',
+        'f.store(f.op("shl", f.op("add", units, 1), 3), length)',
+    ),
+    Fault(
+        "fragment header's length taken from its second byte",
+        FRAME,
+        'f.store(const("i64", 8), length)',
+        'f.store(f.op("shl", f.op("add", units, 1), 3), length)',
+    ),
+    Fault(
+        "ports and EtherTypes in the wrong byte order",
+        FRAME,
+        "return self.f.byteswap(loaded) if bits > 8 else loaded",
+        "return self.f.byteswap(loaded) if bits > 16 else loaded",
+    ),
+    Fault(
+        "a header's bounds checked one byte short",
+        FRAME,
+        "f.gep(pointer, length), self.end), hint, self.cut)",
+        "f.gep(pointer, length - 1), self.end), hint, self.cut)",
+    ),
+    Fault(
+        "IPv4 total length not checked",
+        FRAME,
+        'frame.require(f.compare("ule", behind, frame.length), "whole_packet")',
+        "pass",
+    ),
+    Fault(
+        "IPv6 payload length not checked",
+        FRAME,
+        'frame.require(f.compare("ule", behind, frame.length), "whole_payload")',
+        "pass",
+    ),
+    Fault("IHL ignored", FRAME, "frame.advance(ihl)", 'frame.advance(const("i64", 20))'),
+    Fault(
+        "IHL below 5 accepted",
+        FRAME,
+        'frame.require(f.compare("uge", ihl, 20), "ihl")',
+        'frame.require(f.compare("uge", ihl, 16), "ihl")',
+    ),
+    Fault(
+        "ports read out of later IPv4 fragments",
+        FRAME,
+        'frame.load_be("i16", header, 6), 0x1FFF)',
+        'frame.load_be("i16", header, 6), 0)',
+    ),
+    Fault(
+        "ports read out of later IPv6 fragments",
+        FRAME,
+        'frame.load_be("i16", header, 2), 0xFFF8)',
+        'frame.load_be("i16", header, 2), 0)',
+    ),
+    Fault(
+        "an atomic fragment with reserved bits set taken for a later one",
+        FRAME,
+        'frame.load_be("i16", header, 2), 0xFFF8)',
+        'frame.load_be("i16", header, 2), 0xFFFF)',
+    ),
+    Fault("one VLAN tag only", FRAME, "for first in (True, False):", "for first in (True,):"),
+    Fault(
+        "a tag in metadata not counted",
+        FRAME,
+        "if not first and tag_in_metadata is not None:",
+        "if first and not first and tag_in_metadata is not None:",
+    ),
+    Fault(
+        "seven extension headers walked",
+        FRAME,
+        'f.compare("ult", seen, MAX_EXTENSION_HEADERS)',
+        'f.compare("ult", seen, MAX_EXTENSION_HEADERS + 1)',
+    ),
+    Fault(
+        "padding counted as payload",
+        FRAME,
+        'frame.require(f.compare("uge", f.load("i64", frame.left), length), f"{hint}_left")',
+        "pass",
+    ),
+    Fault(
+        "TCP header length not checked",
+        FRAME,
+        'frame.require(f.compare("uge", data_offset, 20), "data_offset")',
+        "pass",
+    ),
+    Fault(
+        "IPv4-mapped addresses let in on the wire",
+        FRAME,
+        "V4_MAPPED), frame.malformed, good, likely=False)",
+        "V4_MAPPED), good, good, likely=False)",
+    ),
+    Fault(
+        "headers outside the linear part are malformed",
+        FRAME,
+        'f.branch(f.compare("ugt", total, linear), pull, malformed, likely=True)',
+        'f.branch(f.compare("ugt", linear, total), pull, malformed, likely=True)',
+    ),
+    # ---- socket calls ----
+    Fault(
+        "port at connect in the wrong byte order",
+        "stdlib_bpf/emit/sock_addr.py",
+        'f.zext(f.byteswap(f.trunc(member("user_port"), "i16")), "i32")',
+        'f.zext(f.trunc(member("user_port"), "i16"), "i32")',
+    ),
+    Fault(
+        "IPv4-mapped address at connect judged as IPv6",
+        "stdlib_bpf/emit/sock_addr.py",
+        'f.branch(f.compare("eq", words[2], V4_MAPPED), mapped, native, likely=False)',
+        'f.branch(f.compare("eq", words[2], V4_MAPPED), native, native, likely=False)',
+    ),
+    # ---- tables ----
+    Fault(
+        "LPM key with a prefix length one short",
+        "stdlib_bpf/emit/tables.py",
+        'f.store(const("i32", width), slot, align=4)',
+        'f.store(const("i32", width - 8), slot, align=4)',
+    ),
+    Fault(
+        "LPM entries one bit too long",
+        "stdlib_bpf/tables/lpm_trie.py",
+        "entry(value, length, width_bits) for value",
+        "entry(value, min(length + 1, width_bits), width_bits) for value",
+    ),
+    Fault(
+        "hash keys in host order",
+        "stdlib_bpf/tables/hash.py",
+        'b"".join(value.to_bytes(size) for low',
+        'b"".join(value.to_bytes(size, "little") for low',
+    ),
+    Fault(
+        "halves of a 128-bit key swapped",
+        "stdlib_bpf/emit/tables.py",
+        'f.store(f.byteswap(f.trunc(key, "i64")), f.gep(slot, at + 8), align=4)',
+        'f.store(f.byteswap(f.trunc(f.op("lshr", key, 64), "i64")), f.gep(slot, at + 8), align=4)',
+    ),
+    Fault(
+        "parity of an empty chunk of a range index",
+        "stdlib_bpf/emit/tables.py",
+        'f.branch(f.compare("ne", f.op("and", first, 1), 0), yes, no)',
+        'f.branch(f.compare("eq", f.op("and", first, 1), 0), yes, no)',
+    ),
+    Fault(
+        "boundary of a range index counted one late",
+        "stdlib_bpf/emit/tables.py",
+        'f.op("sub", f.op("sub", bound, low), 1), 63)',
+        'f.op("sub", bound, low), 63)',
+    ),
+    # ---- generated rules and counters ----
+    Fault(
+        "a range ends one late",
+        "compiler/codegen/lower.py",
+        'f.branch(f.compare("ule", above, high - low), yes, no, self._likely(node))',
+        'f.branch(f.compare("ule", above, high - low + 1), yes, no, self._likely(node))',
+    ),
+    Fault(
+        "the default's verdict is that of malformed packets",
+        "compiler/codegen/lower.py",
+        "self._decide(counters.DEFAULT, self.plan.default, self.finish)",
+        "self._decide(counters.DEFAULT, self.hook.malformed, self.finish)",
+    ),
+    Fault(
+        "counters of rules shifted by one slot",
+        "compiler/codegen/lower.py",
+        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, then)",
+        "self._decide(counters.FIRST_RULE + max(0, leaf.rule - 1), rule.verdict, then)",
+    ),
+    Fault(
+        "bytes counted without the Ethernet header",
+        "stdlib_bpf/emit/state.py",
+        'length = f.zext(registers.get(LENGTH), "i64")',
+        'length = f.op("sub", f.zext(registers.get(LENGTH), "i64"), 14)',
+    ),
+    Fault(
+        "named counters left out",
+        "compiler/codegen/lower.py",
+        "then = self.log if rule.log else self.named if rule.count else self.finish",
+        "then = self.log if rule.log else self.finish",
+    ),
+    # ---- planning ----
+    Fault(
+        "the last match wins",
+        "compiler/plan/lower.py",
+        "for rule, forms in reversed(side):",
+        "for rule, forms in side:",
+    ),
+    Fault(
+        "protocol guard missing",
+        "compiler/plan/specialise.py",
+        "tests.append((L4_PROTO, values))",
+        "tests.append((L4_PROTO, fields.lookup(name).full))",
+    ),
+    Fault(
+        "later fragments let through the protocol guard",
+        "compiler/plan/specialise.py",
+        'elif name == "ip.proto" and transport:',
+        'elif name == "ip.proto" and transport and len(values) > 1:',
+    ),
+    Fault(
+        "a tree of comparisons begins inside",
+        "compiler/plan/inline.py",
+        "return yes if first & 1 else no",
+        "return no if first & 1 else yes",
+    ),
+    # ---- passes ----
+    Fault(
+        "drop_covered forgets the highest corner",
+        "compiler/match/boxes.py",
+        "if outside:\n            part",
+        "if outside.count > 1:\n            part",
+    ),
+    Fault(
+        "merge joins matches that differ in two fields",
+        "compiler/match/passes/merge_neighbours.py",
+        "0 if name == field else names.of(values)",
+        '0 if name in (field, "th.dport") else names.of(values)',
+    ),
+    # ---- lowering of rules ----
+    Fault(
+        "flags under a mask taken for any of them",
+        "compiler/policy/model.py",
+        "return bool(flags & self.value) if self.mask is None else flags & self.mask == self.value",
+        "return bool(flags & self.value)",
+    ),
+    Fault(
+        "port and address of the source swapped with the destination's",
+        "compiler/match/lower.py",
+        'common["th.sport"] = rule.sports',
+        'common["th.dport"] = rule.sports',
+    ),
+    Fault(
+        "ICMP types of one family only",
+        "compiler/match/lower.py",
+        '    yield tests | {"icmp6.type": traffic.icmp_types}\n',
+        "",
+    ),
+    Fault(
+        "a negated network reaches into the other family",
+        "compiler/policy/decide.py",
+        "return family in families(operand) and not contains(operand, family, address, live)",
+        "return not contains(operand, family, address, live)",
+    ),
+    # ---- the reference decoder: judged by scapy and by what the file tests say ----
+    Fault(
+        ORACLE + "AH length",
+        DECODE,
+        "length = (rest[1] + 2) * 4",
+        "length = (rest[1] + 1) * 8",
+    ),
+    Fault(ORACLE + "IHL ignored", DECODE, "packet[header_length:total_length]", "packet[20:total_length]"),
+    Fault(
+        ORACLE + "padding read as payload",
+        DECODE,
+        "packet[header_length:total_length]",
+        "packet[header_length:]",
+    ),
+)
