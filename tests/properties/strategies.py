@@ -89,7 +89,9 @@ def network(draw: st.DrawFn, names: Names, family: int, depth: int = 2) -> str:
     def inner(spoken: int) -> str:
         return network(draw, names, spoken, depth - 1)
 
-    kinds = ["literal", "literal", "any", "name"] + (["set", "sum", "difference", "not"] if depth else [])
+    kinds = ["literal", "literal", "name", "name", "any"] + (
+        ["set", "sum", "difference", "not"] if depth else []
+    )
     match draw(st.sampled_from(kinds)):
         case "any":
             return "any"
@@ -124,12 +126,14 @@ def ports(draw: st.DrawFn, names: Names) -> str:
     return str(draw(st.sampled_from(PORTS)))
 
 
-def declarations(draw: st.DrawFn, at_connect: bool) -> Names:
-    """Names for the rules to use. A list of its own for each family, so that some expression always fits."""
+def declarations(draw: st.DrawFn, at_connect: bool, wants_list: bool) -> Names:
+    """Names for the rules to use. `wants_list`: the first is a long list of IPv4 addresses."""
     names = Names()
-    for i in range(draw(st.integers(0, 3))):
+    for i in range(draw(st.integers(1 if wants_list else 0, 3))):
         family = draw(st.sampled_from((4, 6)))
         kind = draw(st.sampled_from(("expression", "list", "file")))
+        if wants_list and i == 0:
+            family, kind = 4, "list"
         if kind == "expression":
             text = network(draw, names, family)
         elif kind == "list":
@@ -171,6 +175,7 @@ def rule(draw: st.DrawFn, names: Names, hook: str, number: int) -> str:
         "",
         "tcp, udp",
         own_icmp,
+        own_icmp,
         "ip",
         f"ip{family}",
         "protocol 47",
@@ -193,7 +198,7 @@ def rule(draw: st.DrawFn, names: Names, hook: str, number: int) -> str:
             peer.append(f"port {ports(draw, names)}")
         if peer:
             words += [side, *peer]
-    if kind in TYPES and not at_connect and draw(st.booleans()):
+    if kind in TYPES and not at_connect and draw(st.integers(0, 3)):
         types = [draw(st.sampled_from(TYPES[kind])) for _ in range(draw(st.integers(1, 2)))]
         words.append("type { " + ", ".join(types) + " }" if len(types) > 1 else f"type {types[0]}")
     if (
@@ -235,11 +240,15 @@ def contents(draw: st.DrawFn) -> Prefixes:
 def policies(draw: st.DrawFn, place: str, max_rules: int = 15) -> Text:
     """A policy with one rule list at a place of PLACES."""
     hook, _, direction = place.partition(" ")
-    names = declarations(draw, hook == "connect")
+    structures = draw(st.sampled_from(STRUCTURES))
+    wants_list = structures is not None and "range_index" in structures
+    names = declarations(draw, hook == "connect", wants_list)
     verdicts = sorted(hooks.ALL[hook].verdicts)
     on = 'for cgroup "/shop"' if hook == "connect" else 'on "eth0"'
     count = draw(st.integers(1, max_rules))
     rules = ["  " + rule(draw, names, hook, i) for i in range(count)]
+    if wants_list:
+        rules.insert(0, f"  {draw(st.sampled_from(verdicts))} tcp, udp to net0")
     if direction:
         rules = [f"  {direction} {{", *rules, "  }"]
     lines = [
@@ -254,5 +263,5 @@ def policies(draw: st.DrawFn, place: str, max_rules: int = 15) -> Text:
         place,
         {live: contents(draw) for live in LIVE},
         names.files,
-        draw(st.sampled_from(STRUCTURES)),
+        structures,
     )
