@@ -5,8 +5,9 @@ A refusal is a bug of ours, never of a policy: the sentence is for us, and says 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import islice
-from operator import gt, itemgetter
+from operator import ge, gt, itemgetter
 
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.sets import IntervalSet
@@ -31,7 +32,7 @@ def verify(program: MatchProgram) -> None:
     names = [name for name, _ in program.live]
     if names != sorted(set(names)):
         raise VerifyError("dynamic sets must be sorted by name, none twice")
-    checked: set[int] = set()
+    checked = _Checked()
     for index, match in enumerate(program.matches):
         try:
             _check_match(match, program, checked)
@@ -39,7 +40,16 @@ def verify(program: MatchProgram) -> None:
             raise VerifyError(f"match {index} (rule {match.rule}): {reason}") from None
 
 
-def _check_match(match: Match, program: MatchProgram, checked: set[int]) -> None:
+@dataclass
+class _Checked:
+    """What was found good already in this program, whose sets live on: a thousand matches share few."""
+
+    fields: set[str] = field(default_factory=set)
+    sets: set[tuple[str, int]] = field(default_factory=set)  # field, id of the set
+    guards: set[tuple[str, str, int]] = field(default_factory=set)  # field, its guard, id of the guard's set
+
+
+def _check_match(match: Match, program: MatchProgram, checked: _Checked) -> None:
     known = range(len(program.rules))
     if match.rule not in known:
         raise VerifyError("its rule does not exist")
@@ -47,18 +57,19 @@ def _check_match(match: Match, program: MatchProgram, checked: set[int]) -> None
         raise VerifyError("origins must be ascending and name the rule")
     if any(origin not in known for origin in match.origins):
         raise VerifyError("an origin does not exist")
-    names = [name for name, _ in match.tests]
-    live = {name for name, _ in program.live}
     for name, values in match.tests:
-        _check_field(name, program.hook, live)
-        width = fields.lookup(name).width_bits
-        if id(values) not in checked:
+        if name not in checked.fields:
+            _check_field(name, program.hook, {name for name, _ in program.live})
+            checked.fields.add(name)
+        if (name, id(values)) not in checked.sets:
             _check_set(name, values)
-            checked.add(id(values))
-        if values.ranges[-1][1] >> width:
-            raise VerifyError(f"{name} has values of more than {width} bits")
-        _check_guards(name, match)
-    if names != sorted(set(names), key=fields.sort_key):
+            width = fields.lookup(name).width_bits
+            if values.ranges[-1][1] >> width:
+                raise VerifyError(f"{name} has values of more than {width} bits")
+            checked.sets.add((name, id(values)))
+        _check_guards(name, match, checked)
+    order = [fields.sort_key(name) for name, _ in match.tests]
+    if any(map(ge, order, islice(order, 1, None))):
         raise VerifyError("tests must be in the order of the field table, no field twice")
 
 
@@ -83,8 +94,12 @@ def _check_set(name: str, values: IntervalSet) -> None:
         raise VerifyError(f"the set of {name} is not canonical")
 
 
-def _check_guards(name: str, match: Match) -> None:
+def _check_guards(name: str, match: Match, checked: _Checked) -> None:
     for guard, allowed in fields.lookup(name).guards:
         required = match.get(guard)
+        key = (name, guard, id(required))
+        if key in checked.guards:
+            continue
         if required is None or not required.issubset(allowed):
             raise VerifyError(f"{name} is tested, but {guard} is not held within its guard")
+        checked.guards.add(key)

@@ -8,6 +8,7 @@ tried on the complement with `yes` and `no` swapped: "not 22" is one comparison.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lockgate.stdlib_bpf.sets import IntervalSet
 
@@ -15,6 +16,7 @@ from .builder import Builder
 from .ir import Between, Masked, Test
 
 LINE_RANGES = 8  # a line is no slower than a tree up to here
+REMEMBERED_RANGES = 16
 COMPARE_NS = 1.0
 TREE_LEVEL_NS = 2.0  # branches of a tree are predicted badly
 
@@ -64,6 +66,13 @@ class Inline:
 def inline(field: str, values: IntervalSet, width_bits: int, invertible: bool) -> Inline:
     """The cheapest inline form of a test. `invertible`: the field is surely present where the test stands, so
     that not in the complement means in the set; else only a line will do, where every no is a no."""
+    # Asked twice for every set (to compare, then to emit), and of few protocols and ports a thousand times.
+    ask = _inline if len(values) <= REMEMBERED_RANGES else _inline.__wrapped__
+    return ask(field, values, width_bits, invertible)
+
+
+@lru_cache(maxsize=4096)
+def _inline(field: str, values: IntervalSet, width_bits: int, invertible: bool) -> Inline:
     if not invertible:
         return Inline(field, tests=tuple(Between(field, *r) for r in values))
     forms = [_form(field, values, width_bits, inverted=False)]
