@@ -14,6 +14,8 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 
 from .ir import Match, MatchProgram
 
+FEW_RANGES = 4  # sets that are looked up by what they hold, others by identity
+
 
 class VerifyError(Exception):
     """An IR that breaks its own rules; the message is one clear sentence."""
@@ -46,7 +48,7 @@ class _Checked:
 
     fields: set[str] = field(default_factory=set)
     sets: set[tuple[str, int]] = field(default_factory=set)  # field, id of the set
-    guards: set[tuple[str, str, int]] = field(default_factory=set)  # field, its guard, id of the guard's set
+    guards: set[tuple[str, str, object]] = field(default_factory=set)  # field, its guard, the guard's values
 
 
 def _check_match(match: Match, program: MatchProgram, checked: _Checked) -> None:
@@ -86,6 +88,11 @@ def _check_field(name: str, hook: str, live: set[str]) -> None:
 def _check_set(name: str, values: IntervalSet) -> None:
     if not values:
         raise VerifyError(f"the set of {name} is empty")
+    if len(values) == 1:
+        low, high = values.ranges[0]
+        if not 0 <= low <= high:
+            raise VerifyError(f"the set of {name} has a range that is not one")
+        return
     # Sweeps without a Python frame per range: sets may hold a hundred thousand.
     lows, highs = (list(map(itemgetter(end), values.ranges)) for end in (0, 1))
     if lows[0] < 0 or any(map(gt, lows, highs)):
@@ -97,7 +104,8 @@ def _check_set(name: str, values: IntervalSet) -> None:
 def _check_guards(name: str, match: Match, checked: _Checked) -> None:
     for guard, allowed in fields.lookup(name).guards:
         required = match.get(guard)
-        key = (name, guard, id(required))
+        few = required is not None and len(required) <= FEW_RANGES
+        key = (name, guard, required if few else id(required))
         if key in checked.guards:
             continue
         if required is None or not required.issubset(allowed):
