@@ -234,5 +234,3 @@ def _times(report: Report, policies: dict[str, Policy]) -> None:
         with testrun.load_chain(policies[name].bundle, chain) as loaded:
             rows.append((chain, what, loaded.time(_frame(text), REPEAT)))
     show.table(("program", "packet", "ns"), rows)
-    slowest = max(ns for *_, ns in rows)
-    report.check("each under two microseconds", slowest < 2000, f"at most {slowest} ns")
