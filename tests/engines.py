@@ -6,7 +6,7 @@ same verdict, the same deciding rule, and the same counters.
 
 Which packets the kernel can be asked about is said by `can_run`, not by silence: its test runs take neither
 frames under 14 bytes, nor a tag that was taken off into metadata, nor at tc an untagged frame that ends
-inside its IP header (EINVAL on Linux 6.18); `tests/kernel/test_real_frames.py` sends those over a veth pair.
+inside its IP header (slow, since it goes over a wire); `tests/kernel/test_real_frames.py` has all of those.
 """
 
 from __future__ import annotations

@@ -36,10 +36,10 @@ FAULTS: tuple[Fault, ...] = (
         'f.store(f.op("shl", f.op("add", units, 1), 3), length)',
     ),
     Fault(
-        "ports and EtherTypes in the wrong byte order",
+        "ports in the wrong byte order",
         FRAME,
-        "return self.f.byteswap(loaded) if bits > 8 else loaded",
-        "return self.f.byteswap(loaded) if bits > 16 else loaded",
+        'registers.set(name, frame.load_be("i16", header, at))',
+        'registers.set(name, f.load("i16", f.gep(header, at), align=1))',
     ),
     Fault(
         "a header's bounds checked one byte short",
