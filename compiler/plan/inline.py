@@ -18,7 +18,7 @@ from .ir import Between, Masked, Test
 LINE_RANGES = 8  # a line is no slower than a tree up to here
 REMEMBERED_RANGES = 16
 COMPARE_NS = 1.0
-TREE_LEVEL_NS = 2.0  # branches of a tree are predicted badly
+TREE_LEVEL_NS = 2.5  # branches of a tree are predicted badly
 
 
 @dataclass(frozen=True)
