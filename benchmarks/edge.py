@@ -115,7 +115,7 @@ def _text(rows: list[dict[str, Any]], kind: str, rounds: int) -> str:
     return (
         f"# {SIZE:,} {what}: lockgate beside others\n\n"
         f"ns a packet on one CPU, each packet with another address; minimum of {rounds} alternating rounds. "
-        " In brackets: how many times our figure, median and extremes of the ratios within a round. "
+        "In brackets: how many times our figure, median and extremes of the ratios within a round. "
         "Net: minus the same hook dropping everything without a rule. Whole: with receiving and dropping. "
         "Verdicts are verified before anything is measured.\n\n"
         + report.table(("engine (hook)", "hit, net", "miss, net", "hit, whole", "load, s"), body)
