@@ -31,7 +31,7 @@ STAGES = (
     ("the law", USER_SPACE, ("tests/properties/test_law.py",)),
 )
 JOBS = 2
-LIMIT_S = 240
+LIMIT_S = 300
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def run_tests(copy: Path, marked: str, tests: tuple[str, ...]) -> tuple[bool, st
             command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return False, "took too long"
+        return True, "took too long"  # slow is not caught
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return done.returncode == 0, (failed or done.stdout.splitlines() or [done.stderr.strip()])[-1]
 
@@ -101,6 +101,7 @@ def main(words: list[str]) -> int:
         print(f"the sources fail their own tests, nothing was planted: {untouched.note}")
         return 2
     survived = lost = 0
+    began = time.monotonic()
     with ThreadPoolExecutor(JOBS) as pool:
         for outcome in pool.map(try_fault, chosen):
             if outcome.caught_by:
