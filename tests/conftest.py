@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests import netns
 from tests.filetest import pytest_addoption, pytest_collect_file  # noqa: F401 - hooks: `.ft` files, --bless
 from tests.properties.coverage import pytest_terminal_summary  # noqa: F401 - hook: what the law exercised

@@ -28,7 +28,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from tests import engines, packettext
 
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError, Sink
@@ -37,6 +36,7 @@ from lockgate.compiler.match.passes import PASSES
 from lockgate.compiler.plan import text as plan_text
 from lockgate.compiler.policy.model import Chain, Prefixes
 from lockgate.stdlib_bpf.sets import IntervalSet
+from tests import engines, packettext
 
 CORPUS = Path(__file__).parent / "corpus"
 HINT = "if this is what it should be now: pytest --bless"

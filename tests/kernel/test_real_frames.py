@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests import engines, netns
-from tests.properties.packets import TPIDS, Maker
 
 from lockgate.compiler.codegen.simulate import Frame
 from lockgate.runtime import bundle, counters, running
+from tests import engines, netns
+from tests.properties.packets import TPIDS, Maker
 
 from .actions import up
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests import netns
 
 from lockgate.compiler.driver import build_bundle
+from tests import netns
 
 ROOT = Path(__file__).parents[2]
 # What the runtime declares, and what those packages need in turn.

@@ -12,7 +12,6 @@ import logging
 import random
 
 import pytest
-from tests import engines
 
 from lockgate.compiler.codegen.lower import lower as lower_plan
 from lockgate.compiler.codegen.simulate import Frame, NativeChain
@@ -22,6 +21,7 @@ from lockgate.compiler.plan.lower import lower as lower_match
 from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed, decode
 from lockgate.stdlib_bpf.sets import IntervalSet
+from tests import engines
 
 from .packets import DESTINATION, FRAGMENT, HOP, IP4, IP6, MOBILITY, ROUTING, Extension, Maker, Shape
 

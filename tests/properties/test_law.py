@@ -19,13 +19,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from tests import engines, filetest
 
 from lockgate.compiler.match import text as match_text
 from lockgate.compiler.match.verify import verify as verify_match
 from lockgate.compiler.plan import text as plan_text
 from lockgate.compiler.plan.verify import verify as verify_plan
 from lockgate.stdlib_bpf import hooks
+from tests import engines, filetest
 
 from .coverage import Coverage
 from .packets import Maker

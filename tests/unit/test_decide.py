@@ -1,12 +1,12 @@
 """The reference meaning on cases that are easy to get wrong."""
 
 import pytest
-from tests.unit.front import connect, unit, xdp
 
 from lockgate.compiler import packet
 from lockgate.compiler.policy import decide
 from lockgate.stdlib_bpf.decode import frame, sock_addr
 from lockgate.stdlib_bpf.decode.frame import Malformed
+from tests.unit.front import connect, unit, xdp
 
 
 def verdict(rule: str, text: str, head: str = "", **live: str) -> bool:

@@ -1,10 +1,10 @@
 """Names, types and structure: what is accepted and what it becomes; what is refused and where."""
 
 import pytest
-from tests.unit.front import connect, findings, said, tc, unit, xdp
 
 from lockgate.compiler.policy.model import Flags, Live, Minus, Not, Prefixes, Union
 from lockgate.stdlib_bpf.sets import IntervalSet
+from tests.unit.front import connect, findings, said, tc, unit, xdp
 
 TEN = Prefixes(v4=IntervalSet.of((10 << 24, (11 << 24) - 1)))
 

@@ -2,9 +2,8 @@
 
 import json
 
-from tests.unit.front import findings, xdp
-
 from lockgate.compiler.render import render, wants_colour
+from tests.unit.front import findings, xdp
 
 TWICE = "network office = 10.1.0.0/16\n\n\nnetwork office = 10.2.0.0/16\n" + xdp("drop from office")
 

@@ -12,11 +12,11 @@ import zipfile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kernel.policies import TCP, Live, bundle, chain, nets, rule
 
 from lockgate.runtime import bundle as bundles
 from lockgate.runtime import elf, plan
 from lockgate.runtime.errors import BundleCorrupt, BundleForeign, BundleTruncated, LockgateError
+from tests.kernel.policies import TCP, Live, bundle, chain, nets, rule
 
 
 @functools.cache

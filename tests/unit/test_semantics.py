@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from tests.semantics import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]

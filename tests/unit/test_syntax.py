@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.front import findings, said, tc, unit, xdp
 
 from lockgate.compiler import syntax
 from lockgate.compiler.diagnostics import PolicyError, Sink
@@ -13,6 +12,7 @@ from lockgate.compiler.policy import load
 from lockgate.compiler.source import Source
 from lockgate.compiler.syntax import grammars, tables
 from lockgate.compiler.syntax import tree as t
+from tests.unit.front import findings, said, tc, unit, xdp
 
 WHOLE = (Path(__file__).parent / "data" / "whole_language.gate").read_text(encoding="utf-8")
 
