@@ -113,5 +113,7 @@ def main(words: list[str]) -> int:
             print(f"{outcome.fault.name:60} {answer:24} {outcome.seconds:5.1f} s", flush=True)
             if words and outcome.caught_by:
                 print(f"    {outcome.note}")
-    print(f"{len(chosen)} faults: {len(chosen) - survived - lost} caught, {survived} survived, {lost} lost")
+    caught = len(chosen) - survived - lost
+    print(f"{len(chosen)} faults: {caught} caught, {survived} survived, {lost} not planted")
+    print(f"{time.monotonic() - began:.0f} s")
     return 1 if survived else 2 if lost else 0
