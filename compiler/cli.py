@@ -190,7 +190,7 @@ def build(
             if objects:
                 _write_objects(session, objects)
             chains = session.unit.chains
-            counted = f"{len(chains)} rule lists, {sum(len(c.rules) for c in chains)} rules"
+            counted = f"{_many(len(chains), 'rule list')}, {_many(sum(len(c.rules) for c in chains), 'rule')}"
             click.echo(f"{target}: {counted}, {len(data)} bytes", err=True)
     if time_passes:
         for stage, seconds in session.seconds:
@@ -217,6 +217,10 @@ def _print_stages(session: driver.Session, emit: tuple[str, ...], explain: bool)
                 click.echo(emits.EACH[name](session, chain), nl=False)
         if explain:
             click.echo(emits.explain(session, chain), nl=False)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + "s" * (count != 1)
 
 
 def _write(target: Path, data: bytes) -> None:

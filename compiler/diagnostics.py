@@ -56,7 +56,7 @@ class Diagnostic:
     def sort_key(self) -> tuple[str, int, str, str]:
         """By place, then code, then message: the order does not depend on how it was found."""
         first = self.labels[0].span if self.labels else None
-        return (first.source.name if first else "", first.start if first else -1, self.code, self.message)
+        return (first.source.shown if first else "", first.start if first else -1, self.code, self.message)
 
 
 class PolicyError(Exception):

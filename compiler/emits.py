@@ -36,9 +36,10 @@ def explain(session: Session, chain: Chain) -> str:
     for table in plan.tables:
         block = tables.ALL[table.kind]
         price = block.cost(table.values, table.width_bits, table.max_entries)
+        full = " when full" if table.live else ""
         what = f"dynamic set {table.live}" if table.live else f"{len(table.values)} ranges"
         lines.append(
-            f"  {table.name}: {table.kind}, {what}, about {price.latency_ns:.0f} ns a lookup, "
+            f"  {table.name}: {table.kind}, {what}, about {price.latency_ns:.0f} ns a lookup{full}, "
             f"{price.bytes / 1024:.0f} KiB"
         )
     lines.append(

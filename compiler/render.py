@@ -53,7 +53,7 @@ class _Human:
         for i, (source, labels) in enumerate(_by_source(d.labels)):
             place = labels[0].span
             arrow = "-->" if i == 0 else ":::"
-            where = f"{clean(source.name)}:{place.line}:{place.column}"
+            where = f"{clean(source.shown)}:{place.line}:{place.column}"
             lines.append(f"{' ' * margin}{self.paint(arrow, BLUE)} {where}")
             lines += self._excerpt(labels, d.labels[0], margin, severity)
         bar = " " * margin + self.paint(" = ", BLUE)
@@ -124,7 +124,7 @@ def _place(d: Diagnostic) -> str:
     if not d.labels:
         return ""
     span = d.labels[0].span
-    return f"{clean(span.source.name)}:{span.line}:{span.column}: "
+    return f"{clean(span.source.shown)}:{span.line}:{span.column}: "
 
 
 def _json(diagnostics: list[Diagnostic], colour: bool) -> str:
@@ -151,7 +151,7 @@ def as_dict(d: Diagnostic) -> dict[str, Any]:
 def _span_dict(span: Span) -> dict[str, Any]:
     end_line, end_column = span.source.position(span.end)
     return {
-        "file": span.source.name,
+        "file": span.source.shown,
         "line": span.line,
         "column": span.column,
         "end_line": end_line,

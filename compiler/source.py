@@ -14,12 +14,18 @@ from pathlib import Path
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One input file: `name` as the user wrote it (never made absolute, so output does not depend on where
-    the compiler ran), `text` decoded as UTF-8, `path` where it was read (None for text from memory)."""
+    """One input file: `name` relative to the policy's own directory, which is what goes into every output, so
+    that the same files give the same bytes wherever they lie; `text` decoded as UTF-8; `path` as the user
+    wrote it, for messages (None for text from memory)."""
 
     name: str
     text: str
     path: Path | None = field(default=None, repr=False)
+
+    @property
+    def shown(self) -> str:
+        """What a message calls the file: the way the user called it."""
+        return self.name if self.path is None else str(self.path)
 
     @cached_property
     def line_starts(self) -> tuple[int, ...]:

@@ -60,6 +60,7 @@ ROWS: dict[str, list[str] | str] = {
     "two ends on one node": later("endpoints"),
     "IPv4-mapped IPv6": [
         f"{FT}/mapped_at_connect.ft",
+        f"{FT}/unspecified_at_connect.ft",
         f"{FT}/mapped_on_the_wire.ft",
         "tests/filetests/diagnostics/mapped_prefix.ft",
         "tests/properties/test_law.py::test_five_meanings_agree_on_real_sockets",

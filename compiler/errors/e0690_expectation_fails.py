@@ -48,5 +48,5 @@ class ExpectationFails(Finding):
         if self.deciding is not None:
             labels.append((self.deciding, "this decided"))
         return self.make(
-            f"expected `{self.expected}`, the {self.engine} gives `{self.got}`", *labels, witness=self.packet
+            f"expected `{self.expected}`, got `{self.got}` from {self.engine}", *labels, witness=self.packet
         )

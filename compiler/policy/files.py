@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..source import Source
 
@@ -27,29 +27,27 @@ class Inputs:
         self._sources: dict[str, Source] = {}
         self._digests: list[tuple[str, str]] = []
         self._base = Path()
-        self._base_name = PurePosixPath()
 
     @property
     def digests(self) -> tuple[tuple[str, str], ...]:
         """(name, SHA-256 of the bytes in hex) of every file, in the order of reading."""
         return tuple(self._digests)
 
-    def policy(self, path: Path, name: str) -> Source:
+    def policy(self, path: Path) -> Source:
         """The policy file itself. Raises UnreadableInput."""
-        return self.given(self._load(path, name))
+        return self.given(self._load(path, path.name))
 
     def given(self, source: Source) -> Source:
         """A policy whose text is at hand."""
         if source.name not in dict(self._digests):
             self._digests.append((source.name, hashlib.sha256(source.text.encode()).hexdigest()))
         self._base = source.path.parent if source.path else Path()
-        self._base_name = PurePosixPath(source.name).parent
         return source
 
     def read(self, name: str) -> Source:
         """A file that the policy names. Raises UnreadableInput."""
         if name not in self._sources:
-            self._sources[name] = self._load(self._base / name, str(self._base_name / name))
+            self._sources[name] = self._load(self._base / name, name)
         return self._sources[name]
 
     def _load(self, path: Path, name: str) -> Source:

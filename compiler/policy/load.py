@@ -71,9 +71,9 @@ def _source(where: str | Path | Source, inputs: Inputs, sink: Sink) -> Source:
     if isinstance(where, Source):
         return inputs.given(where)
     try:
-        return inputs.given(inputs.policy(Path(where), str(where)))
+        return inputs.given(inputs.policy(Path(where)))
     except UnreadableInput as reason:
-        empty = Source(str(where), "", Path(where))
+        empty = Source(Path(where).name, "", Path(where))
         sink.add(errors.UnreadablePolicy(str(where), Span(empty, 0, 0), str(reason)).diagnostic())
         sink.stop_on_errors()
         raise  # not reached: there is an error

@@ -8,6 +8,7 @@ from ..fields import ETH_P_IP, ETH_P_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UD
 from .frame import V4_MAPPED, Facts
 
 AF_INET, AF_INET6 = 2, 10
+LOOPBACK4, LOOPBACK6 = 0x7F000001, 1
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ class SocketCall:
 
 def decode(call: SocketCall) -> Facts:
     """Fields of a socket call. An IPv4-mapped destination of an AF_INET6 socket is judged as IPv4, never as
-    IPv6: that is what goes on the wire."""
+    IPv6: that is what goes on the wire. An unspecified destination (0.0.0.0, ::) is judged as the loopback
+    address, because that is where Linux takes it after the hook (ip_route_output_key_hash_rcu in
+    net/ipv4/route.c, tcp_v6_connect in net/ipv6/tcp_ipv6.c)."""
     facts = {"ip.proto": call.protocol & 0xFF, "l4.proto": call.protocol & 0xFF}
-    if call.family == AF_INET:
-        facts["eth.type"], facts["ip4.dst"] = ETH_P_IP, call.address
-    elif call.address >> 32 == V4_MAPPED:
-        facts["eth.type"], facts["ip4.dst"] = ETH_P_IP, call.address & 0xFFFFFFFF
+    if call.family == AF_INET or call.address >> 32 == V4_MAPPED:
+        facts["eth.type"], facts["ip4.dst"] = ETH_P_IP, call.address & 0xFFFFFFFF or LOOPBACK4
     else:
-        facts["eth.type"], facts["ip6.dst"] = ETH_P_IPV6, call.address
+        facts["eth.type"], facts["ip6.dst"] = ETH_P_IPV6, call.address or LOOPBACK6
     if call.protocol in (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP):
         facts["th.dport"] = call.port
     return facts

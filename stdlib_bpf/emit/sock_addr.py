@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..decode.frame import V4_MAPPED
+from ..decode.sock_addr import LOOPBACK4, LOOPBACK6
 from ..fields import ETH_P_IP, ETH_P_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
 from ..layout import Struct
 from .llvm import Function, Label, Value, const
@@ -29,8 +30,7 @@ def emit(
     registers.set(LENGTH, const("i32", 0))
     port = f.zext(f.byteswap(f.trunc(member("user_port"), "i16")), "i32")
     if variant == "ip4":
-        registers.set("eth.type", const("i32", ETH_P_IP))
-        registers.set("ip4.dst", f.byteswap(member("user_ip4")))
+        _ip4(f, f.byteswap(member("user_ip4")), registers)
     else:
         _ip6(f, [member("user_ip6", at) for at in (0, 4, 8, 12)], registers)
     registers.set("ip.proto", protocol)
@@ -43,16 +43,27 @@ def emit(
     f.jump(rules)
 
 
+def _ip4(f: Function, address: Value, registers: Registers) -> None:
+    registers.set("eth.type", const("i32", ETH_P_IP))
+    registers.set("ip4.dst", address)
+    unspecified, done = f.label("unspecified4"), f.label("ip4_done")
+    f.branch(f.compare("eq", address, 0), unspecified, done, likely=False)
+    f.place(unspecified)
+    registers.set("ip4.dst", const("i32", LOOPBACK4))
+    f.jump(done)
+    f.place(done)
+
+
 def _ip6(f: Function, network_order: list[Value], registers: Registers) -> None:
     words = [f.byteswap(word) for word in network_order]
-    mapped, native, done = f.label("mapped"), f.label("native"), f.label("addressed")
-    maybe = f.label("maybe_mapped")
-    f.branch(f.compare("eq", f.op("or", words[0], words[1]), 0), maybe, native, likely=False)
+    upper = f.op("or", words[0], words[1])
+    mapped, native, maybe = f.label("mapped"), f.label("native"), f.label("maybe_mapped")
+    unspecified, done = f.label("unspecified6"), f.label("ip6_done")
+    f.branch(f.compare("eq", upper, 0), maybe, native, likely=False)
     f.place(maybe)
     f.branch(f.compare("eq", words[2], V4_MAPPED), mapped, native, likely=False)
     f.place(mapped)
-    registers.set("eth.type", const("i32", ETH_P_IP))
-    registers.set("ip4.dst", words[3])
+    _ip4(f, words[3], registers)
     f.jump(done)
     f.place(native)
     registers.set("eth.type", const("i32", ETH_P_IPV6))
@@ -61,5 +72,8 @@ def _ip6(f: Function, network_order: list[Value], registers: Registers) -> None:
         for high, low in (words[:2], words[2:])
     ]
     registers.set_wide("ip6.dst", *halves)
+    f.branch(f.compare("eq", f.op("or", *halves), 0), unspecified, done, likely=False)
+    f.place(unspecified)
+    registers.set_wide("ip6.dst", const("i64", 0), const("i64", LOOPBACK6))
     f.jump(done)
     f.place(done)

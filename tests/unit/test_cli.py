@@ -135,13 +135,15 @@ def test_stages_are_printed_and_nothing_is_written(policy: Path, capsys: pytest.
     assert not Path("edge.bundle").exists()
 
 
-def test_same_bytes_whatever_the_hash_seed_and_the_folder(policy: Path, tmp_path: Path) -> None:
+def test_same_bytes_whatever_the_hash_seed_and_however_the_path_is_written(
+    policy: Path, tmp_path: Path
+) -> None:
     bundles = []
-    for seed, folder in (("1", "one"), ("77", "two")):
+    for seed, folder, name in (("1", "one", "edge.gate"), ("77", "two", str(tmp_path / "two" / "edge.gate"))):
         (tmp_path / folder).mkdir()
         shutil.copy(policy, tmp_path / folder)
         subprocess.run(
-            [sys.executable, "-m", "lockgate", "build", "edge.gate"],
+            [sys.executable, "-m", "lockgate", "build", name],
             cwd=tmp_path / folder,
             check=True,
             capture_output=True,
@@ -149,6 +151,17 @@ def test_same_bytes_whatever_the_hash_seed_and_the_folder(policy: Path, tmp_path
         )
         bundles.append((tmp_path / folder / "edge.bundle").read_bytes())
     assert bundles[0] == bundles[1]
+
+
+def test_messages_name_the_file_as_the_user_did(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy.write_text(GOOD.replace("from ban\n", "from bann\n"))
+    assert run("check", policy.absolute()) == 1
+    assert f"--> {policy.absolute()}:7:13" in capsys.readouterr().err
+
+
+def test_types_and_modes_may_be_called_like_actions(policy: Path) -> None:
+    policy.write_text(GOOD.replace("drop udp", "drop icmp type { redirect, 3 }\n  drop udp"))
+    assert run("check", policy) == 0
 
 
 def test_a_bug_is_70_and_leaves_a_reproducer(
