@@ -16,6 +16,7 @@ import click
 from . import bundle as bundles
 from . import counters, events, pins, plan, running, sets, show, swap
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError
+from .recover import settle
 from .running import Running
 from .sys import bpf
 
@@ -28,14 +29,22 @@ class Glue:
     compile: Callable[[Path], bytes] | None = None
 
 
-bpffs_option = click.option(
-    "--bpffs",
-    default=pins.DEFAULT_BPFFS,
-    show_default=True,
-    envvar="LOCKGATE_BPFFS",
-    metavar="PATH",
-    help="BPF file system that keeps what is loaded.",
-)
+def _settled(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Repair what a crashed command has left before anything is read."""
+    if not ctx.resilient_parsing:
+        settle(value)
+    return value
+
+
+_bpffs: dict[str, Any] = {
+    "default": pins.DEFAULT_BPFFS,
+    "show_default": True,
+    "envvar": "LOCKGATE_BPFFS",
+    "metavar": "PATH",
+    "help": "BPF file system that keeps what is loaded.",
+}
+bpffs_option = click.option("--bpffs", **_bpffs)
+settled_bpffs_option = click.option("--bpffs", callback=_settled, **_bpffs)
 output_option = click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", help="For people, or for machines."
 )
@@ -151,7 +160,7 @@ def _attached(policy: Running, a: running.Attachment) -> bool:
 
 @click.command()
 @click.argument("name", required=False)
-@bpffs_option
+@settled_bpffs_option
 @output_option
 def status(name: str | None, bpffs: str, output: str) -> None:
     """Show what is loaded and where it is attached."""
@@ -191,7 +200,7 @@ def status(name: str | None, bpffs: str, output: str) -> None:
 
 @click.command(name="counters")
 @click.argument("name", required=False)
-@bpffs_option
+@settled_bpffs_option
 @output_option
 def counters_command(name: str | None, bpffs: str, output: str) -> None:
     """Show packets and bytes of every rule."""
@@ -235,7 +244,7 @@ def counters_command(name: str | None, bpffs: str, output: str) -> None:
 @click.command(name="events")
 @click.argument("name", required=False)
 @click.option("--seconds", type=float, help="Stop after that many seconds.  [default: never]")
-@bpffs_option
+@settled_bpffs_option
 @output_option
 def events_command(name: str | None, seconds: float | None, bpffs: str, output: str) -> None:
     """Print packets that rules with `log` decide, as they come."""
@@ -319,7 +328,7 @@ def _changed(output: str, name: str, **counts: int) -> None:
 @click.argument("name", metavar="SET")
 @click.argument("prefixes", nargs=-1, required=True, metavar="PREFIX...")
 @policy_option
-@bpffs_option
+@settled_bpffs_option
 @output_option
 def set_add(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str, output: str) -> None:
     """Add prefixes to SET."""
@@ -332,7 +341,7 @@ def set_add(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str
 @click.argument("name", metavar="SET")
 @click.argument("prefixes", nargs=-1, required=True, metavar="PREFIX...")
 @policy_option
-@bpffs_option
+@settled_bpffs_option
 @output_option
 def set_del(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str, output: str) -> None:
     """Remove prefixes from SET."""
@@ -345,7 +354,7 @@ def set_del(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str
 @click.argument("name", metavar="SET")
 @click.argument("file", type=click.File("r"))
 @policy_option
-@bpffs_option
+@settled_bpffs_option
 @output_option
 def set_load(name: str, file: Any, policy: str | None, bpffs: str, output: str) -> None:
     """Make SET hold exactly the prefixes in FILE, one a line (`-`: standard input; `#` begins a comment)."""
@@ -365,7 +374,7 @@ def set_load(name: str, file: Any, policy: str | None, bpffs: str, output: str) 
 @set_group.command(name="flush")
 @click.argument("name", metavar="SET")
 @policy_option
-@bpffs_option
+@settled_bpffs_option
 @output_option
 def set_flush(name: str, policy: str | None, bpffs: str, output: str) -> None:
     """Remove everything from SET."""
@@ -376,7 +385,7 @@ def set_flush(name: str, policy: str | None, bpffs: str, output: str) -> None:
 @set_group.command(name="list")
 @click.argument("name", metavar="SET", required=False)
 @policy_option
-@bpffs_option
+@settled_bpffs_option
 @output_option
 def set_list(name: str | None, policy: str | None, bpffs: str, output: str) -> None:
     """Print the prefixes of SET, or all dynamic sets and how full they are."""

@@ -20,6 +20,7 @@ from .btf import Btf, BtfError, LineInfo
 
 R_BPF_64_64, R_BPF_64_32 = 1, 10
 EM_BPF = 247
+_IN_PLACE = (".rodata.", ".data.")
 _EXECUTABLE = 4  # SHF_EXECINSTR
 _CALL, _PSEUDO_CALL, _LD_IMM64 = 0x85, 1, 0x18
 
@@ -31,11 +32,16 @@ class ElfError(ValueError):
 @dataclass(frozen=True)
 class Relocation:
     """The ld_imm64 at instruction `insn` loads the address of map `symbol`, or, when `symbol` is a section
-    that holds an in-place table, of the byte `addend` in it."""
+    that programs read in place (`in_place`), of the byte `addend` in it."""
 
     insn: int
     symbol: str
     addend: int = 0
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the instruction means memory and not a map."""
+        return self.symbol.startswith(_IN_PLACE)
 
 
 @dataclass(frozen=True)
@@ -259,7 +265,7 @@ class _Reader:
         section = self.names[symbol.section]
         if section == ".maps":
             return Relocation(at, symbol.name)
-        if not section.startswith(".rodata."):
+        if not section.startswith(_IN_PLACE):
             raise ElfError(f"`{function.symbol.name}` refers to section `{section}`")
         (addend,) = struct.unpack_from("<i", function.code, offset + 4)
         addend += symbol.value

@@ -12,26 +12,27 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from . import refusal
+from . import generation, refusal
 from .elf import ProgramSpec
 from .errors import LockgateError, PolicyLine, VerifierRejected, telling_line
-from .plan import DataPlan, LoadPlan, MapPlan, ProgramPlan
+from .plan import OWN_KEY, WORD_KEY, DataPlan, LoadPlan, MapPlan, ProgramPlan, copy_key
 from .sys import attrs, bpf
 from .sys.fd import Fd
 
 
 @dataclass
 class Loaded:
-    """Descriptors of a loaded plan by their keys. `close` gives them all back; what is pinned or attached
-    lives on."""
+    """Descriptors of a loaded plan by their keys; `previous` has the keys of `programs`. `close` gives them
+    all back; what is pinned or attached lives on."""
 
     plan: LoadPlan
     maps: dict[str, Fd] = field(default_factory=dict)
     programs: dict[str, Fd] = field(default_factory=dict)
+    previous: dict[str, Fd] = field(default_factory=dict)
 
     def close(self) -> None:
         """Close every descriptor."""
-        for fd in (*self.programs.values(), *self.maps.values()):
+        for fd in (*self.programs.values(), *self.previous.values(), *self.maps.values()):
             fd.close()
 
     def __enter__(self) -> Loaded:
@@ -41,8 +42,15 @@ class Loaded:
         self.close()
 
 
-def load(plan: LoadPlan, reuse: Mapping[str, Fd] | None = None) -> Loaded:
+def load(
+    plan: LoadPlan,
+    reuse: Mapping[str, Fd] | None = None,
+    number: int = generation.FIRST,
+    copies: Mapping[str, int] | None = None,
+) -> Loaded:
     """Make and fill all maps, load all programs. `reuse`: maps that exist already, by key; they change owner.
+    `number`: this load's generation, which is in force at once unless `reuse` has a word that says otherwise.
+    `copies`: how many copies of a program to load, each with an array for its own predecessor (default 1).
     Raises VerifierRejected, NoPrivileges, FeatureMissing or SystemRefused, and leaves nothing behind."""
     loaded = Loaded(plan, dict(reuse or {}))
     with ExitStack() as undo, ExitStack() as types:
@@ -51,10 +59,15 @@ def load(plan: LoadPlan, reuse: Mapping[str, Fd] | None = None) -> Loaded:
         for map_ in plan.maps:
             if map_.key not in loaded.maps:
                 loaded.maps[map_.key] = _make_map(map_)
-        for data in plan.data:
+        for data in (*plan.data, DataPlan(OWN_KEY, generation.pack(number))):
             loaded.maps[data.key] = _make_data(data)
+        if WORD_KEY not in loaded.maps:
+            loaded.maps[WORD_KEY] = generation.make_word(number)
         for program in plan.programs:
-            loaded.programs[program.key] = _load_program(program, loaded.maps, btf.get(program.chain))
+            for copy in range((copies or {}).get(program.key, 1)):
+                key = copy_key(program.key, copy)
+                previous = loaded.previous[key] = generation.make_previous()
+                loaded.programs[key] = _load_program(program, loaded.maps, previous, btf.get(program.chain))
         undo.pop_all()
     return loaded
 
@@ -105,12 +118,12 @@ def _make_data(plan: DataPlan) -> Fd:
     return fd
 
 
-def _load_program(plan: ProgramPlan, maps: Mapping[str, Fd], btf: Fd | None) -> Fd:
+def _load_program(plan: ProgramPlan, maps: Mapping[str, Fd], previous: Fd, btf: Fd | None) -> Fd:
     program = bpf.Program(
         plan.function.name,
         plan.function.prog_type,
         plan.function.load_attach_type,
-        _relocated(plan, maps),
+        _relocated(plan, maps, previous),
         plan.license,
         b"".join(struct.pack("<II", *record) for record in plan.spec.func_info),
         b"".join(line.record() for line in plan.spec.lines),
@@ -121,18 +134,17 @@ def _load_program(plan: ProgramPlan, maps: Mapping[str, Fd], btf: Fd | None) -> 
         raise _refused(plan, error) from error
 
 
-def _relocated(plan: ProgramPlan, maps: Mapping[str, Fd]) -> bytes:
+def _relocated(plan: ProgramPlan, maps: Mapping[str, Fd], previous: Fd) -> bytes:
     """The instructions with descriptors of maps in place: ld_imm64 takes two instructions; src_reg (upper
     half of byte 1) says what the first imm is; the second imm is the offset into an array's value."""
     code = bytearray(plan.spec.insns)
-    keys = dict(plan.references)
+    by_symbol = {symbol: maps[key] for symbol, key in plan.references} | {plan.previous: previous}
     for relocation in plan.spec.relocations:
         at = relocation.insn * 8
-        direct = relocation.symbol.startswith(".rodata.")
-        kind = attrs.PSEUDO_MAP_VALUE if direct else attrs.PSEUDO_MAP_FD
+        kind = attrs.PSEUDO_MAP_VALUE if relocation.in_place else attrs.PSEUDO_MAP_FD
         code[at + 1] = code[at + 1] & 0x0F | kind << 4
-        struct.pack_into("<i", code, at + 4, maps[keys[relocation.symbol]].number)
-        struct.pack_into("<I", code, at + 12, relocation.addend if direct else 0)
+        struct.pack_into("<i", code, at + 4, by_symbol[relocation.symbol].number)
+        struct.pack_into("<I", code, at + 12, relocation.addend if relocation.in_place else 0)
     return bytes(code)
 
 

@@ -5,8 +5,9 @@ time gets at them.
       NAME/
         links/HOOK              links, each named by hook, target and the target's identity
         current/state           manifest and hooks of the running policy, a frozen array of one element
-        current/maps/KEY        counters, sets, events, tables
+        current/maps/KEY        counters, sets, events, tables, the word of generations
         current/progs/KEY       programs
+        current/previous/KEY    only during a replacement: their predecessors
         next/, past/            only while one policy takes the place of another (`swap`)
 
 The kernel reserves names with a dot, so names are quoted with `%XX`. Knows paths, no hooks and no meaning.

@@ -1,7 +1,7 @@
 """Bundle → LoadPlan: everything `up` will do, as plain values, before a kernel is asked anything.
 
 Pure: the same bundle and options give the same plan. `render` is what `--dry-run` prints. Keys of maps are
-the names of their pins: `events`, `set:NAME:lpm4`, `CHAIN:MAP`.
+the names of their pins: `events`, `generation`, `set:NAME:lpm4`, `CHAIN:MAP`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lockgate.stdlib_bpf.manifest import Chain, Function, Manifest, Map, Slot
+from lockgate.stdlib_bpf.state.generation import NOW_SECTION, OWN_SECTION, PREVIOUS
 
 from . import elf
 from .bundle import Bundle
@@ -17,6 +18,9 @@ from .errors import BundleCorrupt, BundleForeign, SystemRefused
 from .sys import attrs
 
 XdpMode = Literal["auto", "native", "generic"]
+
+# Keys of the word of generations and of a load's own number (`runtime.generation`).
+WORD_KEY, OWN_KEY = "generation", "generation-own"
 
 # enum bpf_attach_type → (kind of hook, its name in pins and messages); include/uapi/linux/bpf.h
 ATTACH_TYPES: dict[int, tuple[str, str]] = {
@@ -50,7 +54,8 @@ class DataPlan:
 
 @dataclass(frozen=True)
 class ProgramPlan:
-    """A program to load. `references`: symbol or section in the object → key of the map it means."""
+    """A program to load. `references`: symbol or section in the object → key of the map it means; `previous`:
+    symbol of the array with its predecessor, of which every copy that is loaded has its own."""
 
     key: str
     chain: str
@@ -58,6 +63,7 @@ class ProgramPlan:
     spec: elf.ProgramSpec
     license: str
     references: tuple[tuple[str, str], ...]
+    previous: str
     slots: tuple[Slot, ...]
 
 
@@ -120,12 +126,16 @@ def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -
     for chain in bundle.manifest.chains:
         object_ = _object(bundle, chain)
         btf.append((chain.name, object_.btf))
-        references: dict[str, str] = {}
+        references = {NOW_SECTION: WORD_KEY, OWN_SECTION: OWN_KEY}
         for map_ in chain.maps:
+            if map_.role == PREVIOUS:
+                continue
             plan = _map(bundle, chain, map_)
             references[map_.name] = plan.key
             _merge(maps, plan, chain)
         for section, contents in object_.data:
+            if section == OWN_SECTION:
+                continue
             key = f"{chain.name}:{section.removeprefix('.rodata.')}"
             references[section] = key
             data.append(DataPlan(key, contents))
@@ -153,6 +163,11 @@ def _object(bundle: Bundle, chain: Chain) -> elf.Object:
         return elf.read(bundle.members[chain.object])
     except elf.ElfError as error:
         raise BundleCorrupt(chain.object, str(error)) from None
+
+
+def copy_key(program: str, copy: int) -> str:
+    """The key of a copy of a program; the first has the program's own."""
+    return f"{program}+{copy}" if copy else program
 
 
 def map_key(chain: str, map_: Map) -> str:
@@ -196,12 +211,15 @@ def _program(
         raise BundleCorrupt(chain.object, f"it has no program `{function.name}`")
     if function.link_attach_type not in ATTACH_TYPES:
         raise BundleForeign(chain.object, f"`{function.name}` is for attach type {function.link_attach_type}")
+    used = {r.symbol for r in spec.relocations}
+    previous = [m.name for m in chain.maps if m.role == PREVIOUS and m.name in used]
+    if len(previous) != 1 or not {NOW_SECTION, OWN_SECTION} <= used:
+        raise BundleForeign(chain.object, f"`{function.name}` does not begin with its generation")
     for relocation in spec.relocations:
-        if relocation.symbol not in references:
+        if relocation.symbol not in references and relocation.symbol not in previous:
             raise BundleCorrupt(
                 chain.object, f"`{function.name}` uses map `{relocation.symbol}`, which is not listed"
             )
-    used = {r.symbol for r in spec.relocations}
     return ProgramPlan(
         f"{chain.name}:{function.name}",
         chain.name,
@@ -209,6 +227,7 @@ def _program(
         spec,
         object_.license,
         tuple((symbol, key) for symbol, key in references.items() if symbol in used),
+        previous[0],
         chain.slots,
     )
 
@@ -255,6 +274,7 @@ def render(plan: LoadPlan) -> str:
         out.append(f"  make  {kind} {map_.key}: {spec.max_entries} entries{filled}")
     for data in plan.data:
         out.append(f"  make  table {data.key}: {len(data.contents)} bytes, frozen")
+    out.append("  make  the word of generations, unless the policy runs already")
     for program in plan.programs:
         out.append(
             f"  load  program {program.key}: {len(program.spec.insns) // 8} instructions, "
@@ -262,4 +282,5 @@ def render(plan: LoadPlan) -> str:
         )
     for attachment in plan.attachments:
         out.append(f"  attach {attachment.program} at {attachment.point.name} of {attachment.point.place}")
+    out.append("  write the word: all hooks change at once")
     return "\n".join(out)

@@ -16,32 +16,40 @@ from lockgate.stdlib_bpf import manifest as manifests
 
 from . import pins
 from .errors import NoPrivileges, NotLoaded, SystemRefused
-from .plan import HookPoint
+from .plan import HookPoint, copy_key
 from .refusal import missing_capabilities
 from .sys import attrs, bpf
 from .sys.fd import Fd
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Attachment:
-    """One link: `pin` is its name below `links/`; `program` the key of its program; `mode` native or generic
-    at XDP, else empty."""
+    """One link: `pin` is its name below `links/`; `program` the key of its program, of which it runs copy
+    number `copy`; `mode` native or generic at XDP, else empty."""
 
     pin: str
     point: HookPoint
     program: str
     mode: str
+    copy: int = 0
+
+    @property
+    def loaded(self) -> str:
+        """The name of its program below `progs/`, not yet quoted."""
+        return copy_key(self.program, self.copy)
 
 
 @dataclass(frozen=True)
 class State:
-    """What `current/state` holds."""
+    """What `current/state` holds. `generation`: the number of the load, which the word says when it is in
+    force."""
 
     manifest: manifests.Manifest
     digest: str
     attachments: tuple[Attachment, ...]
+    generation: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,11 @@ def everything(bpffs: str | Path) -> list[Running]:
 
 def load(directory: Path) -> State | None:
     """The state pinned below a policy's directory, or None when nothing is loaded there."""
-    path = directory / "current" / "state"
+    return read(directory / "current" / "state")
+
+
+def read(path: Path) -> State | None:
+    """A pinned state, or None when there is none."""
     try:
         fd = bpf.open_pin(str(path))
     except bpf.BpfError as error:
@@ -119,7 +131,7 @@ def load(directory: Path) -> State | None:
         raise SystemRefused(
             f"{path} was not written by this lockgate",
             (str(error),),
-            (f"remove it: rm -r {directory}",),
+            (f"remove it: rm -r {path.parent.parent}",),
         ) from None
 
 
@@ -138,6 +150,7 @@ def _to_json(state: State) -> str:
             "version": _VERSION,
             "digest": state.digest,
             "manifest": json.loads(manifests.to_json(state.manifest)),
+            "generation": state.generation,
             "attachments": [asdict(a) for a in state.attachments],
         }
     )
@@ -150,7 +163,6 @@ def _from_json(text: str) -> State:
     return State(
         manifests.from_json(json.dumps(raw["manifest"])),
         raw["digest"],
-        tuple(
-            Attachment(a["pin"], HookPoint(**a["point"]), a["program"], a["mode"]) for a in raw["attachments"]
-        ),
+        tuple(Attachment(**{**a, "point": HookPoint(**a["point"])}) for a in raw["attachments"]),
+        raw["generation"],
     )

@@ -1,15 +1,20 @@
 """`up` and `down`: one policy takes the place of another, wholly or not at all.
 
-Order of an `up`: find every interface and cgroup; make all maps and verify all programs; pin them below
-`next/`; switch hook by hook (LINK_UPDATE with a check of the old program where a link exists, a new link
-where none does); write the state; rename `current` to `past` and `next` to `current`; drop the links that the
-new policy does not have, and `past`. Before the first switch nothing is visible to traffic. If anything fails
-before the renames, the links are switched back and `next` vanishes (`recover`); the same function repairs
-what a crash left, at the next `up` or `down`.
+Order of an `up`: find every interface and cgroup; make all maps and verify all programs, which carry a new
+number; pin them below `next/`; make the program that runs at each hook the new one's predecessor there, or
+one that does nothing where none runs; give each hook its new program (LINK_UPDATE with a check of the old
+program where a link exists, a new link where none does), which hands every packet to its predecessor; write
+the state; write the new number into the word that all programs read. That is the instant. What follows only
+tidies up (`recover`): rename `current` to `past` and `next` to `current`, let the predecessors go, drop the
+links that the new policy does not have, and `past`. If anything fails before the word is written, the links
+are switched back and `next` vanishes; no packet has been judged by anything but the old policy. The same
+function repairs what a crash left, at the next command: what the word says is in force stays.
 
-What a packet may meet: each hook switches between two packets, never within one; there is no moment without a
-program. The hooks of a policy switch one after the other (an XDP update waits for an RCU grace period, some
-10 ms), so in between a packet may pass one hook under the new policy and the next hook under the old one.
+What a packet may meet: each program reads the word first thing and judges by one whole policy. A packet that
+crosses two hooks around the instant may be judged by the old policy at the first and by the new one at the
+second; where both policies have both hooks, never the other way round. A hook that the policy did not have
+before does nothing until the instant. A hook that the new policy does not have goes on by the old one until
+its link is dropped, right after the instant. There is no moment without a program.
 
 Dynamic sets keep their entries: a set of the same shape is taken over as it is, one of another size is
 copied. Counters begin at zero with each policy.
@@ -22,11 +27,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import attach, loader, pins, running
+from . import attach, generation, loader, pins, running
 from .attach import Place
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError, SystemRefused
-from .plan import AttachPlan, HookPoint, LoadPlan, MapPlan
-from .recover import recover
+from .plan import WORD_KEY, AttachPlan, HookPoint, LoadPlan, MapPlan, copy_key
+from .recover import drop_link, recover
 from .refusal import explain
 from .running import Attachment, State
 from .sys import bpf
@@ -48,10 +53,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Target:
-    """A hook of the plan, found on this machine; `pin` says which link it is."""
+    """A hook of the plan, found on this machine. `pin` says which link it is; `old` what it runs, None when
+    there is no living link; `copy` which copy of the program is for it: hooks whose predecessors differ need
+    one each."""
 
     plan: AttachPlan
     pin: str
+    old: Attachment | None
+    copy: int
+
+    @property
+    def key(self) -> str:
+        """Key of its program among those loaded."""
+        return copy_key(self.plan.program, self.copy)
 
 
 def up(plan: LoadPlan, bpffs: str | Path) -> Outcome:
@@ -61,12 +75,12 @@ def up(plan: LoadPlan, bpffs: str | Path) -> Outcome:
         directory = folder / pins.quote(plan.name)
         before = recover(directory)
         with _saying_what_remains(before is not None):
-            targets = _find(plan)
+            targets = _find(plan, directory, before)
             _check_modes(plan, targets, before)
-            with ExitStack() as stack:
-                loaded = stack.enter_context(_load(plan, directory, before))
+            number = generation.following(before.generation if before else generation.NONE)
+            with _load(plan, directory, before, targets, number) as loaded:
                 try:
-                    outcome = _replace(plan, directory, before, targets, loaded)
+                    outcome = _replace(plan, directory, before, targets, loaded, number)
                 except BaseException:
                     recover(directory)
                     raise
@@ -82,7 +96,7 @@ def down(name: str, bpffs: str | Path) -> int:
         found = directory.exists()
         links = pins.listing(directory / "links")
         for link in links:
-            link.unlink(missing_ok=True)
+            drop_link(link)
         pins.remove_tree(directory)
     if not found:
         raise NotLoaded(name, pins.names(folder))
@@ -105,16 +119,35 @@ def _saying_what_remains(replacing: bool) -> Iterator[None]:
         ) from error
 
 
-def _find(plan: LoadPlan) -> list[_Target]:
+def _find(plan: LoadPlan, directory: Path, before: State | None) -> list[_Target]:
+    attached = {a.pin: a for a in before.attachments} if before else {}
     places: dict[tuple[str, str], Place] = {}
+    predecessors: dict[str, list[str | None]] = {}
     out = []
     for attachment in plan.attachments:
         point = attachment.point
         kind = attach.KINDS[point.kind]
         where = (point.kind, point.place)
         place = places.get(where) or places.setdefault(where, kind.resolve(point))
-        out.append(_Target(attachment, pin_name(point, place)))
+        pin = pin_name(point, place)
+        old = attached.get(pin) if _lives(directory / "links" / pin) else None
+        known = predecessors.setdefault(attachment.program, [])
+        predecessor = old.program if old else None
+        if predecessor not in known:
+            known.append(predecessor)
+        out.append(_Target(attachment, pin, old, known.index(predecessor)))
     return out
+
+
+def _lives(path: Path) -> bool:
+    """Whether a link is there; one whose device or cgroup is gone, and another has its number, vanishes."""
+    if not path.exists():
+        return False
+    with running.open_pin(path) as link:
+        if bpf.link_info(link).target:
+            return True
+    path.unlink()
+    return False
 
 
 def pin_name(point: HookPoint, place: Place) -> str:
@@ -136,9 +169,14 @@ def _check_modes(plan: LoadPlan, targets: list[_Target], before: State | None) -
             )
 
 
-def _load(plan: LoadPlan, directory: Path, before: State | None) -> loader.Loaded:
-    """Load, with the running policy's dynamic sets."""
+def _load(
+    plan: LoadPlan, directory: Path, before: State | None, targets: list[_Target], number: int
+) -> loader.Loaded:
+    """Load, with the running policy's dynamic sets and its word; a new word says that nothing is in force."""
     reuse: dict[str, Fd] = {}
+    counts: dict[str, int] = {}
+    for target in targets:
+        counts[target.plan.program] = max(counts.get(target.plan.program, 0), target.copy + 1)
     copies: list[tuple[MapPlan, Fd]] = []
     with ExitStack() as undo:
         for map_ in plan.maps if before is not None else ():
@@ -150,7 +188,9 @@ def _load(plan: LoadPlan, directory: Path, before: State | None) -> loader.Loade
                 reuse[map_.key] = old
             else:
                 copies.append((map_, undo.enter_context(old)))
-        loaded = loader.load(plan, reuse)
+        word = directory / "current" / "maps" / pins.quote(WORD_KEY)
+        reuse[WORD_KEY] = running.open_pin(word) if before else generation.make_word(generation.NONE)
+        loaded = loader.load(plan, reuse, number, counts)
         try:
             for map_, old in copies:
                 _copy(map_, old, loaded.maps[map_.key])
@@ -188,48 +228,66 @@ def _copy(plan: MapPlan, old: Fd, new: Fd) -> None:
 
 
 def _replace(
-    plan: LoadPlan, directory: Path, before: State | None, targets: list[_Target], loaded: loader.Loaded
+    plan: LoadPlan,
+    directory: Path,
+    before: State | None,
+    targets: list[_Target],
+    loaded: loader.Loaded,
+    number: int,
 ) -> Outcome:
+    """Everything up to and with the instant."""
     links, following = directory / "links", directory / "next"
-    for path in (directory, links, following, following / "maps", following / "progs"):
+    for path in (directory, links, following):
         path.mkdir(mode=0o700, exist_ok=True)
-    for key, fd in loaded.maps.items():
-        bpf.pin(fd, str(following / "maps" / pins.quote(key)))
-    for key, fd in loaded.programs.items():
-        bpf.pin(fd, str(following / "progs" / pins.quote(key)))
-    old = {a.pin: a for a in before.attachments} if before else {}
-    attachments, added = [], 0
+    # the arrays of predecessors too: without descriptor or pin the kernel empties them
+    for kind, fds in (("maps", loaded.maps), ("progs", loaded.programs), ("previous", loaded.previous)):
+        (following / kind).mkdir(mode=0o700)
+        for key, fd in fds.items():
+            bpf.pin(fd, str(following / kind / pins.quote(key)))
+    _name_predecessors(plan, directory, targets, loaded)
+    attachments = []
     for target in targets:
-        program = loaded.programs[target.plan.program]
-        mode = _switch(directory, old.get(target.pin), target.pin, program)
-        if mode is None:
+        program = loaded.programs[target.key]
+        if target.old is not None:
+            mode = _switch(directory, target.old, program)
+        else:
             mode = _attach(target, program, plan.xdp_mode, links)
-            added += 1
-        attachments.append(Attachment(target.pin, target.plan.point, target.plan.program, mode))
-    state = State(plan.manifest, plan.digest, tuple(attachments))
+        attachments.append(Attachment(target.pin, target.plan.point, target.plan.program, mode, target.copy))
+    state = State(plan.manifest, plan.digest, tuple(attachments), number)
     running.store(state, following / "state")
-    if before is not None:
-        (directory / "current").rename(directory / "past")
-    following.rename(directory / "current")
-    gone = len(old.keys() - {a.pin for a in attachments})
-    return Outcome(state, before is not None, added, len(attachments) - added, gone)
+    generation.write_word(loaded.maps[WORD_KEY], number)  # the instant
+    switched = sum(t.old is not None for t in targets)
+    gone = {a.pin for a in before.attachments} - {t.pin for t in targets} if before else ()
+    return Outcome(state, before is not None, len(targets) - switched, switched, len(gone))
 
 
-def _switch(directory: Path, old: Attachment | None, pin: str, program: Fd) -> str | None:
-    """Give an existing link the new program; its mode, or None when there is no living link."""
-    path = directory / "links" / pin
-    if old is None or not path.exists():
-        return None
-    with running.open_pin(path) as link:
-        if bpf.link_info(link).target == 0:  # the device or cgroup is gone, and another has its number
-            path.unlink()
-            return None
-        with running.open_pin(directory / "current" / "progs" / pins.quote(old.program)) as previous:
-            try:
-                bpf.link_update(link, program, previous)
-            except bpf.BpfError as error:
-                doing = f"replacing the program at {old.point.name} of `{old.point.place}`"
-                raise explain(error, doing) from error
+def _name_predecessors(
+    plan: LoadPlan, directory: Path, targets: list[_Target], loaded: loader.Loaded
+) -> None:
+    """Say whom each program hands its packets to before the instant."""
+    functions = {p.key: p.function for p in plan.programs}
+    for target in {t.key: t for t in targets}.values():
+        function = functions[target.plan.program]
+        if target.old is not None:
+            predecessor = running.open_pin(directory / "current" / "progs" / pins.quote(target.old.loaded))
+        else:
+            nothing = attach.KINDS[target.plan.point.kind].nothing
+            predecessor = generation.absent(function.prog_type, function.load_attach_type, nothing)
+        with predecessor:
+            generation.hand_over(loaded.previous[target.key], predecessor)
+
+
+def _switch(directory: Path, old: Attachment, program: Fd) -> str:
+    """Give a link the new program; its mode."""
+    with (
+        running.open_pin(directory / "links" / old.pin) as link,
+        running.open_pin(directory / "current" / "progs" / pins.quote(old.loaded)) as previous,
+    ):
+        try:
+            bpf.link_update(link, program, previous)
+        except bpf.BpfError as error:
+            doing = f"replacing the program at {old.point.name} of `{old.point.place}`"
+            raise explain(error, doing) from error
     return old.mode
 
 

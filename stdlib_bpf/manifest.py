@@ -43,10 +43,10 @@ class Function:
 
 @dataclass(frozen=True)
 class Map:
-    """One map of the object. `role`: counters, events, set (dynamic) or table. `key` says how keys are
-    written: index, lpm32, lpm128, exact (big-endian integer), none. `image`: member with the initial
-    contents. `set`: name of the dynamic set; maps of one set and family are one map in all objects of the
-    bundle."""
+    """One map of the object. `role`: counters, events, set (dynamic), table or previous (whom a program
+    replaces, `state.generation`). `key` says how keys are written: index, lpm32, lpm128, exact (big-endian
+    integer), none. `image`: member with the initial contents. `set`: name of the dynamic set; maps of one set
+    and family are one map in all objects of the bundle."""
 
     name: str
     role: str

@@ -1,7 +1,8 @@
 """Plan to module: one block of LLVM for each node of the plan, behind a decoder and before an epilogue.
 
-The shape of every program: decode (jumps to `malformed` or `n0`) → nodes → leaf → `log` → `count` (the named
-counter) → `finish` (the rule's own counter, verdict). The rules' lines go along as debug locations.
+The shape of every program: hand over to the predecessor or go on (`emit.generation`) → decode (jumps to
+`malformed` or `n0`) → nodes → leaf → `log` → `count` (the named counter) → `finish` (the rule's own counter,
+verdict). The rules' lines go along as debug locations.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from collections.abc import Callable, Mapping
 
 from lockgate import __version__
 from lockgate.stdlib_bpf import fields, hooks, manifest, tables
-from lockgate.stdlib_bpf.emit import frame, sock_addr, state
+from lockgate.stdlib_bpf.emit import frame, generation, sock_addr, state
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import NAMED, NO_SLOT, SLOT, Registers
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.events import RING_BYTES
+from lockgate.stdlib_bpf.state.generation import PREVIOUS
 from lockgate.stdlib_bpf.tables.base import DataImage, MapImage
 
 from ..plan.ir import DEFAULT, Between, Branch, InTable, Leaf, Masked, Plan
@@ -33,6 +35,7 @@ _DECLARATIONS = "\n".join(f"declare i{bits} @llvm.bswap.i{bits}(i{bits})" for bi
 _HELPERS = {
     1: "declare ptr @bpf_helper_1(ptr, ptr)",
     5: "declare i64 @bpf_helper_5()",
+    12: "declare i64 @bpf_helper_12(ptr, ptr, i32)",
     26: "declare i64 @bpf_helper_26(ptr, i32, ptr, i32)",
     39: "declare i64 @bpf_helper_39(ptr, i32)",
     130: "declare i64 @bpf_helper_130(ptr, ptr, i64, i64)",
@@ -92,14 +95,16 @@ class _Lowering:
                 definitions.table(table, image)
             else:
                 data += [DataSection(f"{table.name}_{n}", d, size) for n, d, size in image.sections]
-        data_text = "".join(definitions.data(section) for section in data)
+        data_text = "".join(definitions.data(section) for section in data) + definitions.generation()
+        points = self.hook.points[self.plan.direction]
+        previous = {p.name: f"{PREVIOUS}_{p.name}" if len(points) > 1 else PREVIOUS for p in points}
+        for name in previous.values():
+            definitions.previous(name)
         license_text = definitions.license()
         functions, texts = [], []
-        for point in self.hook.points[self.plan.direction]:
-            name = identifier(self.plan.name)
-            if len(self.hook.points[self.plan.direction]) > 1:
-                name += f"_{point.name}"
-            texts.append(self._function(name, point))
+        for point in points:
+            name = identifier(self.plan.name) + (f"_{point.name}" if len(points) > 1 else "")
+            texts.append(self._function(name, point, previous[point.name]))
             functions.append(
                 manifest.Function(
                     name,
@@ -124,7 +129,7 @@ class _Lowering:
             slots=self.slots,
         )
 
-    def _function(self, name: str, point: hooks.AttachPoint) -> str:
+    def _function(self, name: str, point: hooks.AttachPoint, previous: str) -> str:
         main = next(iter(self.debug.sources))
         context = self.hook.context
         members = [
@@ -138,12 +143,12 @@ class _Lowering:
         f = Function(name, header, self.debug, scope, main)
         f.at(main, self.line)
         f.place(Label("entry"))
-        _Program(self, f, point.variant).emit()
+        _Program(self, f, point.variant).emit(previous)
         return f.text()
 
 
 class _Program:
-    """One BPF program: decoder, nodes, epilogue."""
+    """One BPF program: generation, decoder, nodes, epilogue."""
 
     def __init__(self, lowering: _Lowering, f: Function, variant: str) -> None:
         self.l, self.f, self.plan, self.hook, self.variant = (
@@ -166,8 +171,9 @@ class _Program:
             names |= {"ip4.dst", "ip6.dst", "th.dport"}
         return {(name, fields.BY_NAME[name].width_bits) for name in names}
 
-    def emit(self) -> None:
+    def emit(self, previous: str) -> None:
         f = self.f
+        generation.emit(f, self.ctx, previous)
         labels = [Label(f"n{i}") for i in range(len(self.plan.nodes))]
         malformed = f.label("malformed")
         DECODERS[self.hook.decoder](

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo
+from lockgate.stdlib_bpf.state import generation
 from lockgate.stdlib_bpf.state.counters import COUNTER
 from lockgate.stdlib_bpf.tables.base import MapImage
 
@@ -39,6 +40,13 @@ class MapDefinitions:
     def events(self, size: int) -> None:
         """The ring buffer of log events."""
         self._define(manifest.Map("events", "events", BPF_MAP_TYPE_RINGBUF, 0, 0, size), None, None)
+
+    def previous(self, name: str) -> None:
+        """The array with a program's predecessor."""
+        u32 = self.debug.integer(32)
+        type_, slots = generation.BPF_MAP_TYPE_PROG_ARRAY, generation.SLOT + 1
+        row = manifest.Map(name, generation.PREVIOUS, type_, 4, 4, slots, key="index")
+        self._define(row, u32, u32)
 
     def table(self, table: Table, image: MapImage) -> None:
         """A hash or LPM map, static or filled while the policy runs."""
@@ -93,6 +101,18 @@ class MapDefinitions:
         return (
             f"@{section.name} = externally_initialized constant [{count} x i{bits}] zeroinitializer, "
             f'section "{section.section}", align 8, !dbg !{debug.variable(section.name, type_)}\n'
+        )
+
+    def generation(self) -> str:
+        """The word that says which load is in force, and the number of this load (`state.generation`)."""
+        debug = self.debug
+        return "".join(
+            f'@{name} = {kind} i32 0, section "{section}", align 4, '
+            f"!dbg !{debug.variable(name, debug.integer(32))}\n"
+            for name, kind, section in (
+                (generation.NOW, "global", generation.NOW_SECTION),
+                (generation.OWN, "externally_initialized constant", generation.OWN_SECTION),
+            )
         )
 
     def license(self) -> str:

@@ -28,7 +28,8 @@ class DataSection:
 @dataclass(frozen=True)
 class Module:
     """One chain, generated. `body`: functions, declarations and metadata, the same for BPF and host; `maps`:
-    definitions of the maps as libbpf wants them; `data`: definitions of the in-place tables."""
+    definitions of the maps as libbpf wants them; `data_definitions`: of the in-place tables and of the
+    generation's numbers."""
 
     chain: str
     hook: str

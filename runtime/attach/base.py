@@ -22,7 +22,9 @@ class Place:
 @dataclass(frozen=True)
 class Attacher:
     """`resolve` finds the place or raises; `attach` makes a link there and says in which mode. `mode` is the
-    XDP mode wanted; the other hooks have none."""
+    XDP mode wanted; the other hooks have none. `nothing`: the verdict after which things go on as if no
+    program were there."""
 
     resolve: Callable[[HookPoint], Place]
     attach: Callable[[HookPoint, Fd, str], tuple[Fd, str]]
+    nothing: int

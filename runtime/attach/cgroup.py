@@ -10,6 +10,8 @@ from ..sys import bpf
 from ..sys.fd import Fd
 from .base import Place
 
+ALLOW = 1
+
 
 def resolve(point: HookPoint) -> Place:
     """The cgroup. CgroupMissing when there is none."""

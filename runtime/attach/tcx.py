@@ -10,6 +10,8 @@ from ..sys import bpf, netns
 from ..sys.fd import Fd
 from .base import Place
 
+TCX_NEXT = -1
+
 
 def resolve(point: HookPoint) -> Place:
     """The interface. InterfaceMissing when there is none."""

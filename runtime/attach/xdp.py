@@ -15,6 +15,8 @@ from ..sys import attrs, bpf, netns
 from ..sys.fd import Fd
 from .base import Place
 
+XDP_PASS = 2
+
 _MODES = {
     "native": (("native", attrs.XDP_FLAGS_DRV_MODE),),
     "generic": (("generic", attrs.XDP_FLAGS_SKB_MODE),),

@@ -92,9 +92,15 @@ def _name(name: str) -> bytes:
 
 
 def map_create(
-    map_type: int, key_size: int, value_size: int, max_entries: int, flags: int = 0, name: str = ""
+    map_type: int,
+    key_size: int,
+    value_size: int,
+    max_entries: int,
+    flags: int = 0,
+    name: str = "",
+    inner: Fd | None = None,
 ) -> Fd:
-    """A new map; sizes in bytes."""
+    """A new map; sizes in bytes. `inner`: for a map of maps, one of the shape of its elements."""
     attr = attrs.MAP_CREATE.pack(
         map_type=map_type,
         key_size=key_size,
@@ -102,6 +108,7 @@ def map_create(
         max_entries=max_entries,
         map_flags=flags,
         map_name=_name(name),
+        inner_map_fd=inner.number if inner is not None else 0,
     )
     return Fd(_call(Command.MAP_CREATE, attr, f"map {name}")[0], f"map {name}")
 
@@ -192,6 +199,15 @@ class ArrayReader:
 def map_freeze(map_: Fd) -> None:
     """From now on no system call changes the map."""
     _call(Command.MAP_FREEZE, attrs.FREEZE.pack(map_fd=map_.number), map_.what)
+
+
+def wait_for_programs() -> None:
+    """Return when every program run that was under way has ended. The kernel waits so on behalf of whoever
+    changes a map of maps (maybe_wait_bpf_programs; Linux ≥ 4.20), so one is changed."""
+    with map_create(attrs.MAP_TYPE_ARRAY, 4, 4, 1, 0, "inner") as inner:
+        outer = map_create(attrs.MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1, 0, "wait", inner)
+        with outer:
+            map_update(outer, bytes(4), inner.number.to_bytes(4, "little"))
 
 
 def btf_load(data: bytes, what: str) -> Fd:

@@ -3,6 +3,7 @@ crash."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from lockgate.runtime import pins, recover, running, swap
+from lockgate.runtime import bundle as bundles
+from lockgate.runtime import generation, pins, recover, running, swap
 from lockgate.runtime.errors import HookOccupied, SystemRefused, VerifierRejected
 from lockgate.runtime.sys import bpf
 
 from .. import netns
-from . import policies
-from .actions import counts, udp_arrivals, up
+from . import markers, policies
+from .actions import counts, lockgate_json, udp_arrivals, up
 from .policies import UDP, bundle, chain, rule
 
 pytestmark = pytest.mark.kernel
@@ -233,54 +235,126 @@ class _Crash:
         setattr(self.owner, self.name, dying)
 
 
+# up to the word, the old policy is in force; the last stages come behind it
 CRASHES = {
     "pinning": _Crash(bpf, "pin", 2),
+    "naming-predecessors": _Crash(generation, "hand_over", 2),
+    "before-the-first-switch": _Crash(bpf, "link_update", 1),
     "after-the-first-switch": _Crash(bpf, "link_update", 2),
+    "before-the-last-switch": _Crash(bpf, "link_update", 3),
     "before-the-state": _Crash(running, "store", 1),
+    "before-the-word": _Crash(generation, "write_word", 1),
     "before-the-renames": _Crash(Path, "rename", 1),
     "between-the-renames": _Crash(Path, "rename", 2),
-    "before-the-sweep": _Crash(swap, "recover", 2),
+    "before-forgetting": _Crash(generation, "forget", 2),
 }
+BEHIND_THE_WORD = ("before-the-renames", "between-the-renames", "before-forgetting")
+
+
+def _crashing(*crashes: _Crash, then: Callable[[], object]) -> None:
+    """Do it in a child that dies on the way."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for crash in crashes:
+                crash.arm()
+            then()
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9, "the crash did not happen"
 
 
 @pytest.mark.parametrize("stage", CRASHES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_crash_in_the_middle_blocks_nothing(bpffs: Path, pair: netns.Pair, stage: str) -> None:
-    def policy(verdict: str) -> bytes:
-        return _policy(pair.target, ("xdp", "tc"), verdict)
-
-    old, new = policy("drop"), policy("pass")
+def test_a_crash_leaves_one_policy_in_force_at_all_hooks(bpffs: Path, pair: netns.Pair, stage: str) -> None:
+    old, new = markers.policy(pair, "old"), markers.policy(pair, "new")
     up(old, bpffs)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            CRASHES[stage].arm()
-            up(new, bpffs)
-        finally:
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9, "the crash did not happen"
+    _crashing(CRASHES[stage], then=lambda: up(new, bpffs))
+    in_force = markers.NEW if stage in BEHIND_THE_WORD else markers.OLD
+    assert markers.judges(pair) == in_force, "before anybody has repaired anything"
     directory = bpffs / pins.FOLDER / "edge"
     with pins.locked(bpffs):
         state = recover.recover(directory)
     assert state is not None
-    switched = stage in ("between-the-renames", "before-the-sweep")
-    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, DISPUTED) == (3 if switched else 0)
+    assert state.digest == bundles.parse(new if in_force is markers.NEW else old).digest
+    assert markers.judges(pair) == in_force
     assert sorted(p.name for p in directory.iterdir()) == ["current", "links"]
-    up(new, bpffs)
-    assert udp_arrivals(pair.inner, pair.outer, pair.inner4, DISPUTED) == 3
+    assert sorted(p.name for p in (directory / "current").iterdir()) == ["maps", "progs", "state"]
+    outcome = up(old if in_force is markers.NEW else new, bpffs)
+    assert (outcome.switched, outcome.added) == (3, 0)
+    assert markers.judges(pair) == (markers.OLD if in_force is markers.NEW else markers.NEW)
+
+
+@pytest.mark.parametrize("stage", ["before-the-word", "between-the-renames"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_next_command_repairs(bpffs: Path, pair: netns.Pair, stage: str) -> None:
+    up(markers.policy(pair, "old"), bpffs)
+    _crashing(CRASHES[stage], then=lambda: up(markers.policy(pair, "new"), bpffs))
+    (shown,) = lockgate_json("status", "--bpffs", str(bpffs))  # type: ignore[misc]
+    which = "new" if stage in BEHIND_THE_WORD else "old"
+    assert shown["digest"] == bundles.parse(markers.policy(pair, which)).digest  # type: ignore[index]
+    assert sorted(p.name for p in (bpffs / pins.FOLDER / "edge").iterdir()) == ["current", "links"]
+    assert markers.judges(pair) == dict.fromkeys(markers.HOOKS, which)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_crash_of_the_first_up_blocks_nothing(bpffs: Path, pair: netns.Pair) -> None:
-    data = _policy(pair.target, ("xdp", "tc"), "drop")
-    pid = os.fork()
-    if pid == 0:
-        try:
-            CRASHES["before-the-state"].arm()
-            up(data, bpffs)
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
-    assert running.everything(bpffs) == []
-    outcome = up(data, bpffs)
-    assert (outcome.replaced, outcome.added) == (False, 2)
+def test_a_crash_on_the_way_back_leaves_the_old_policy(
+    bpffs: Path, pair: netns.Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up(markers.policy(pair, "old"), bpffs)
+
+    def up_that_fails() -> None:
+        _failing_at_switch(3, monkeypatch)
+        up(markers.policy(pair, "new"), bpffs)
+
+    _crashing(_Crash(bpf, "wait_for_programs", 1), then=up_that_fails)
+    assert markers.judges(pair) == markers.OLD
+    with pins.locked(bpffs):
+        assert recover.recover(bpffs / pins.FOLDER / "edge") is not None
+    assert markers.judges(pair) == markers.OLD
+
+
+@pytest.mark.parametrize("stage", ["before-the-word", "before-the-renames", "before-forgetting"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_crash_of_the_first_up(bpffs: Path, pair: netns.Pair, stage: str) -> None:
+    owner, name, call = CRASHES[stage].owner, CRASHES[stage].name, CRASHES[stage].call
+    # the first up makes the word, too
+    crash = _Crash(owner, name, call + (name == "write_word"))
+    _crashing(crash, then=lambda: up(markers.policy(pair, "new"), bpffs))
+    in_force = stage in BEHIND_THE_WORD
+    assert markers.judges(pair) == (markers.NEW if in_force else markers.NEITHER)
+    recover.settle(bpffs)
+    assert len(running.everything(bpffs)) == in_force
+    assert markers.judges(pair) == (markers.NEW if in_force else markers.NEITHER)
+    outcome = up(markers.policy(pair, "old"), bpffs)
+    assert (outcome.replaced, outcome.added) == (in_force, 0 if in_force else 3)
+    assert markers.judges(pair) == markers.OLD
+
+
+def _failing_at_switch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel refuses one LINK_UPDATE."""
+    real, calls = bpf.link_update, 0
+
+    def refusing(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            raise bpf.BpfError(errno.ENOLINK, "LINK_UPDATE", "link")
+        real(*arguments)
+
+    monkeypatch.setattr(bpf, "link_update", refusing)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_refusal_at_any_link_leaves_the_old_policy_at_all(
+    bpffs: Path, pair: netns.Pair, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    up(markers.policy(pair, "old"), bpffs)
+    before = _links(bpffs, "edge")
+    _failing_at_switch(number, monkeypatch)
+    with pytest.raises(SystemRefused) as caught:
+        up(markers.policy(pair, "new"), bpffs)
+    assert swap.STILL_ATTACHED in caught.value.notes
+    assert _links(bpffs, "edge") == before
+    assert markers.judges(pair) == markers.OLD
+    assert sorted(p.name for p in (bpffs / pins.FOLDER / "edge").iterdir()) == ["current", "links"]

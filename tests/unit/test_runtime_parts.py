@@ -113,7 +113,9 @@ def test_mount_points_with_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_state_reads_back() -> None:
     manifest = Manifest("edge", "0.1", (("edge.gate", "00"),), (), (), ("xdp-link",))
     point = HookPoint("xdp", "xdp", 37, "eth0.7", "red")
-    state = State(manifest, "abc", (Attachment("xdp@red%2Feth0%2E7:1:2", point, "edge:edge", "native"),))
+    state = State(
+        manifest, "abc", (Attachment("xdp@red%2Feth0%2E7:1:2", point, "edge:edge", "native", 1),), 7
+    )
     assert running._from_json(running._to_json(state)) == state
 
 
