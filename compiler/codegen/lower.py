@@ -18,7 +18,7 @@ from lockgate.stdlib_bpf.emit.registers import NAMED, NO_SLOT, SLOT, Registers
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.events import RING_BYTES
-from lockgate.stdlib_bpf.state.generation import PREVIOUS
+from lockgate.stdlib_bpf.state.generation import NOW, OWN, PREVIOUS
 from lockgate.stdlib_bpf.tables.base import DataImage, MapImage
 
 from ..plan.ir import DEFAULT, Between, Branch, InTable, Leaf, Masked, Plan
@@ -101,9 +101,12 @@ class _Lowering:
         for name in previous.values():
             definitions.previous(name)
         license_text = definitions.license()
+        taken = {*(m.name for m in definitions.maps), *(d.name for d in data), NOW, OWN}
+        taken |= {*(p.section for p in points), "license", "_license"}  # symbols of sections, too
         functions, texts = [], []
         for point in points:
             name = identifier(self.plan.name) + (f"_{point.name}" if len(points) > 1 else "")
+            name += "_" * (name in taken)
             texts.append(self._function(name, point, previous[point.name]))
             functions.append(
                 manifest.Function(
