@@ -19,7 +19,7 @@ from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.events import RING_BYTES
 from lockgate.stdlib_bpf.state.generation import NOW, OWN, PREVIOUS
-from lockgate.stdlib_bpf.tables.base import DataImage, MapImage
+from lockgate.stdlib_bpf.tables.base import MapImage
 
 from ..plan.ir import DEFAULT, Between, Branch, InTable, Leaf, Masked, Plan
 from .maps import MapDefinitions
@@ -27,20 +27,8 @@ from .module import DataSection, Module
 
 DECODERS: dict[str, Callable[..., None]] = {"frame": frame.emit, "sock_addr": sock_addr.emit}
 
-BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_RINGBUF = 6, 27
-
 _ATTRIBUTES = 'attributes #0 = { nounwind "no-jump-tables"="true" }\n'
 _DECLARATIONS = "\n".join(f"declare i{bits} @llvm.bswap.i{bits}(i{bits})" for bits in (16, 32, 64)) + "\n"
-# Declared so that one text serves both machines; for BPF, unused declarations vanish with the calls.
-_HELPERS = {
-    1: "declare ptr @bpf_helper_1(ptr, ptr)",
-    5: "declare i64 @bpf_helper_5()",
-    12: "declare i64 @bpf_helper_12(ptr, ptr, i32)",
-    26: "declare i64 @bpf_helper_26(ptr, i32, ptr, i32)",
-    39: "declare i64 @bpf_helper_39(ptr, i32)",
-    130: "declare i64 @bpf_helper_130(ptr, ptr, i64, i64)",
-    189: "declare i64 @bpf_helper_189(ptr, i32, ptr, i32)",
-}
 
 
 def lower(plan: Plan, sources: Mapping[str, str], line: int, index: int) -> Module:
@@ -286,11 +274,3 @@ class _Program:
 
     def _leads_away(self, target: int, rule: int) -> bool:
         return self.plan.nodes[target].rule != rule
-
-
-def image_of(module: Module, name: str) -> MapImage | None:
-    """Initial contents of a map, None when it begins empty."""
-    return dict(module.images).get(name)
-
-
-__all__ = ["DataImage", "identifier", "image_of", "lower", "slots_of"]

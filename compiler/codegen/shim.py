@@ -157,13 +157,8 @@ define i64 @bpf_helper_130(ptr %ring, ptr %data, i64 %size, i64 %flags) {
 
 def render_native(module: Module) -> str:
     """The module text for this machine: the generated functions as they are, helpers and maps from here."""
-    defined = set(re.findall(r"^define \w+ @(bpf_helper_\d+)", _TEXT, re.M))
-    body = "".join(
-        line
-        for line in re.sub(r", !dbg !\d+", "", module.body).splitlines(keepends=True)
-        if not line.startswith("!llvm.") and not any("declare " in line and f"@{h}(" in line for h in defined)
-    )
-    body = re.sub(r" !dbg !\d+ \{", " {", body)
+    body = re.sub(r",? !dbg !\d+", "", module.body)
+    body = "".join(line for line in body.splitlines(keepends=True) if not line.startswith("!llvm."))
     maps = "".join(f"@{m.name} = global [64 x i8] zeroinitializer, align 16\n" for m in module.maps)
     data = re.sub(r", !dbg !\d+", "", module.data_definitions).replace("constant", "global")
     return maps + data + _TEXT + body

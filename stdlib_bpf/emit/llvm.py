@@ -333,8 +333,3 @@ def render_bpf(body: str) -> str:
     """The module text for the BPF back end: helper calls by number."""
     head = f'target triple = "{TRIPLE}"\ntarget datalayout = "{DATA_LAYOUT}"\n'
     return head + _HELPER.sub(r"inttoptr (i64 \1 to ptr)(", body)
-
-
-def helpers_used(body: str) -> set[int]:
-    """Numbers of the helpers a module calls."""
-    return {int(n) for n in _HELPER.findall(body)}
