@@ -16,6 +16,7 @@ from ..diagnostics import Sink
 from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
+from . import pending
 from .model import Chain
 from .rules import Rules
 from .targets import Targets
@@ -78,14 +79,14 @@ class Policies:
         bare: list[t.Rule] = []
         for item in policy.items:
             match item:
-                case t.NotYet(span, what):
-                    self._complain(errors.NotYet(what, span))
                 case t.Attribute():
                     self._attribute(item, contents)
                 case t.Rule():
                     bare.append(item)
                 case t.Block():
                     self._block(item, contents, hook)
+                case t.NotYet() | t.Use():
+                    pending.refuse(item, self.sink)
         if bare and hook.directions:
             self._complain(errors.RulesNeedBlocks(bare[0].span, hook.name, hook.directions))
         contents.rules += [("", rule) for rule in bare]
@@ -109,8 +110,8 @@ class Policies:
         contents.blocks.setdefault(direction, block)
         for item in block.items:
             match item:
-                case t.NotYet(span, what):
-                    self._complain(errors.NotYet(what, span))
+                case t.NotYet() | t.Use():
+                    pending.refuse(item, self.sink)
                 case t.Attribute(span, key, _):
                     self._complain(errors.MisplacedAttribute(key, span))
                 case t.Rule():

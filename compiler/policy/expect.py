@@ -16,7 +16,7 @@ from ..diagnostics import Sink
 from ..packet import Packet, arp_frame
 from ..source import Span
 from ..syntax import tree as t
-from . import model
+from . import model, pending
 from .families import families
 from .model import Chain, Prefixes, Traffic
 from .networks import BROKEN, Networks
@@ -50,8 +50,8 @@ class Tests:
         mine = [c for c in chains if policy is not None and c.policy == policy.name.text]
         for step in test.steps:
             match step:
-                case t.NotYet(span, what):
-                    self._complain(errors.NotYet(what, span))
+                case t.NotYet() | t.Assert() | t.After():
+                    pending.refuse(step, self.sink)
                 case t.Given():
                     self._given(step, given)
                 case t.Expect() if policy is not None and mine:
@@ -83,6 +83,9 @@ class Tests:
 
     def _expect(self, step: t.Expect, policy: t.Policy, chains: Sequence[Chain]) -> model.Expect | None:
         before = len(self.sink.diagnostics)
+        for what, node in (("`repeat`", step.repeat), ("`into`", step.into), ("`with`", step.how)):
+            if node is not None:
+                self._complain(errors.NotYet(what, node.span))
         hook = hooks.ALL[chains[0].hook]
         chain = self._chain(step, hook, chains)
         self.rules.action(step.action, hook)

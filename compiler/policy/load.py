@@ -11,6 +11,7 @@ from .. import errors, syntax
 from ..diagnostics import Sink
 from ..source import Source, Span
 from ..syntax import tree as t
+from . import pending
 from .check import Policies
 from .expect import Tests
 from .files import Inputs, ReadFile, UnreadableInput
@@ -53,8 +54,8 @@ def check(module: t.Module, inputs: Inputs, sink: Sink) -> Unit:
                 targets.declared(decl)
             case t.Policy():
                 chains += policies.chains(decl)
-            case t.NotYet(span, what):
-                sink.add(errors.NotYet(what, span).diagnostic())
+            case t.NotYet() | t.Import() | t.Template() | t.Tiers():
+                pending.refuse(decl, sink)
     checked_tests = tuple(tests.test(decl, chains) for decl in module.decls if isinstance(decl, t.Test))
     _check_shared_targets(chains, sink)
     scope.warn_unused()

@@ -37,16 +37,15 @@ class Scope:
 
     def __init__(self, module: t.Module, sink: Sink) -> None:
         self.sink = sink
-        later = tuple(decl for decl in module.decls if isinstance(decl, t.NotYet))
+        later = tuple(d for d in module.decls if isinstance(d, t.NotYet | t.Template | t.Tiers | t.Import))
         self.skipped = (*module.skipped, *(decl.span for decl in later))
-        self.imports = any(decl.what == "`import`" for decl in later)
+        self.imports = any(isinstance(decl, t.Import) for decl in later)
         self.by_name: dict[str, Named] = {}
         self._used: set[str] = set()
         self._open: list[Named] = []
         for decl in module.decls:
-            if isinstance(decl, t.Test | t.NotYet):
-                continue
-            self._declare(decl)
+            if not isinstance(decl, t.Test | t.NotYet | t.Template | t.Tiers | t.Import):
+                self._declare(decl)
 
     def _declare(self, decl: Named) -> None:
         name = decl.name

@@ -16,6 +16,7 @@ from ..diagnostics import Sink
 from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
+from . import pending
 from .families import families
 from .model import Flags, Network, Rule, Traffic
 from .networks import BROKEN, Networks
@@ -96,8 +97,6 @@ class Rules:
         parts = Parts()
         for item in items:
             match item:
-                case t.NotYet(span, what):
-                    self._complain(errors.NotYet(what, span))
                 case t.Side(span, side, _, _):
                     if side in parts.sides:
                         self._repeated(f"`{side}`", span, parts.sides[side].span)
@@ -117,10 +116,14 @@ class Rules:
                     if parts.count is not None:
                         self._repeated("`count`", span, parts.count.span)
                     parts.count = item
-                case t.Log(span):
+                case t.Log(span, sample):
                     if parts.log is not None:
                         self._repeated("`log`", span, parts.log.span)
+                    if sample is not None:
+                        self._complain(errors.NotYet("`log sample`", span))
                     parts.log = item
+                case _:
+                    pending.refuse(item, self.sink)
         return parts
 
     def _repeated(self, what: str, span: Span, first: Span) -> None:

@@ -16,11 +16,7 @@ from .nodes import Node
 
 # Grammar rules that this version does not compile → how messages name them.
 NOT_YET = {
-    "import": "`import`",
-    "tiers": "`tiers`",
     "proxy": "`proxy`",
-    "template": "`template`",
-    "use": "`use` of a template",
     "failsafe": "`failsafe`",
     "balance": "`balance`",
     "selector": "a label selector",
@@ -29,14 +25,7 @@ NOT_YET = {
     "vlan": "a `vlan` condition",
     "flow_state": "a condition on the flow's state",
     "where": "an `if` condition",
-    "limit": "`limit`",
     "via": "`via`",
-    "into": "`into`",
-    "mark": "`mark`",
-    "expires": "`expires`",
-    "ticket": "`ticket`",
-    "assert": "`assert`",
-    "after": "`after`",
 }
 
 
@@ -63,10 +52,14 @@ class _Builder:
             return t.NotYet(self.span(item), what)
         return getattr(self, item.data)(item, *item.children)
 
-    def leaf(self, token: Token) -> t.Name | t.Number | t.Text:
+    def leaf(self, token: Token) -> t.Name | t.Number | t.Text | t.Quantity:
         span = self.span(token)
         if token.type == "INT":
             return t.Number(span, int(token) if len(token) <= 30 else 10**30)
+        if token.type == "HEX":
+            return t.Number(span, int(token, 16))
+        if token.type in ("RATE", "DURATION", "DATE"):
+            return t.Quantity(span, str(token))
         if token.type == "STRING":
             return t.Text(span, token[1:-1])
         if token.type == "RULE_NAME":
@@ -216,8 +209,50 @@ class _Builder:
     def count(self, tree: Any, name: Any) -> t.Count:
         return t.Count(self.span(tree), self.node(name))
 
-    def log(self, tree: Any, sample: Any) -> t.Log | t.NotYet:
-        return t.Log(self.span(tree)) if sample is None else self._not_yet(tree, "`log sample`")
+    def log(self, tree: Any, sample: Any) -> t.Log:
+        return t.Log(self.span(tree), self.optional(sample))
+
+    def limit(self, tree: Any, rate: Any, burst: Any, per: Any) -> t.Limit:
+        key, *lengths = (None,) if per is None else self.all(per.children)
+        return t.Limit(self.span(tree), self.node(rate), self.optional(burst), key, tuple(lengths))
+
+    def into(self, tree: Any, *items: Any) -> t.Into:
+        *devices, how = items
+        return t.Into(self.span(tree), self.all(devices), self.optional(how))
+
+    def mark(self, tree: Any, value: Any, mask: Any) -> t.Mark:
+        return t.Mark(self.span(tree), self.node(value), self.optional(mask))
+
+    def dscp(self, tree: Any, value: Any) -> t.Dscp:
+        return t.Dscp(self.span(tree), self.node(value))
+
+    def expires(self, tree: Any, date: Any) -> t.Expires:
+        return t.Expires(self.span(tree), self.node(date))
+
+    def ticket(self, tree: Any, text: Any) -> t.Ticket:
+        return t.Ticket(self.span(tree), self.node(text))
+
+    # ---- files and templates ----
+
+    def tiers(self, tree: Any, *items: Any) -> t.Tiers:
+        nodes = self.all(items)
+        names = tuple(n for n in nodes if isinstance(n, t.Name))
+        return t.Tiers(self.span(tree), names, tuple(n for n in nodes if not isinstance(n, t.Name)))
+
+    def template(self, tree: Any, name: Any, *items: Any) -> t.Template:
+        nodes = self.all(items)
+        parameters = tuple(n for n in nodes if isinstance(n, t.Parameter))
+        rest = tuple(n for n in nodes if not isinstance(n, t.Parameter))
+        return t.Template(self.span(tree), self.node(name), parameters, rest)
+
+    def parameter(self, tree: Any, name: Any, kind: Any) -> t.Parameter:
+        return t.Parameter(self.span(tree), self.node(name), self.node(kind))
+
+    def use(self, tree: Any, label: Any, template: Any, *arguments: Any) -> t.Use:
+        return t.Use(self.span(tree), self.optional(label), self.node(template), self.all(arguments))
+
+    def numbers(self, tree: Any, *items: Any) -> t.Ports:
+        return t.Ports(self.span(tree), self.all(items))
 
     # ---- tests ----
 
@@ -228,17 +263,42 @@ class _Builder:
         return t.Given(self.span(tree), self.node(name), self.node(value))
 
     def expect(self, tree: Any, repeat: Any, direction: Any, outcome: Any, by: Any) -> t.Expect | t.NotYet:
-        if repeat is not None:
-            return self._not_yet(repeat, "`repeat`")
         if outcome.data == "outcome_reply":
             word = self.span(outcome).text.split()[0]
             return self._not_yet(outcome, f"`expect {word}`")
-        action, via, into, *rest = outcome.children
-        if via is not None or into is not None:
-            return self._not_yet(via if via is not None else into, "`via`" if via is not None else "`into`")
+        action, via, into, how, *rest = outcome.children
+        if via is not None:
+            return self._not_yet(via, "`via`")
         kinds, parts = self._split(rest)
-        decider = None if by is None else self.node(by.children[0])
-        return t.Expect(self.span(tree), self.optional(direction), self.node(action), kinds, parts, decider)
+        return t.Expect(
+            self.span(tree),
+            self.optional(direction),
+            self.node(action),
+            kinds,
+            parts,
+            None if by is None else self.node(by.children[0]),
+            self.optional(into),
+            self.optional(how),
+            self.optional(repeat),
+        )
+
+    def after(self, tree: Any, duration: Any) -> t.After:
+        return t.After(self.span(tree), self.node(duration))
 
 
-setattr(_Builder, "from", _Builder.to)
+# Rules whose names are words of Python.
+def _import(self: _Builder, tree: Any, path: Any, name: Any) -> t.Import:
+    return t.Import(self.span(tree), self.node(path), self.node(name))
+
+
+def _with(self: _Builder, tree: Any, how: Any) -> t.With:
+    return t.With(self.span(tree), self.node(how))
+
+
+def _assert(self: _Builder, tree: Any, action: Any, *rest: Any) -> t.Assert:
+    kinds, parts = self._split(rest)
+    return t.Assert(self.span(tree), self.node(action), kinds, parts)
+
+
+for _name, _method in (("from", _Builder.to), ("import", _import), ("with", _with), ("assert", _assert)):
+    setattr(_Builder, _name, _method)

@@ -35,6 +35,14 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Quantity:
+    """A rate, duration or date as written: `200/s`, `10Mbps`, `3h`, `2026-03-31`."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True)
 class NotYet:
     """A construct of the language that this version parses and does not compile; `what` names it."""
 
@@ -186,12 +194,76 @@ class Count:
 
 @dataclass(frozen=True)
 class Log:
-    """`log`."""
+    """`log` or `log sample N`."""
 
     span: Span
+    sample: Number | None = None
 
 
-Part = Side | TypeTest | FlagTest | Count | Log | NotYet
+@dataclass(frozen=True)
+class Limit:
+    """`limit RATE burst N per KEY/LENGTH,LENGTH`; a rate may be named by a template's parameter."""
+
+    span: Span
+    rate: Quantity | Name
+    burst: Number | None
+    per: Name | None
+    lengths: tuple[Number, ...]
+
+
+@dataclass(frozen=True)
+class Into:
+    """`into DEVICES as HOW`."""
+
+    span: Span
+    devices: tuple[Name | Text, ...]
+    how: Name | None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """`mark VALUE/MASK`."""
+
+    span: Span
+    value: Number
+    mask: Number | None
+
+
+@dataclass(frozen=True)
+class Dscp:
+    """`dscp NAME` or `dscp N`."""
+
+    span: Span
+    value: Name | Number
+
+
+@dataclass(frozen=True)
+class With:
+    """`with HOW`, of a reject."""
+
+    span: Span
+    how: Name
+
+
+@dataclass(frozen=True)
+class Expires:
+    """`expires YYYY-MM-DD`."""
+
+    span: Span
+    date: Quantity
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """`ticket "…"`."""
+
+    span: Span
+    text: Text
+
+
+Part = (
+    Side | TypeTest | FlagTest | Count | Log | Limit | Into | Mark | Dscp | With | Expires | Ticket | NotYet
+)
 
 
 @dataclass(frozen=True)
@@ -217,7 +289,20 @@ class Attribute:
     value: Name | Text | Number
 
 
-Statement = Rule | Attribute | NotYet
+Argument = Quantity | Text | PortRange | Ports | Net
+
+
+@dataclass(frozen=True)
+class Use:
+    """`[label:] use TEMPLATE(arguments)`."""
+
+    span: Span
+    label: Name | None
+    template: Name
+    arguments: tuple[Argument, ...]
+
+
+Statement = Rule | Use | Attribute | NotYet
 
 
 @dataclass(frozen=True)
@@ -263,7 +348,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Expect:
-    """`expect [direction] action [kinds] [parts] [by NAME]`."""
+    """`[repeat N] expect [direction] action [into DEVICE] [with HOW] [kinds] [parts] [by NAME]`."""
 
     span: Span
     direction: Name | None
@@ -271,6 +356,27 @@ class Expect:
     kinds: tuple[Kind, ...]
     parts: tuple[Part, ...]
     by: Name | None
+    into: Name | Text | None = None
+    how: Name | None = None
+    repeat: Number | None = None
+
+
+@dataclass(frozen=True)
+class Assert:
+    """`assert action [kinds] [parts]`: of every packet that the sentence describes."""
+
+    span: Span
+    action: Name
+    kinds: tuple[Kind, ...]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class After:
+    """`after DURATION`: time that passes between two expectations."""
+
+    span: Span
+    duration: Quantity
 
 
 @dataclass(frozen=True)
@@ -280,7 +386,7 @@ class Test:
     span: Span
     title: Text
     policy: Name | None
-    steps: tuple[Given | Expect | NotYet, ...]
+    steps: tuple[Given | Expect | Assert | After | NotYet, ...]
 
 
 # ---- declarations ----
@@ -322,7 +428,46 @@ class InterfaceDecl:
     items: tuple[Name | Text, ...]
 
 
-Decl = NetworkDecl | PortsDecl | ServiceDecl | InterfaceDecl | Policy | Test | NotYet
+@dataclass(frozen=True)
+class Import:
+    """`import "PATH" as NAME`."""
+
+    span: Span
+    path: Text
+    name: Name
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """`NAME: KIND` of a template."""
+
+    span: Span
+    name: Name
+    kind: Name
+
+
+@dataclass(frozen=True)
+class Template:
+    """`template NAME(parameters) { … }`."""
+
+    span: Span
+    name: Name
+    parameters: tuple[Parameter, ...]
+    items: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Tiers:
+    """`tiers A > B > C`, the first is asked first."""
+
+    span: Span
+    names: tuple[Name, ...]
+    attributes: tuple[Attribute, ...]
+
+
+Decl = (
+    Import | NetworkDecl | PortsDecl | ServiceDecl | InterfaceDecl | Template | Tiers | Policy | Test | NotYet
+)
 
 
 @dataclass(frozen=True)
