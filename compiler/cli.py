@@ -10,6 +10,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,28 @@ style_option = click.option(
 )
 
 
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say how to compile; the command gets them as one `options`."""
+def reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say what a policy's text means; the command gets them as one `options`."""
 
+    @click.option(
+        "-I",
+        "--include",
+        multiple=True,
+        metavar="FOLDER",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where imported files are looked for that do not lie beside the importing one; repeatable.",
+    )
+    @wraps(command)
+    def wrapped(*arguments: Any, include: tuple[Path, ...], **rest: Any) -> None:
+        command(*arguments, options=driver.Options(include=include), **rest)
+
+    return wrapped
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add all options that say how to compile; the command gets them as one `options`."""
+
+    @reading_options
     @click.option(
         "--skip", multiple=True, type=click.Choice(driver.MATCH_PIPELINE.names), help="Leave a pass out."
     )
@@ -53,12 +73,17 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         fuel: int | None,
         structures: tuple[str, ...],
         no_verify: bool,
+        options: driver.Options,
         **rest: Any,
     ) -> None:
-        options = driver.Options(
-            structures=frozenset(structures) or None, skip=frozenset(skip), fuel=fuel, verify=not no_verify
+        full = replace(
+            options,
+            structures=frozenset(structures) or None,
+            skip=frozenset(skip),
+            fuel=fuel,
+            verify=not no_verify,
         )
-        command(*arguments, options=options, **rest)
+        command(*arguments, options=full, **rest)
 
     return wrapped
 
@@ -124,9 +149,10 @@ def progress(session: driver.Session) -> Iterator[None]:
 @click.command()
 @policy_argument
 @style_option
-def check(policy: Path, style: str) -> None:
+@reading_options
+def check(policy: Path, style: str, options: driver.Options) -> None:
     """Check a policy: syntax, names, types, rules that never decide. Writes nothing."""
-    session = driver.Session(policy)
+    session = driver.Session(policy, options)
     with no_collector(), reporting(session.sink, style), session, progress(session):
         session.analyse()
 

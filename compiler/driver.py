@@ -52,10 +52,11 @@ Observer = Callable[[str, str, Any], None]  # (chain, stage or pass, IR)
 
 @dataclass(frozen=True)
 class Options:
-    """`structures`: kinds of table the planner may choose from, None for all; `skip`: passes left out;
-    `fuel`: at most that many passes; `verify`: check every IR; `cpu`: BPF instruction set (v3 runs on
-    Linux ≥ 5.1)."""
+    """`include`: folders where imported files are looked for; `structures`: kinds of table the planner may
+    choose from, None for all; `skip`: passes left out; `fuel`: at most that many passes; `verify`: check
+    every IR; `cpu`: BPF instruction set (v3 runs on Linux ≥ 5.1)."""
 
+    include: tuple[Path, ...] = ()
     structures: frozenset[str] | None = None
     skip: frozenset[str] = frozenset()
     fuel: int | None = None
@@ -90,7 +91,7 @@ class Session:
         """The checked policy. PolicyError when it has errors."""
         if self._unit is None:
             with self._timed("policy"):
-                self._unit = policy.load(self.path, self.sink)
+                self._unit = policy.load(self.path, self.sink, include=self.options.include)
         return self._unit
 
     def chain(self, name: str) -> Chain:
@@ -284,9 +285,9 @@ def _image_member(chain: str, name: str) -> str:
     return f"images/{chain}/{name}.bin"
 
 
-def build_bundle(path: Path) -> bytes:
+def build_bundle(path: Path, options: Options | None = None) -> bytes:
     """Compile a policy file to a bundle. PolicyError when it has errors."""
-    with Session(path) as session:
+    with Session(path, options or Options()) as session:
         session.prepare()
         session.analyse()
         return session.bundle()

@@ -23,10 +23,10 @@ from .sys import bpf
 
 @dataclass(frozen=True)
 class Glue:
-    """What the command line knows and this room must not: `compile` turns a policy file into a bundle, or
-    raises; None where there is no compiler."""
+    """What the command line knows and this room must not: `compile` turns a policy file into a bundle, given
+    the folders of `-I`, or raises; None where there is no compiler."""
 
-    compile: Callable[[Path], bytes] | None = None
+    compile: Callable[[Path, tuple[Path, ...]], bytes] | None = None
 
 
 def _settled(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -64,6 +64,14 @@ output_option = click.option(
 @click.option(
     "--full-log", type=click.Path(dir_okay=False, path_type=Path), help="Write the verifier's log here."
 )
+@click.option(
+    "-I",
+    "--include",
+    multiple=True,
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="For a policy: where imported files are looked for; repeatable.",
+)
 @bpffs_option
 @output_option
 @click.pass_context
@@ -74,6 +82,7 @@ def up(
     xdp_mode: str,
     dry_run: bool,
     full_log: Path | None,
+    include: tuple[Path, ...],
     bpffs: str,
     output: str,
 ) -> None:
@@ -82,7 +91,7 @@ def up(
     FILE is a bundle, or a policy that is compiled first. Either everything is switched to the new policy, or
     nothing is changed.
     """
-    load_plan = plan.make(_bundle(ctx, file), netns, cast(plan.XdpMode, xdp_mode))
+    load_plan = plan.make(_bundle(ctx, file, include), netns, cast(plan.XdpMode, xdp_mode))
     if dry_run:
         click.echo(plan.render(load_plan))
         return
@@ -111,7 +120,7 @@ def up(
         click.echo(f"  {a.point.name} of {a.point.place}{f' ({a.mode})' if a.mode else ''}")
 
 
-def _bundle(ctx: click.Context, file: Path) -> bundles.Bundle:
+def _bundle(ctx: click.Context, file: Path, include: tuple[Path, ...]) -> bundles.Bundle:
     glue = ctx.find_object(Glue) or Glue()
     try:
         with file.open("rb") as opened:
@@ -119,7 +128,7 @@ def _bundle(ctx: click.Context, file: Path) -> bundles.Bundle:
     except OSError:
         return bundles.read(file)  # says what is wrong with the file
     if file.suffix == ".gate" and beginning != b"PK\x03\x04" and glue.compile is not None:
-        return bundles.parse(glue.compile(file), str(file))
+        return bundles.parse(glue.compile(file, include), str(file))
     return bundles.read(file)
 
 

@@ -32,6 +32,8 @@ from .e0219_bad_dynamic import BadDynamic
 from .e0220_bad_file_line import BadFileLine
 from .e0221_unreadable_file import UnreadableFile
 from .e0222_too_many_entries import TooManyEntries
+from .e0240_unreadable_import import UnreadableImport
+from .e0241_import_cycle import ImportCycle
 from .e0301_no_default import NoDefault
 from .e0302_repeated import Repeated
 from .e0303_duplicate_rule import DuplicateRule
@@ -50,6 +52,7 @@ from .e0703_over_budget import OverBudget
 from .e9901_internal_error import InternalError
 from .w0230_unused_name import UnusedName
 from .w0231_empty_network import EmptyNetwork
+from .w0242_unused_import import UnusedImport
 from .w0501_shadowed_rule import ShadowedRule
 
 ALL: tuple[type[Finding], ...] = (
@@ -81,6 +84,9 @@ ALL: tuple[type[Finding], ...] = (
     TooManyEntries,
     UnusedName,
     EmptyNetwork,
+    UnreadableImport,
+    ImportCycle,
+    UnusedImport,
     NoDefault,
     Repeated,
     DuplicateRule,
@@ -119,6 +125,7 @@ __all__ = [
     "Finding",
     "HookTarget",
     "HostBits",
+    "ImportCycle",
     "InternalError",
     "MappedAddress",
     "MisplacedAttribute",
@@ -144,7 +151,9 @@ __all__ = [
     "UnknownWord",
     "UnquotedDevice",
     "UnreadableFile",
+    "UnreadableImport",
     "UnreadablePolicy",
+    "UnusedImport",
     "UnusedName",
     "WhichDirection",
     "WrongKind",

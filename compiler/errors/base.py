@@ -61,9 +61,13 @@ def manual_page(error: type[Finding]) -> str:
 
 
 def nearest(word: str, candidates: Candidates) -> tuple[str, Span | None] | None:
-    """The candidate most like `word`, if any is like it."""
+    """The candidate most like `word`, if any is like it; first one that differs only in what stands before
+    the last dot."""
     names = [name for name, _ in candidates]
-    found = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    tail = word.rpartition(".")[2]
+    found = [
+        n for n in names if "." in word + n and n.rpartition(".")[2] == tail
+    ] or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not found:
         lowered = {name.lower(): name for name in reversed(names)}
         found = [lowered[word.lower()]] if word.lower() in lowered else []

@@ -17,7 +17,9 @@ class UnknownName(Finding):
 
     ## What it means
 
-    The name is neither declared in this file nor part of the language.
+    The name is neither declared in this file nor part of the language, nor, when it has a dot, declared in
+    the file that was imported under what stands before the dot. What an imported file itself imports is not
+    passed on.
 
     ## Why it matters
 
@@ -67,7 +69,11 @@ class UnknownName(Finding):
                 f"{self.kind} `{self.name}` is not defined", (self.span, "unknown name"), help=helps
             )
         name, place = near
-        labels = [(self.span, f"did you mean `{name}`?")]
-        if place is not None:
+        if place is not None and place.source is not self.span.source:
+            where = f"{place.source.shown}:{place.line}"
+            labels = [(self.span, f"did you mean `{name}` ({where})?")]
+        else:
+            labels = [(self.span, f"did you mean `{name}`?")]
+        if place is not None and place.source is self.span.source:
             labels.append((place, f"`{name}` is declared here"))
         return self.make(f"{self.kind} `{self.name}` is not defined", *labels, fixes=[Fix(self.span, name)])

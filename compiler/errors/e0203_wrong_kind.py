@@ -49,7 +49,7 @@ class WrongKind(Finding):
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
-        labels = [(self.span, f"expected a {self.wanted}" if self.wanted != "ports" else "expected ports")]
+        labels = [(self.span, f"expected {_article(self.wanted)}")]
         if self.defined is not None:
             labels.append((self.defined, "declared here"))
         helps = (
@@ -58,7 +58,11 @@ class WrongKind(Finding):
             else []
         )
         return self.make(
-            f"`{self.name}` is a {self.found}, not a {self.wanted}".replace("a ports", "ports"),
+            f"`{self.name}` is {_article(self.found)}, not {_article(self.wanted)}",
             *labels,
             help=helps,
         )
+
+
+def _article(kind: str) -> str:
+    return kind if kind == "ports" else f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -31,12 +31,9 @@ FAMILY_OF = {fields.ETH_P_IP: 4, fields.ETH_P_IPV6: 6}
 class Tests:
     """Checks test blocks."""
 
-    def __init__(
-        self, module: t.Module, scope: Scope, networks: Networks, traffic: TrafficTypes, rules: Rules
-    ) -> None:
+    def __init__(self, scope: Scope, networks: Networks, traffic: TrafficTypes, rules: Rules) -> None:
         self.scope, self.networks, self.traffic, self.rules = scope, networks, traffic, rules
         self.sink: Sink = scope.sink
-        self.policies = {d.name.text: d for d in module.decls if isinstance(d, t.Policy)}
 
     def test(self, test: t.Test, chains: Sequence[Chain]) -> model.Test:
         """The test; without what was complained about."""
@@ -76,10 +73,10 @@ class Tests:
             self._complain(
                 errors.NotOnePacket("`given`", step.value.span, "needs addresses, no sums or dynamic sets")
             )
-        elif step.name.text in given:
+        elif (name := self.scope.qualified(decl.name)) in given:
             self._complain(errors.Repeated(f"`given {step.name.text}`", step.span, step.name.span))
         else:
-            given[step.name.text] = value
+            given[name] = value
 
     def _expect(self, step: t.Expect, policy: t.Policy, chains: Sequence[Chain]) -> model.Expect | None:
         before = len(self.sink.diagnostics)

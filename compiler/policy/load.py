@@ -5,13 +5,14 @@ Knows the steps; must never know what they check. Reads only the policy's file a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from .. import errors, syntax
 from ..diagnostics import Sink
 from ..source import Source, Span
 from ..syntax import tree as t
-from . import pending
+from . import imports, pending
 from .check import Policies
 from .expect import Tests
 from .files import Inputs, ReadFile, UnreadableInput
@@ -23,26 +24,33 @@ from .targets import Targets
 from .traffic import TrafficTypes
 
 
-def load(where: str | Path | Source, sink: Sink, *, read_file: ReadFile = Path.read_bytes) -> Unit:
+def load(
+    where: str | Path | Source,
+    sink: Sink,
+    *,
+    read_file: ReadFile = Path.read_bytes,
+    include: Iterable[Path] = (),
+) -> Unit:
     """Read, parse and check a policy. `where`: its path, or its source when the text is at hand; files that
-    it names are read with `read_file`, relative to it. Warnings go to `sink`, and so do errors, which raise
-    PolicyError at the end with everything that `sink` holds."""
-    inputs = Inputs(read_file)
+    it names are read with `read_file`, relative to it; imports also from the folders `include`. Warnings go
+    to `sink`, and so do errors, which raise PolicyError at the end with everything that `sink` holds."""
+    inputs = Inputs(read_file, include)
     source = _source(where, inputs, sink)
-    module = syntax.parse(source, sink)
-    unit = check(module, inputs, sink)
+    program = imports.read(syntax.parse(source, sink), inputs, sink)
+    unit = check(program, inputs, sink)
     sink.stop_on_errors()
     return unit
 
 
-def check(module: t.Module, inputs: Inputs, sink: Sink) -> Unit:
-    """Check a parsed policy. The unit means something only when `sink` got no error."""
-    scope = Scope(module, sink)
+def check(program: imports.Program, inputs: Inputs, sink: Sink) -> Unit:
+    """Check a parsed policy: the declarations of all its files, then its own policies and tests. The unit
+    means something only when `sink` got no error."""
+    module = program.main
+    scope = Scope(program, sink)
     networks, traffic, targets = Networks(scope, inputs), TrafficTypes(scope), Targets(scope)
     policies = Policies(module, Rules(networks, traffic), targets)
-    tests = Tests(module, scope, networks, traffic, policies.rules)
-    chains: list[Chain] = []
-    for decl in module.decls:
+    tests = Tests(scope, networks, traffic, policies.rules)
+    for decl in (decl for each in program.modules for decl in each.decls):
         match decl:
             case t.NetworkDecl():
                 networks.declared(decl)
@@ -52,10 +60,12 @@ def check(module: t.Module, inputs: Inputs, sink: Sink) -> Unit:
                 traffic.declared_service(decl)
             case t.InterfaceDecl():
                 targets.declared(decl)
-            case t.Policy():
-                chains += policies.chains(decl)
-            case t.NotYet() | t.Import() | t.Template() | t.Tiers():
+            case t.NotYet() | t.Template() | t.Tiers():
                 pending.refuse(decl, sink)
+    chains: list[Chain] = []
+    for decl in module.decls:
+        if isinstance(decl, t.Policy):
+            chains += policies.chains(decl)
     checked_tests = tuple(tests.test(decl, chains) for decl in module.decls if isinstance(decl, t.Test))
     _check_shared_targets(chains, sink)
     scope.warn_unused()

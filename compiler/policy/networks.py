@@ -30,16 +30,15 @@ class Networks:
 
     def __init__(self, scope: Scope, inputs: Inputs) -> None:
         self.scope, self.sink, self.inputs = scope, scope.sink, inputs
-        self._values: dict[str, Network] = {}
+        self._values: dict[int, Network] = {}  # by identity of the declaration
         self._sizes: dict[int, tuple[int, int]] = {id(BROKEN): (0, 0)}  # by identity of declared values
 
     def declared(self, decl: t.NetworkDecl) -> Network:
         """Value of a declaration."""
-        name = decl.name.text
-        if name not in self._values:
+        if id(decl) not in self._values:
             value = self.scope.evaluate(decl, lambda: self._declaration(decl), BROKEN)
-            self._values.setdefault(name, self._small_enough(decl.name.span, value))
-        return self._values[name]
+            self._values.setdefault(id(decl), self._small_enough(decl.name.span, value))
+        return self._values[id(decl)]
 
     def _small_enough(self, span: Span, value: Network) -> Network:
         """The value, or BROKEN after a complaint when later stages could not walk it."""
@@ -155,13 +154,13 @@ class Networks:
             return BROKEN
         if not self.in_range("the size of a dynamic set", net.max, 1, MAX_ENTRIES):
             return BROKEN
-        return Live(name.text, net.max.value)
+        return Live(self.scope.qualified(name), net.max.value)
 
     def _file(self, net: t.File) -> Network:
         if net.max is not None and not self.in_range("`max`", net.max, 1, MAX_ENTRIES):
             return BROKEN
         try:
-            source = self.inputs.read(net.path.text)
+            source = self.inputs.read(net.path.text, net.span.source)
         except UnreadableInput as reason:
             self._complain(errors.UnreadableFile(net.path.text, net.path.span, str(reason)))
             return BROKEN

@@ -10,7 +10,6 @@ from ..diagnostics import Sink
 from ..syntax import tree as t
 
 WORDS: dict[type, str] = {
-    t.Import: "`import`",
     t.Template: "`template`",
     t.Tiers: "`tiers`",
     t.Use: "`use` of a template",

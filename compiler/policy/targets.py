@@ -17,16 +17,15 @@ class Targets:
 
     def __init__(self, scope: Scope) -> None:
         self.scope, self.sink = scope, scope.sink
-        self._values: dict[str, tuple[str, ...]] = {}
+        self._values: dict[int, tuple[str, ...]] = {}  # by identity of the declaration
 
     def declared(self, decl: t.InterfaceDecl) -> tuple[str, ...]:
         """Devices of an `interface` declaration; fewer after a complaint."""
-        name = decl.name.text
-        if name not in self._values:
+        if id(decl) not in self._values:
             nothing: tuple[str, ...] = ()
             value = self.scope.evaluate(decl, lambda: self.devices(decl.items), nothing)
-            self._values.setdefault(name, value)
-        return self._values[name]
+            self._values.setdefault(id(decl), value)
+        return self._values[id(decl)]
 
     def devices(self, items: tuple[t.Name | t.Text, ...]) -> tuple[str, ...]:
         """`DEVICE` or `NETNS/DEVICE` for each, in order, without repetition."""
@@ -34,13 +33,11 @@ class Targets:
         for item in items:
             if isinstance(item, t.Text):
                 found += self._device(item)
-            elif item.text in self.scope.by_name:
+            elif self.scope.lookup(item) is not None or self.scope.alias(item) is not None:
                 decl = self.scope.find(item, t.InterfaceDecl)
                 found += self.declared(decl) if decl is not None else ()
             else:
-                known = tuple(
-                    (n, d.name.span) for n, d in self.scope.by_name.items() if isinstance(d, t.InterfaceDecl)
-                )
+                known = tuple(self.scope.known(item, t.InterfaceDecl))
                 self.sink.add(errors.UnquotedDevice(item.text, item.span, known).diagnostic())
         return tuple(dict.fromkeys(found))
 

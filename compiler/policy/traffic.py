@@ -25,18 +25,17 @@ class TrafficTypes:
 
     def __init__(self, scope: Scope) -> None:
         self.scope, self.sink = scope, scope.sink
-        self._ports: dict[str, IntervalSet] = {}
-        self._services: dict[str, tuple[Traffic, ...]] = {}
+        self._ports: dict[int, IntervalSet] = {}  # by identity of the declaration, as below
+        self._services: dict[int, tuple[Traffic, ...]] = {}
 
     # ---- ports ----
 
     def declared_ports(self, decl: t.PortsDecl) -> IntervalSet:
         """Value of a `ports` declaration; EMPTY after a complaint."""
-        name = decl.name.text
-        if name not in self._ports:
+        if id(decl) not in self._ports:
             value = self.scope.evaluate(decl, lambda: self.ports(decl.value), EMPTY)
-            self._ports.setdefault(name, value)
-        return self._ports[name]
+            self._ports.setdefault(id(decl), value)
+        return self._ports[id(decl)]
 
     def ports(self, ports: t.Ports) -> IntervalSet:
         """Value of a port set; EMPTY after a complaint."""
@@ -62,11 +61,10 @@ class TrafficTypes:
 
     def declared_service(self, decl: t.ServiceDecl) -> tuple[Traffic, ...]:
         """Value of a `service` declaration; NO_TRAFFIC after a complaint."""
-        name = decl.name.text
-        if name not in self._services:
+        if id(decl) not in self._services:
             value = self.scope.evaluate(decl, lambda: self.kinds(decl.items), NO_TRAFFIC)
-            self._services.setdefault(name, value)
-        return self._services[name]
+            self._services.setdefault(id(decl), value)
+        return self._services[id(decl)]
 
     def kinds(self, kinds: Iterable[t.Kind]) -> tuple[Traffic, ...]:
         """All alternatives of a list; NO_TRAFFIC after a complaint about any of them."""

@@ -98,12 +98,12 @@ def require_compiler(what: str) -> None:
             raise CompilerMissing(what, module)
 
 
-def compile_policy(path: Path) -> bytes:
-    """A policy file as a bundle, for `up`."""
+def compile_policy(path: Path, include: tuple[Path, ...]) -> bytes:
+    """A policy file as a bundle, for `up`. `include`: as in `driver.Options`."""
     require_compiler(f"`{path}` is a policy: compiling it")
-    from lockgate.compiler.driver import build_bundle
+    from lockgate.compiler.driver import Options, build_bundle
 
-    return build_bundle(path)
+    return build_bundle(path, Options(include=include))
 
 
 @click.group(

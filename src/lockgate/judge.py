@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 
 from lockgate.compiler import captures, errors, packet
-from lockgate.compiler.cli import policy_argument, progress, reporting, style_option
+from lockgate.compiler.cli import policy_argument, progress, reading_options, reporting, style_option
 from lockgate.compiler.codegen.simulate import Packet
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
-from lockgate.compiler.driver import Session
+from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.policy.model import Chain, Expect, Prefixes, Test
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.sets import IntervalSet
@@ -56,6 +56,7 @@ BATCH = 10_000  # packets judged at once: bounds memory on long captures
 )
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 @style_option
+@reading_options
 def evaluate(
     policy: Path,
     packets: tuple[str, ...],
@@ -66,6 +67,7 @@ def evaluate(
     contents: tuple[str, ...],
     output: str,
     style: str,
+    options: Options,
 ) -> None:
     """Judge packets: which verdict, by which rule.
 
@@ -75,7 +77,7 @@ def evaluate(
     """
     if bool(packets) == (pcap is not None):
         raise click.UsageError("give packets as text, or one capture with --pcap")
-    session = Session(policy)
+    session = Session(policy, options)
     with reporting(session.sink, style), session:
         chain = _chosen(session, name, direction)
         live = _live(session, contents)
@@ -190,10 +192,18 @@ def _from_capture(path: Path, chain: Chain) -> Iterator[Packet]:
 @click.option("--run", "only", metavar="TEXT", help="Only tests whose title contains this.")
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 @style_option
-def test(policy: Path, engines: tuple[str, ...], only: str | None, output: str, style: str) -> None:
+@reading_options
+def test(
+    policy: Path,
+    engines: tuple[str, ...],
+    only: str | None,
+    output: str,
+    style: str,
+    options: Options,
+) -> None:
     """Run the `test` blocks of a policy: each expectation, through every engine."""
     chosen = engines or ("interp", "native", *(("kernel",) if os.geteuid() == 0 else ()))
-    session = Session(policy)
+    session = Session(policy, options)
     failed = passed = 0
     with reporting(session.sink, style), session, progress(session):
         for block in session.unit.tests:

@@ -1,1 +1,1 @@
-"""Networks and services every policy may name."""
+"""The language's own library: files that a policy imports as `std/NAME.gate`. Policy text, no Python."""

@@ -8,16 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lockgate.compiler.driver import build_bundle
+from lockgate.compiler.driver import Options, build_bundle
 
 from .strategies import Text
 
 COMPILE = """
 import hashlib, sys
 from pathlib import Path
-from lockgate.compiler.driver import build_bundle
+from lockgate.compiler.driver import Options, build_bundle
 for name in sys.argv[1:]:
-    print(hashlib.sha256(build_bundle(Path(name))).hexdigest())
+    options = Options(include=(Path(name).parent / "include",))
+    print(hashlib.sha256(build_bundle(Path(name), options)).hexdigest())
 """
 
 
@@ -63,6 +64,23 @@ policy app at connect for cgroup "/shop" {
 """,
         "tc ingress",
     ),
+    Text(
+        """import "common.gate" as common
+import "shared/names.gate" as shared
+import "std/services.gate" as std
+policy edge at xdp on "eth0" {
+  default pass
+  drop std.ssh from not common.office
+  drop std.dns from shared.listed + shared.ban
+}
+""",
+        "xdp",
+        files={
+            "common.gate": "network office = 10.0.0.0/8\n",
+            "include/shared/names.gate": 'network listed = file "list.txt"\nnetwork ban = dynamic max 9\n',
+            "include/shared/list.txt": "192.0.2.1\n",
+        },
+    ),
 )
 
 
@@ -70,9 +88,10 @@ def write(texts: list[Text], folder: Path) -> list[str]:
     """Policy files with the files they name, each in a folder of its own; relative paths."""
     names = []
     for i, text in enumerate(texts):
-        (folder / str(i)).mkdir(parents=True)
         for name, contents in {"policy.gate": text.source, **text.files}.items():
-            (folder / str(i) / name).write_text(contents)
+            path = folder / str(i) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(contents)
         names.append(f"{i}/policy.gate")
     return names
 
@@ -107,7 +126,8 @@ def test_bundles_depend_on_nothing_but_their_inputs(tmp_path: Path) -> None:
 def test_compiling_twice_in_one_process_gives_the_same_bytes(tmp_path: Path) -> None:
     names = write(list(SAMPLES), tmp_path)
     for name in names:
-        once, twice = (build_bundle(tmp_path / name) for _ in range(2))
+        options = Options(include=((tmp_path / name).parent / "include",))
+        once, twice = (build_bundle(tmp_path / name, options) for _ in range(2))
         assert hashlib.sha256(once).digest() == hashlib.sha256(twice).digest()
 
 

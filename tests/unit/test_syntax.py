@@ -16,7 +16,11 @@ from tests.unit.front import findings, said, tc, unit, xdp
 
 WHOLE = (Path(__file__).parent / "data" / "whole_language.gate").read_text(encoding="utf-8")
 
-LATER = """import tiers proxy template failsafe balance limit repeat after assert via into mark expires ticket
+COMMON = b"""network bastions = 192.0.2.10
+template admin(from-where: network, on: ports) { }
+"""
+
+LATER = """tiers proxy template failsafe balance limit repeat after assert via into mark expires ticket
 vlan if log-sample fragments-track order mode redirect expect-reply expect-backend pattern selector labels"""
 
 
@@ -44,7 +48,7 @@ def test_whole_language_parses() -> None:
 
 
 def test_what_is_not_there_yet_says_so() -> None:
-    found = findings(WHOLE, {"list.txt": b"10.0.0.0/8\n"})
+    found = findings(WHOLE, {"list.txt": b"10.0.0.0/8\n", "common.gate": COMMON})
     assert {d.code for d in found} == {"E0390"}
     named = " ".join(d.message for d in found)
     for word in LATER.split():
