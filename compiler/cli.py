@@ -7,30 +7,44 @@ kernel or system, 70 a bug of lockgate.
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from . import driver, emits, errors, render
-from .diagnostics import PolicyError, Sink
+from . import driver, emits, errors, fixes, render
+from .diagnostics import Diagnostic, Fix, PolicyError, Severity, Sink
 
-STYLES = click.Choice(["human", "concise", "json"])
+STYLES = click.Choice(list(render.FORMS))
+STDIN = Path("-")
 KINDS = click.Choice(["inline", "hash", "lpm_trie", "range_index"])
 
 policy_argument = click.argument("policy", type=click.Path(path_type=Path))
+policies_argument = click.argument(
+    "policies",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="POLICY...",
+)
 style_option = click.option(
     "--message-format",
     "style",
     type=STYLES,
     default="human",
     show_default=True,
-    help="How messages look: human with the source underlined, concise one a line, json one document.",
+    envvar="LOCKGATE_MESSAGE_FORMAT",
+    show_envvar=True,
+    help="How messages look: "
+    + "; ".join(f"{name} {form.about}" for name, form in render.FORMS.items())
+    + ".",
 )
 
 
@@ -90,26 +104,31 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def reporting(sink: Sink, style: str) -> Iterator[None]:
-    """Print diagnostics at the end, whatever happens, and turn failures into exit codes."""
+    """Print diagnostics at the end, unless the compiler itself failed, and turn errors into exit codes."""
     code = 0
     try:
         yield
     except PolicyError:
-        unreadable = any(d.code == errors.UnreadablePolicy.code for d in sink.diagnostics)
-        code = 2 if unreadable else 1
-    report(sink, style)
+        code = exit_code(sink.diagnostics)
+    report(sink.diagnostics, style)
     if code:
         sys.exit(code)
 
 
-def report(sink: Sink, style: str) -> None:
-    """Print the diagnostics to standard error, in order of place."""
-    if sink.diagnostics:
-        from rich.console import Console
+def exit_code(diagnostics: Sequence[Diagnostic]) -> int:
+    """2 when a policy cannot be read, 1 when one has errors, else 0."""
+    if any(d.code == errors.UnreadablePolicy.code for d in diagnostics):
+        return 2
+    return int(any(d.severity is Severity.ERROR for d in diagnostics))
 
-        colour = Console(stderr=True).is_terminal and not Console().no_color
-        ordered = sorted(sink.diagnostics, key=lambda d: d.sort_key)
-        click.echo(render.render(ordered, style, colour=colour), err=True, nl=False, color=colour)
+
+def report(diagnostics: Sequence[Diagnostic], style: str, *, to_stderr: bool = True) -> None:
+    """Print diagnostics in order of place."""
+    if diagnostics or render.FORMS[style].always:
+        stream = sys.stderr if to_stderr else sys.stdout
+        colour = render.wants_colour(stream.isatty(), os.environ)
+        text = render.render(diagnostics, style, colour=colour)
+        click.echo(text, err=to_stderr, nl=False, color=colour)
 
 
 @contextmanager
@@ -147,14 +166,98 @@ def progress(session: driver.Session) -> Iterator[None]:
 
 
 @click.command()
-@policy_argument
+@policies_argument
+@click.option("--stdin-filename", type=click.Path(path_type=Path), help="What `-` is called in messages.")
+@click.option("--fix", is_flag=True, help="Apply the fixes that cannot change what was meant.")
+@click.option("--unsafe-fixes", is_flag=True, help="Apply the others, too: read what they did.")
+@click.option("--diff", is_flag=True, help="Show what fixes would change, and write nothing.")
 @style_option
 @reading_options
-def check(policy: Path, style: str, options: driver.Options) -> None:
-    """Check a policy: syntax, names, types, rules that never decide. Writes nothing."""
-    session = driver.Session(policy, options)
-    with no_collector(), reporting(session.sink, style), session, progress(session):
+def check(
+    policies: tuple[Path, ...],
+    stdin_filename: Path | None,
+    fix: bool,
+    unsafe_fixes: bool,
+    diff: bool,
+    style: str,
+    options: driver.Options,
+) -> None:
+    """Check policies: syntax, names, types, rules that never decide.
+
+    POLICY is a file, a folder (every *.gate file below it), or `-` for standard input. Documents (json,
+    sarif) go to standard output, messages to standard error. With --fix files are written anew, and what
+    remains is printed; of standard input the mended text is.
+    """
+    stdin = stdin_filename or Path("<stdin>")
+    paths = [stdin if path == STDIN else path for path in expanded(policies)]
+    overlay = fixes.Overlay(_reader(stdin if STDIN in policies else None))
+    mending = fix or unsafe_fixes or diff
+    found: dict[tuple[object, ...], Diagnostic] = {}
+    applied: list[tuple[Diagnostic, Fix]] = []
+    with no_collector():
+        for path in paths:
+            if mending:
+                applied += fixes.mend(partial(_diagnosed, path, options), overlay, unsafe=unsafe_fixes)
+            for d in _diagnosed(path, options, overlay.read):
+                found.setdefault((d.sort_key, d.labels[:1] and d.labels[0].span.end), d)
+    diagnostics = list(found.values())
+    if mending:
+        _finish_fixes(applied, overlay, stdin, diff)
+    if mending and not diff and stdin in paths:
+        click.echo(overlay.read(stdin), nl=False)
+    taken = mending and (diff or stdin in paths)  # standard output, by a diff or a text
+    report(diagnostics, style, to_stderr=taken or not render.FORMS[style].always)
+    if style == "human" and not mending and (sure := len(fixes.choose(diagnostics, unsafe=False))):
+        click.echo(f"\n{sure} of these can be mended: lockgate check --fix", err=True)
+    code = exit_code(diagnostics)
+    sys.exit(code or int(diff and bool(overlay.changed)))
+
+
+def expanded(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are, folders as the policies below them, each once."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            below = sorted(
+                p for p in path.rglob("*.gate") if not any(x[0] == "." for x in p.relative_to(path).parts)
+            )
+            if not below:
+                raise click.UsageError(f"no *.gate file in `{path}`")
+            found += below
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def _reader(stdin: Path | None) -> fixes.ReadFile:
+    """Reads files; `stdin` is what standard input is called."""
+    data = b"" if stdin is None else sys.stdin.buffer.read()
+    return lambda path: data if path == stdin else path.read_bytes()
+
+
+def _diagnosed(path: Path, options: driver.Options, read_file: fixes.ReadFile) -> list[Diagnostic]:
+    session = driver.Session(path, options, read_file=read_file)
+    with session, progress(session), suppress(PolicyError):
         session.analyse()
+    return session.sink.diagnostics
+
+
+def _finish_fixes(
+    applied: list[tuple[Diagnostic, Fix]], overlay: fixes.Overlay, stdin: Path, diff: bool
+) -> None:
+    """Show or write what fixes changed, and say what they did."""
+    if diff:
+        click.echo("".join(overlay.diff()), nl=False)
+        return
+    for path in overlay.changed:
+        if path != stdin:
+            _write(path.resolve(), overlay.mended[path].encode())
+    for d, done in applied:
+        place = f"{done.span.source.shown}:{done.span.line}:{done.span.column}"
+        was = done.span.text.strip()
+        now = done.replacement.strip()
+        said = f"`{was}` is now `{now}`" if was and now else f"`{was}` is gone" if was else f"`{now}` is new"
+        click.echo(f"mended {place}: {d.code} {said}", err=True)
 
 
 @click.command()
@@ -251,12 +354,14 @@ def _many(count: int, what: str) -> str:
 
 def _write(target: Path, data: bytes) -> None:
     """Write all or nothing. Exits with 2 when the place cannot be written."""
-    partial = target.with_name(f".{target.name}.partial")
+    written = target.with_name(f".{target.name}.partial")
     try:
-        partial.write_bytes(data)
-        partial.replace(target)
+        written.write_bytes(data)
+        if target.exists():
+            shutil.copymode(target, written)
+        written.replace(target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        written.unlink(missing_ok=True)
         raise click.UsageError(f"cannot write `{target}`: {error.strerror or error}") from None
 
 

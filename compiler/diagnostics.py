@@ -1,4 +1,4 @@
-"""Diagnostics are values with facts; how they look is the renderer's affair (`render.py`).
+"""Diagnostics are values with facts; how they look is the renderer's affair (`render/`).
 
 Knows codes, severities, labels and fixes; knows neither terminals nor exit codes.
 """

@@ -6,9 +6,10 @@ and nothing is printed: that is `cli`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +36,7 @@ from .plan.ir import Branch, Plan
 from .plan.lower import lower as lower_match
 from .plan.text import write as plan_text
 from .plan.verify import verify as verify_plan
+from .policy.files import ReadFile
 from .policy.model import Chain, Unit
 
 if TYPE_CHECKING:
@@ -64,34 +66,63 @@ class Options:
     cpu: str = "v3"
 
 
+class StageFailed(Exception):  # noqa: N818 - reads as what happened
+    """A stage raised what it must not: a bug of ours. `stage` names it, with its rule list; `inputs` are the
+    files that were read, name → bytes. The cause is chained."""
+
+    def __init__(self, stage: str, inputs: dict[str, bytes]) -> None:
+        self.stage, self.inputs = stage, inputs
+        super().__init__(f"stage `{stage}` failed")
+
+
 @dataclass
 class Session:
     """One compilation of `path`. Use `with`: it may own a worker process. Warnings gather in `sink`; a stage
-    that finds errors raises PolicyError. `seconds`: (stage, wall-clock seconds) in the order they ran."""
+    that finds errors raises PolicyError; one that is wrong itself makes `with` end with StageFailed. Files
+    are read with `read_file`. `seconds`: (stage, wall-clock seconds) in the order they ran."""
 
     path: Path
     options: Options = field(default_factory=Options)
     sink: Sink = field(default_factory=Sink)
+    read_file: ReadFile = Path.read_bytes
     observe: Observer | None = None
     worker: Worker | None = None
     seconds: list[tuple[str, float]] = field(default_factory=list)
     _unit: Unit | None = None
     _cache: dict[tuple[str, str], Any] = field(default_factory=dict)
     _own_worker: Worker | None = None
+    _failed: str | None = None
+    _read: list[Path] = field(default_factory=list)
 
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object = None, error: BaseException | None = None, trace: object = None) -> None:
         if self._own_worker is not None:
             self._own_worker.close()
+        if self._failed is not None and isinstance(error, Exception):
+            raise StageFailed(self._failed, self._inputs()) from error
+
+    def _inputs(self) -> dict[str, bytes]:
+        """Files that were read, by their path from the policy's folder."""
+        found = {}
+        for path in self._read:
+            with suppress(OSError):
+                found[os.path.relpath(path, self.path.parent)] = self.read_file(path)
+        return found
+
+    def _reading(self, path: Path) -> bytes:
+        self._read.append(path)
+        return self.read_file(path)
 
     @property
     def unit(self) -> Unit:
         """The checked policy. PolicyError when it has errors."""
         if self._unit is None:
             with self._timed("policy"):
-                self._unit = policy.load(self.path, self.sink, include=self.options.include)
+                self._unit = policy.load(
+                    self.path, self.sink, read_file=self._reading, include=self.options.include
+                )
         return self._unit
 
     def chain(self, name: str) -> Chain:
@@ -273,6 +304,11 @@ class Session:
         started = time.perf_counter()
         try:
             yield
+        except PolicyError:
+            raise
+        except Exception:
+            self._failed = self._failed or stage
+            raise
         finally:
             self.seconds.append((stage, time.perf_counter() - started))
 
@@ -293,4 +329,4 @@ def build_bundle(path: Path, options: Options | None = None) -> bytes:
         return session.bundle()
 
 
-__all__ = ["Options", "PolicyError", "Session", "build_bundle"]
+__all__ = ["Options", "PolicyError", "Session", "StageFailed", "build_bundle"]

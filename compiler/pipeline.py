@@ -29,9 +29,10 @@ class ContractError(TypeError):
 
 
 class PassBroken(Exception):  # noqa: N818 - reads as what happened
-    """A pass returned an IR that its verifier refuses. `before` and `after` are IR texts: a reproducer."""
+    """A pass raised, or returned an IR that its verifier refuses. `before` and `after` (None when it raised)
+    are IR texts: a reproducer."""
 
-    def __init__(self, pass_name: str, reason: Exception, before: str, after: str) -> None:
+    def __init__(self, pass_name: str, reason: Exception, before: str, after: str | None) -> None:
         self.pass_name, self.reason, self.before, self.after = pass_name, reason, before, after
         super().__init__(f"pass `{pass_name}` broke the program: {reason}")
 
@@ -123,7 +124,8 @@ class Pipeline(Generic[IR]):
         """Run the passes. `observe` is called with ("input", ir), then with each pass's name and result;
         `skip`: names left out (KeyError for an unknown one); `fuel`: run no more than that many passes, to
         find the one that breaks something; `verify`: check the input and the result of each pass.
-        Raises PassBroken for an invalid result; what the verifier raises for an invalid input."""
+        Raises PassBroken for a pass that raises or has an invalid result; what the verifier raises for an
+        invalid input."""
         unknown = skip - set(self.names)
         if unknown:
             raise KeyError(f"no such pass: {', '.join(sorted(unknown))}")
@@ -134,7 +136,7 @@ class Pipeline(Generic[IR]):
         seconds: list[tuple[str, float]] = []
         for item in [p for p in self.passes if p.name not in skip][:fuel]:
             started = time.perf_counter()
-            result = item(ir)
+            result = self._result(item, ir)
             seconds.append((item.name, time.perf_counter() - started))
             if verify:
                 self._check(item.name, ir, result)
@@ -142,6 +144,12 @@ class Pipeline(Generic[IR]):
             if observe:
                 observe(item.name, ir)
         return Result(ir, tuple(seconds))
+
+    def _result(self, item: Pass[IR], ir: IR) -> IR:
+        try:
+            return item(ir)
+        except Exception as reason:
+            raise PassBroken(item.name, reason, self.level.text(ir), None) from reason
 
     def _check(self, name: str, before: IR, after: IR) -> None:
         try:

@@ -74,6 +74,33 @@ def nearest(word: str, candidates: Candidates) -> tuple[str, Span | None] | None
     return next(((n, s) for n, s in candidates if found and n == found[0]), None)
 
 
+def surely(word: str, name: str, candidates: Candidates) -> bool:
+    """Whether `word` can only be `name` misspelt: three letters or more, one slip of the fingers (a letter
+    wrong, missing, too much, or two exchanged), and no other candidate that is as near."""
+    near = {other for other, _ in candidates if _one_slip(word.lower(), other.lower())}
+    return len(name) >= 3 and near == {name}
+
+
+def _one_slip(a: str, b: str) -> bool:
+    if len(a) > len(b):
+        a, b = b, a
+    same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
+    left, right = a[same:], b[same:]
+    if len(a) < len(b):
+        return left == right[1:]
+    return left[1:] == right[1:] or (left[2:] == right[2:] and left[:2] == right[:2][::-1])
+
+
+def whole_lines(span: Span) -> Span:
+    """A span with the rest of its lines, when nothing but blanks stands beside it."""
+    text = span.source.text
+    start = text.rfind("\n", 0, span.start) + 1
+    end = text.find("\n", span.end)
+    end = len(text) if end < 0 else end + 1
+    alone = not text[start : span.start].strip() and not text[span.end : end].strip()
+    return Span(span.source, start, end) if alone else span
+
+
 def shorten(text: str, length: int = 60) -> str:
     """Text short enough for a headline."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -43,11 +43,12 @@ class UnknownWord(Finding):
     span: Span
     suggestion: str | None
     remedy: str = ""
+    sure: bool = False
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
         near = f"did you mean `{self.suggestion}`?" if self.suggestion else "not understood here"
-        fixes = [Fix(self.span, self.suggestion)] if self.suggestion else []
+        fixes = [Fix(self.span, self.suggestion, self.sure)] if self.suggestion else []
         return self.make(
             f"unknown word `{self.word}`",
             (self.span, near),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -43,6 +43,7 @@ class UnexpectedText(Finding):
     span: Span
     expected: str
     hint: str | None = None
+    instead: str | None = None
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
@@ -50,4 +51,5 @@ class UnexpectedText(Finding):
             f"unexpected {self.found}",
             (self.span, f"expected {self.expected}"),
             help=[self.hint] if self.hint else [],
+            fixes=[Fix(self.span, self.instead)] if self.instead else [],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -45,4 +45,5 @@ class UnfinishedText(Finding):
         labels = [(self.span, f"expected {self.expected}")]
         if self.opener:
             labels.append((self.opener, "opened here"))
-        return self.make("the file ends in the middle of a sentence", *labels)
+        closing = [Fix(Span(self.span.source, self.span.end, self.span.end), "\n}")] if self.opener else []
+        return self.make("the file ends in the middle of a sentence", *labels, fixes=closing)

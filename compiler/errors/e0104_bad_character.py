@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
+
+# What a word processor or a keyboard makes of signs of the language → the sign.
+LOOKALIKES = dict.fromkeys("“”„‟«»", '"') | dict.fromkeys("–—−‐‑", "-") | {";": "", "…": ""}
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,10 @@ class BadCharacter(Finding):
                 "a string has no end", (self.span, "opened here"), help=['close it with `"` on the same line']
             )
         shown = char if char.isprintable() else f"U+{ord(char):04X}"
+        meant = LOOKALIKES.get(char)
         return self.make(
             f"the character `{shown}` has no meaning here",
             (self.span, "not part of the language"),
-            help=["remove it; comments begin with `#`"],
+            help=[f"write `{meant}`" if meant else "remove it; comments begin with `#`"],
+            fixes=[] if meant is None else [Fix(self.span, meant, sure=True)],
         )

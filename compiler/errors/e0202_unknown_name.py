@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..diagnostics import Diagnostic, Fix
 from ..source import Span
-from .base import Candidates, Finding, nearest
+from .base import Candidates, Finding, nearest, surely
 
 DECLARED = ("network", "ports", "service", "interface")
 
@@ -69,6 +69,7 @@ class UnknownName(Finding):
                 f"{self.kind} `{self.name}` is not defined", (self.span, "unknown name"), help=helps
             )
         name, place = near
+        fix = Fix(self.span, name, sure=place is None and surely(self.name, name, self.known))
         if place is not None and place.source is not self.span.source:
             where = f"{place.source.shown}:{place.line}"
             labels = [(self.span, f"did you mean `{name}` ({where})?")]
@@ -76,4 +77,4 @@ class UnknownName(Finding):
             labels = [(self.span, f"did you mean `{name}`?")]
         if place is not None and place.source is self.span.source:
             labels.append((place, f"`{name}` is declared here"))
-        return self.make(f"{self.kind} `{self.name}` is not defined", *labels, fixes=[Fix(self.span, name)])
+        return self.make(f"{self.kind} `{self.name}` is not defined", *labels, fixes=[fix])

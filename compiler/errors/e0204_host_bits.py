@@ -49,5 +49,5 @@ class HostBits(Finding):
             f"`{self.span.text}` has bits set below its mask",
             (self.span, "not a network"),
             help=helps,
-            fixes=[Fix(self.span, self.network)],
+            fixes=[Fix(self.span, self.network), Fix(self.span, self.host)],
         )

@@ -49,5 +49,5 @@ class MappedAddress(Finding):
             (self.span, "never on the wire"),
             help=[f"write `{self.v4}`"],
             notes=["at connect, a socket that uses a mapped address is judged as IPv4"],
-            fixes=[Fix(self.span, self.v4)],
+            fixes=[Fix(self.span, self.v4, sure=True)],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -39,11 +39,15 @@ class PortsNeedProtocol(Finding):
     code = "E0211"
     slug = "ports-need-protocol"
     span: Span
+    action: Span | None = None
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
+        choices = ("tcp", "udp", "tcp, udp")
+        behind = [] if self.action is None else [Span(self.span.source, self.action.end, self.action.end)]
         return self.make(
             "a port needs a protocol: tcp, udp or both?",
             (self.span, "port of which protocol?"),
             help=["write `tcp to port …`, `udp to port …` or `tcp, udp to port …`"],
+            fixes=[Fix(place, f" {protocol}") for place in behind for protocol in choices],
         )

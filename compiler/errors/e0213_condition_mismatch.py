@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -42,9 +42,17 @@ class ConditionMismatch(Finding):
     span: Span
     needs: str
     remedy: str
+    insert: tuple[Span, str] | None = None
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
+        fixes = []
+        if self.insert is not None:
+            action, word = self.insert
+            fixes.append(Fix(Span(self.span.source, action.end, action.end), f" {word}", sure=True))
         return self.make(
-            f"{self.condition} needs {self.needs}", (self.span, "this traffic has none"), help=[self.remedy]
+            f"{self.condition} needs {self.needs}",
+            (self.span, "this traffic has none"),
+            help=[self.remedy],
+            fixes=fixes,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -40,6 +40,7 @@ class BadFlags(Finding):
     slug = "bad-flags"
     span: Span
     reason: str
+    instead: tuple[Span, str, bool] | None = None
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
@@ -50,4 +51,5 @@ class BadFlags(Finding):
                 "`flags syn, fin`: any of them is set",
                 "`flags syn/syn,ack`: of those behind `/`, exactly `syn` is set",
             ],
+            fixes=[Fix(*self.instead)] if self.instead else [],
         )

@@ -44,9 +44,12 @@ class UnquotedDevice(Finding):
         """The facts as a message."""
         near = nearest(self.name, self.known)
         also = [f"or did you mean the interface `{near[0]}`?"] if near else []
+        quoted = f'"{self.name}"'
         return self.make(
             f"no interface `{self.name}` is declared",
             (self.span, "names of devices are quoted"),
             help=[f'write `"{self.name}"` for the device of that name', *also],
-            fixes=[Fix(self.span, f'"{self.name}"')],
+            fixes=[Fix(self.span, quoted, sure=True)]
+            if near is None
+            else [Fix(self.span, near[0]), Fix(self.span, quoted)],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -52,4 +52,5 @@ class BadDynamic(Finding):
             if self.nested
             else "write `dynamic max 1000`"
         )
-        return self.make(self.reason, (self.span, "not enough is known"), help=[remedy])
+        fixes = [] if self.nested else [Fix(self.span, "dynamic max 1000")]
+        return self.make(self.reason, (self.span, "not enough is known"), help=[remedy], fixes=fixes)

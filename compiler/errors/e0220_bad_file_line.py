@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding, shorten
 
@@ -42,6 +42,7 @@ class BadFileLine(Finding):
     span: Span
     reason: str
     remedy: tuple[str, ...] = ()
+    fixes: tuple[Fix, ...] = ()
     more: int = 0
 
     def diagnostic(self) -> Diagnostic:
@@ -52,4 +53,5 @@ class BadFileLine(Finding):
             (self.span, "one prefix a line"),
             help=self.remedy,
             notes=notes,
+            fixes=self.fixes,
         )

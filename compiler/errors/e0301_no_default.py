@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -41,6 +41,7 @@ class NoDefault(Finding):
     policy: str
     span: Span
     verdicts: tuple[str, ...]
+    body: Span | None = None
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
@@ -49,4 +50,5 @@ class NoDefault(Finding):
             f"policy `{self.policy}` has no `default`",
             (self.span, "what of packets that no rule matches?"),
             help=[f"write {choices}"],
+            fixes=[Fix(self.body, f"\n  default {v}") for v in self.verdicts if self.body],
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
-from .base import Finding
+from .base import Finding, whole_lines
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,11 @@ class Repeated(Finding):
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
+        same = self.span.text == self.first.text
         return self.make(
             f"{self.what} stands twice",
             (self.span, "again"),
             (self.first, "first here"),
-            help=["alternatives go into one set: `{ a, b }`"],
+            help=["leave one out" if same else "alternatives go into one set: `{ a, b }`"],
+            fixes=[Fix(whole_lines(self.span), "", sure=True)] if same else [],
         )

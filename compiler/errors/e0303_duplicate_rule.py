@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -49,4 +49,5 @@ class DuplicateRule(Finding):
             (self.span, "called so again"),
             (self.first, "called so here"),
             help=["give one of them another name"],
+            fixes=[Fix(self.span, f"{self.name}-2")],
         )

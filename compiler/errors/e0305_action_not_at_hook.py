@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
+
+# The remedy begins with the word to write; it is the only one when nothing but an explanation follows.
+INSTEAD = re.compile(r"write `(?P<word>\w+)`(?P<only>$|;)?")
 
 
 @dataclass(frozen=True)
@@ -47,4 +51,6 @@ class ActionNotAtHook(Finding):
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
-        return self.make(self.why, (self.span, f"not at {self.hook}"), help=[self.remedy])
+        instead = INSTEAD.match(self.remedy)
+        fixes = [Fix(self.span, instead["word"], sure=instead["only"] is not None)] if instead else []
+        return self.make(self.why, (self.span, f"not at {self.hook}"), help=[self.remedy], fixes=fixes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -47,6 +47,7 @@ class WhichDirection(Finding):
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
+        verb = "" if self.span.text in ("ingress", "egress") else self.span.text
         choices = " or ".join(f"`expect {d} …`" for d in self.directions)
         return self.make(
             "which of the policy's blocks is meant?",
@@ -57,4 +58,5 @@ class WhichDirection(Finding):
                 else "say the direction",
             ),
             help=[f"write {choices}"],
+            fixes=[Fix(self.span, f"{d} {verb}".strip()) for d in self.directions],
         )

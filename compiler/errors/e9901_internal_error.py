@@ -14,7 +14,10 @@ class InternalError(Finding):
 
     ## What it means
 
-    A stage of the compiler found its own result unsound, and stopped.
+    A stage of the compiler failed, or found its own result unsound, and stopped. The message names the stage,
+    and an archive with everything that is needed to see it again: the policy and the files it reads, the
+    command, the traceback, and the intermediate form where one broke. Paths in it are cut down to what
+    lies in your current directory.
 
     ## Why it matters
 
@@ -35,14 +38,19 @@ class InternalError(Finding):
     code = "E9901"
     slug = "internal-error"
     stage: str
-    reason: str
-    reproducer: str | None = None
+    version: str
+    reproducer: str
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
-        notes = [f"a reproducer is in `{self.reproducer}`"] if self.reproducer else []
         return self.make(
-            f"internal error in {self.stage}: {self.reason}",
-            notes=[*notes, "this is a bug in lockgate, not in the policy"],
-            help=["report it with the policy and the version of lockgate"],
+            f"internal error in {self.stage}",
+            notes=[
+                f"this is a bug in lockgate {self.version}, not in your policy",
+                "nothing was written or loaded",
+                "the archive holds the policy, the files it reads, the command and where lockgate failed",
+            ],
+            help=[
+                f"report it with `{self.reproducer}`",
+            ],
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
-from .base import Finding
+from .base import Finding, whole_lines
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class UnusedName(Finding):
     kind: str
     name: str
     span: Span
+    declaration: Span | None = None
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
@@ -50,4 +51,5 @@ class UnusedName(Finding):
             f"{self.kind} `{self.name}` is not used",
             (self.span, "nothing mentions it"),
             help=["use it or delete it"],
+            fixes=[Fix(whole_lines(self.declaration), "")] if self.declaration else [],
         )

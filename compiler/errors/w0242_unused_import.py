@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
-from .base import Finding
+from .base import Finding, whole_lines
 
 
 @dataclass(frozen=True)
@@ -50,4 +50,5 @@ class UnusedImport(Finding):
             f"nothing uses the import `{self.name}`",
             (self.span, f"no name begins with `{self.name}.`"),
             help=["use a name of it or delete the line"],
+            fixes=[Fix(whole_lines(self.span), "")],
         )

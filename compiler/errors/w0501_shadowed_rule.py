@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
-from .base import Finding
+from .base import Finding, whole_lines
 
 
 @dataclass(frozen=True)
@@ -65,4 +65,5 @@ class ShadowedRule(Finding):
             *labels,
             notes=notes,
             witness=self.example,
+            fixes=[] if others else [Fix(whole_lines(self.span), "")],
         )

@@ -6,6 +6,7 @@ has a block. Must never know how a rule is decided.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,7 +123,9 @@ class Policies:
         if attribute is None:
             hidden = any(policy.span.start <= s.start < policy.span.end for s in self.module.skipped)
             if not hidden:
-                self._complain(errors.NoDefault(policy.name.text, policy.name.span, tuple(hook.verdicts)))
+                self._complain(
+                    errors.NoDefault(policy.name.text, policy.name.span, tuple(hook.verdicts), _body(policy))
+                )
         elif isinstance(attribute.value, t.Name) and self.rules.action(attribute.value, hook):
             return attribute.value.text
         return hook.malformed
@@ -166,3 +169,10 @@ class Policies:
 
     def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())
+
+
+def _body(policy: t.Policy) -> Span | None:
+    """The place behind the `{` that opens a policy."""
+    source, start = policy.span.source, policy.scope.span.end
+    opening = re.compile(r"(?:\s|#[^\n]*)*\{").match(source.text, start)
+    return None if opening is None else Span(source, opening.end(), opening.end())

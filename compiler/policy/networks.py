@@ -168,11 +168,8 @@ class Networks:
         for i, line in enumerate(bad[:MAX_REPORTED_LINES]):
             more = len(bad) - MAX_REPORTED_LINES if i == MAX_REPORTED_LINES - 1 else 0
             span = Span(source, line.start, line.end)
-            self._complain(
-                errors.BadFileLine(
-                    span, str(line.reason), bad_prefix(span, line.reason).diagnostic().help, more
-                )
-            )
+            same = bad_prefix(span, line.reason).diagnostic()
+            self._complain(errors.BadFileLine(span, str(line.reason), same.help, same.fixes, more))
         if net.max is not None and entries > net.max.value:
             self._complain(errors.TooManyEntries(net.path.text, net.max.span, entries, net.max.value))
         return BROKEN if bad else value

@@ -198,7 +198,7 @@ class Scope:
             if isinstance(decl, t.Import):
                 self._complain(errors.UnusedImport(name, decl.path.text, decl.span))
             elif not library:
-                self._complain(errors.UnusedName(KINDS[type(decl)], name, decl.name.span))
+                self._complain(errors.UnusedName(KINDS[type(decl)], name, decl.name.span, decl.span))
 
     def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())

@@ -55,8 +55,9 @@ class Rules:
             for side, part in parts.sides.items()
             if part.ports is not None
         }
-        kinds = self._narrow(kinds, parts)
-        flags = None if parts.flags is None else self.flags(parts.flags, kinds)
+        bare = None if rule.kinds else rule.action.span
+        kinds = self._narrow(kinds, parts, bare)
+        flags = None if parts.flags is None else self.flags(parts.flags, kinds, bare)
         if kinds and not any(n is BROKEN for n in networks.values()):
             self._check_families(rule, parts, kinds, networks)
         if not sound or not kinds or self._complained_since(before):
@@ -153,26 +154,33 @@ class Rules:
     def _network(self, side: t.Side) -> Network | None:
         return None if side.network is None else self.networks.value(side.network)
 
-    def _narrow(self, kinds: tuple[Traffic, ...], parts: Parts) -> tuple[Traffic, ...]:
+    def _narrow(self, kinds: tuple[Traffic, ...], parts: Parts, bare: Span | None) -> tuple[Traffic, ...]:
+        """Kinds of traffic with the rule's types. `bare`: the action of a rule that names no traffic."""
         for side in parts.sides.values():
-            if kinds and side.ports is not None and not self.traffic.have_ports(kinds, side.ports):
+            if kinds and side.ports is not None and not self.traffic.have_ports(kinds, side.ports, bare):
                 return ()
         if kinds and parts.types is not None:
             kinds = self.traffic.with_types(kinds, parts.types.types)
         return kinds
 
-    def flags(self, test: t.FlagTest, kinds: tuple[Traffic, ...]) -> Flags | None:
-        """Value of a flags test; None after a complaint."""
+    def flags(self, test: t.FlagTest, kinds: tuple[Traffic, ...], bare: Span | None = None) -> Flags | None:
+        """Value of a flags test; None after a complaint. `bare`: as in `_narrow`."""
         tcp = IntervalSet.of(fields.IPPROTO_TCP)
         if kinds and not all(a.protocols is not None and a.protocols.issubset(tcp) for a in kinds):
-            self._complain(errors.ConditionMismatch("`flags`", test.span, "TCP", "write `tcp` before it"))
+            insert = None if bare is None else (bare, "tcp")
+            self._complain(
+                errors.ConditionMismatch("`flags`", test.span, "TCP", "write `tcp` before it", insert)
+            )
+            return None
+        if any(flag.text.startswith("!") for flag in (*test.value, *(test.mask or ()))):
+            self._complain(negated_flags(test))
             return None
         value = self.flag_bits(test.value)
         mask = None if test.mask is None else self.flag_bits(test.mask)
         if value is None or (test.mask is not None and mask is None):
             return None
         if mask is not None and value & ~mask:
-            self._complain(errors.BadFlags(test.span, "asks for flags that its mask leaves out"))
+            self._complain(flags_outside_mask(test))
             return None
         return Flags(value, mask)
 
@@ -180,9 +188,6 @@ class Rules:
         """The bits of a list of flags; None after a complaint."""
         bits = 0
         for flag in flags:
-            if flag.text.startswith("!"):
-                self._complain(errors.BadFlags(flag.span, "has a negated flag"))
-                return None
             if flag.text not in builtin.TCP_FLAGS:
                 known = tuple((name, None) for name in builtin.TCP_FLAGS)
                 self._complain(errors.UnknownName("TCP flag", flag.text, flag.span, known))
@@ -214,3 +219,23 @@ class Rules:
 
     def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())
+
+
+def negated_flags(test: t.FlagTest) -> errors.BadFlags:
+    """The complaint about `syn, !ack`. With one flag that is set, there is one thing it can mean."""
+    wanted = [flag.text for flag in test.value if not flag.text.startswith("!")]
+    unwanted = [flag.text[1:] for flag in test.value if flag.text.startswith("!")]
+    span = next(f.span for f in (*test.value, *(test.mask or ())) if f.text.startswith("!"))
+    instead = None
+    if wanted and test.mask is None:
+        text = f"{','.join(wanted)}/{','.join([*wanted, *unwanted])}"
+        instead = (test.value[0].span.to(test.value[-1].span), text, len(wanted) == 1)
+    return errors.BadFlags(span, "has a negated flag", instead)
+
+
+def flags_outside_mask(test: t.FlagTest) -> errors.BadFlags:
+    """The complaint about `syn/ack`: what is before the `/` must stand behind it, too."""
+    behind = [flag.text for flag in test.mask or ()]
+    text = ",".join(dict.fromkeys([*(flag.text for flag in test.value), *behind]))
+    instead = (test.mask[0].span.to(test.mask[-1].span), text, False) if test.mask else None
+    return errors.BadFlags(test.span, "asks for flags that its mask leaves out", instead)

@@ -11,6 +11,7 @@ from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
 
 from .. import errors
+from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
 from .model import Traffic
@@ -146,11 +147,14 @@ class TrafficTypes:
 
     # ---- what a header holds ----
 
-    def have_ports(self, alternatives: tuple[Traffic, ...], where: t.Ports) -> bool:
-        """Whether every alternative has ports; complains when not."""
+    def have_ports(
+        self, alternatives: tuple[Traffic, ...], where: t.Ports, action: Span | None = None
+    ) -> bool:
+        """Whether every alternative has ports; complains when not. `action`: the word behind which a protocol
+        could stand."""
         for a in alternatives:
             if a.protocols is None and (a.eth_types is None or a.eth_types.issubset(fields.IP)):
-                self._complain(errors.PortsNeedProtocol(where.span))
+                self._complain(errors.PortsNeedProtocol(where.span, action))
                 return False
             if a.protocols is None or not a.protocols.issubset(fields.WITH_PORTS):
                 self._complain(

@@ -17,7 +17,7 @@ from lark.parsers.lalr_analysis import Shift
 
 from .. import errors
 from ..diagnostics import Sink
-from ..errors.base import nearest, shorten
+from ..errors.base import nearest, shorten, surely
 from ..source import Source, Span
 from . import build, grammars, recover, words
 from .tree import Module
@@ -28,14 +28,16 @@ END = "$END"
 _STATEMENT = frozenset({"OWNER", "EXPECT", "NETWORK", "ACTION"})  # one of them can begin a statement
 _WORD = re.compile(r"[A-Za-z_]")
 _MEANINGLESS = re.compile(r'[^\w\s"#{}()\[\],=+\-/!<>:.]+')
+_ALLOW, _DROP = "write `allow`, or `pass` at xdp", "write `drop`, or `reject` at connect"
+# Words of other tools: what to say, and what to write instead.
 _HINTS = {
-    "port": "ports stand behind `from` or `to`: write `to port 80`",
-    "dport": "write `to port …`",
-    "sport": "write `from port …`",
-    "accept": "write `allow`, or `pass` at xdp",
-    "permit": "write `allow`, or `pass` at xdp",
-    "block": "write `drop`, or `reject` at connect",
-    "deny": "write `drop`, or `reject` at connect",
+    "port": ("ports stand behind `from` or `to`: write `to port 80`", "to port"),
+    "dport": ("write `to port …`", "to port"),
+    "sport": ("write `from port …`", "from port"),
+    "accept": (_ALLOW, "allow"),
+    "permit": (_ALLOW, "allow"),
+    "block": (_DROP, "drop"),
+    "deny": (_DROP, "drop"),
 }
 
 
@@ -107,7 +109,7 @@ class _Parse:
         """A token that cannot follow: repair it, or say so and go on at the next statement."""
         span = Span(self.source, offset, recover.piece_at(self.text, offset))
         accepts = self._accepts()
-        hint = _HINTS.get(span.text)
+        hint, instead = _HINTS.get(span.text, (None, None))
         foreign = span.text in recover.FOREIGN_ACTIONS
         if _WORD.match(span.text) and (foreign or offset != self.restarted_at):
             known = [(word, None) for name in sorted(accepts) for word in self.keywords.get(name, ())]
@@ -116,12 +118,12 @@ class _Parse:
                 return
             if near is None and (foreign or (accepts & _STATEMENT and "FROM" not in accepts)):
                 remedy = hint or f"expected {words.expectation(accepts)}"
-                self._complain(errors.UnknownWord(span.text, span, None, remedy))
+                self._complain(errors.UnknownWord(span.text, span, instead, remedy))
                 self._restart(span.end)
                 return
         if offset != self.restarted_at and not self._blame_previous(offset):
             found = f"`{shorten(span.text, 30)}`"
-            self._complain(errors.UnexpectedText(found, span, words.expectation(accepts), hint))
+            self._complain(errors.UnexpectedText(found, span, words.expectation(accepts), hint, instead))
         self._restart(offset)
 
     def _substitute(self, span: Span, word: str, accepts: set[str]) -> bool:
@@ -133,7 +135,10 @@ class _Parse:
         except UnexpectedToken:
             return False
         self.previous = token
-        self._complain(errors.UnknownWord(span.text, span, word, f"expected {words.expectation(accepts)}"))
+        known = [(w, None) for name in accepts for w in self.keywords.get(name, ())]
+        sure = surely(span.text, word, known)
+        remedy = f"expected {words.expectation(accepts)}"
+        self._complain(errors.UnknownWord(span.text, span, word, remedy, sure))
         self._continue_at(span.end)
         return True
 
@@ -153,7 +158,8 @@ class _Parse:
                 errors.UnexpectedText(f"`{previous}`", span, "something between this and the word before")
             )
         else:
-            self._complain(errors.UnknownWord(str(previous), span, near[0]))
+            sure = surely(str(previous), near[0], [(word, None) for word in parts])
+            self._complain(errors.UnknownWord(str(previous), span, near[0], sure=sure))
         self.skipped.append(Span(self.source, span.start, offset))
         return True
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import sys
-import traceback
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         error.show()
         code = error.exit_code
     except Exception as error:
-        code = _failure(error, _wants_json(given))
+        code = _failure(error, given)
     sys.exit(code)
 
 
@@ -173,8 +173,19 @@ def _wants_json(arguments: list[str]) -> bool:
     return "--output=json" in arguments or any(pair == ("--output", "json") for pair in pairwise(arguments))
 
 
-def _failure(error: Exception, as_json: bool) -> int:
+def _message_format(arguments: list[str]) -> str:
+    """What `--message-format` or the environment asks for; the command itself did not live to say it."""
+    from lockgate.compiler.render import FORMS
+
+    words = [w for argument in arguments for w in argument.split("=", 1)]
+    asked = [form for option, form in pairwise(words) if option == "--message-format"]
+    form = (asked or [os.environ.get("LOCKGATE_MESSAGE_FORMAT", "")])[-1]
+    return form if form in FORMS else "json" if _wants_json(arguments) else "human"
+
+
+def _failure(error: Exception, arguments: list[str]) -> int:
     """Print what went wrong, to standard error; the exit code for it."""
+    as_json = _wants_json(arguments)
     runtime_errors = sys.modules.get("lockgate.runtime.errors")
     if runtime_errors is not None and isinstance(error, runtime_errors.LockgateError):
         _print(runtime_errors.as_json(error) if as_json else runtime_errors.render(error))
@@ -183,25 +194,24 @@ def _failure(error: Exception, as_json: bool) -> int:
     if diagnostics is not None and isinstance(error, diagnostics.PolicyError):
         _print_findings(error, as_json)
         return FINDINGS
-    click.echo(
-        f"error[E9901]: internal error: {type(error).__name__} in lockgate {__version__}\n"
-        f"  = note: this is a bug in lockgate, not in your policy; nothing was written or loaded\n"
-        f"  = help: report it with {_reproducer(error)}",
-        err=True,
-    )
+    _internal_failure(error, arguments)
     return BUG
 
 
-def _reproducer(error: Exception) -> str:
-    """Path of a new file with all that a developer needs: the call, the traceback, the IR where one broke."""
-    import tempfile
+def _internal_failure(error: Exception, arguments: list[str]) -> None:
+    """Say that lockgate is wrong, where, and what to report; never in the words of Python or a library."""
+    from lockgate.compiler import errors, render
 
-    with tempfile.NamedTemporaryFile("w", prefix="lockgate-bug-", suffix=".txt", delete=False) as file:
-        file.write(f"lockgate {__version__}, {sys.argv}\n\n{''.join(traceback.format_exception(error))}")
-        for part in ("before", "after"):
-            if isinstance(text := getattr(error, part, None), str):
-                file.write(f"\n-- {part}\n{text}")
-        return file.name
+    from . import reproducer
+
+    causes = reproducer.chain_of(error)
+    stages = [str(stage).strip() for one in causes if (stage := getattr(one, "stage", None))]
+    passes = [f"pass `{name}`" for one in causes if (name := getattr(one, "pass_name", None))]
+    inputs: dict[str, bytes] = next((one.inputs for one in causes if hasattr(one, "inputs")), {})
+    where = ", ".join([*(f"stage `{stage}`" for stage in stages), *passes]) or f"command `{arguments[0]}`"
+    archive = reproducer.write(error, arguments, inputs)
+    finding = errors.InternalError(where, __version__, str(archive)).diagnostic()
+    click.echo(render.render([finding], _message_format(arguments)), err=True, nl=False)
 
 
 def _print_findings(error: Any, as_json: bool) -> None:

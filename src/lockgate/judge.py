@@ -5,23 +5,38 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 import click
 
 from lockgate.compiler import captures, errors, packet
-from lockgate.compiler.cli import policy_argument, progress, reading_options, reporting, style_option
+from lockgate.compiler.cli import (
+    exit_code,
+    expanded,
+    policies_argument,
+    policy_argument,
+    progress,
+    reading_options,
+    report,
+    reporting,
+    style_option,
+)
 from lockgate.compiler.codegen.simulate import Packet
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
+from lockgate.compiler.diagnostics import Diagnostic, PolicyError
 from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.policy.model import Chain, Expect, Prefixes, Test
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.sets import IntervalSet
 
+from . import junit
 from .engines import ENGINES
+from .junit import Case, Suite
 
 Problem = tuple[Expect, str, dict[str, object]]
 BATCH = 10_000  # packets judged at once: bounds memory on long captures
@@ -181,7 +196,7 @@ def _from_capture(path: Path, chain: Chain) -> Iterator[Packet]:
 
 
 @click.command("test")
-@policy_argument
+@policies_argument
 @click.option(
     "--engine",
     "engines",
@@ -190,34 +205,62 @@ def _from_capture(path: Path, chain: Chain) -> Iterator[Packet]:
     help="Engines to run the tests through. By default interp and native, and kernel when root.",
 )
 @click.option("--run", "only", metavar="TEXT", help="Only tests whose title contains this.")
-@click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(["human", "json", "junit"]),
+    default="human",
+    show_default=True,
+    help="json: one object a test, a line each; junit: one XML document, a suite for each policy.",
+)
 @style_option
 @reading_options
 def test(
-    policy: Path,
+    policies: tuple[Path, ...],
     engines: tuple[str, ...],
     only: str | None,
     output: str,
     style: str,
     options: Options,
 ) -> None:
-    """Run the `test` blocks of a policy: each expectation, through every engine."""
+    """Run the `test` blocks of policies: each expectation, through every engine.
+
+    POLICY is a file, or a folder: every *.gate file below it.
+    """
     chosen = engines or ("interp", "native", *(("kernel",) if os.geteuid() == 0 else ()))
-    session = Session(policy, options)
-    failed = passed = 0
-    with reporting(session.sink, style), session, progress(session):
-        for block in session.unit.tests:
-            if only and only not in block.title:
-                continue
-            problems = list(_problems(session, block, chosen))
-            failed, passed = failed + bool(problems), passed + (not problems)
-            _print_test(session, block, problems, output)
-    if output == "human":
+    suites = []
+    for path in expanded(policies):
+        suites.append(_suite(path, options, chosen, only or "", output))
+        report(suites[-1].diagnostics, style)
+    cases = [case for suite in suites for case in suite.cases]
+    failed = sum(bool(case.findings) for case in cases)
+    if output == "human" and any(not suite.broken for suite in suites):
         ran = ", ".join(chosen)
         skipped = "" if "kernel" in chosen else " (not through the kernel: that needs root)" * (not engines)
-        click.echo(f"{passed} passed, {failed} failed; through {ran}{skipped}")
-    if failed:
-        sys.exit(1)
+        click.echo(f"{len(cases) - failed} passed, {failed} failed; through {ran}{skipped}")
+    if output == "junit":
+        click.echo(junit.document(suites), nl=False)
+    code = max((exit_code(suite.diagnostics) for suite in suites), default=0)
+    if code:
+        sys.exit(code)
+
+
+def _suite(path: Path, options: Options, engines: Sequence[str], only: str, output: str) -> Suite:
+    """Run the tests of one policy, and print each result as it comes."""
+    session = Session(path, options)
+    cases: list[Case] = []
+    tests: tuple[Test, ...] | None = None
+    with session, progress(session):
+        with suppress(PolicyError):
+            tests = session.unit.tests
+        for block in tests or ():
+            if only in block.title:
+                started = time.perf_counter()
+                problems = list(_problems(session, block, engines))
+                findings = list(_findings(session, problems))
+                cases.append(Case(block.title, findings, time.perf_counter() - started))
+                session.sink.diagnostics += findings
+                _print_test(block, problems, output)
+    return Suite(str(path), cases, session.sink.diagnostics, broken=tests is None)
 
 
 def _problems(session: Session, block: Test, engines: Sequence[str]) -> Iterator[Problem]:
@@ -236,15 +279,19 @@ def _problems(session: Session, block: Test, engines: Sequence[str]) -> Iterator
                     yield expect, engine, got
 
 
-def _print_test(session: Session, block: Test, problems: list[Problem], output: str) -> None:
+def _print_test(block: Test, problems: list[Problem], output: str) -> None:
     if output == "json":
         listed = [
             {"line": e.span.line, "engine": engine, "expected": e.verdict, "by": e.by, "got": got}
             for e, engine, got in problems
         ]
         click.echo(json.dumps({"test": block.title, "passed": not problems, "problems": listed}))
-        return
-    click.echo(f"{'FAIL' if problems else 'ok  '} {block.title}")
+    elif output == "human":
+        click.echo(f"{'FAIL' if problems else 'ok  '} {block.title}")
+
+
+def _findings(session: Session, problems: list[Problem]) -> Iterator[Diagnostic]:
+    """One finding for each answer that was not expected, with the engines that gave it."""
     answers: dict[tuple[Expect, str, str], list[str]] = {}
     for expect, engine, got in problems:
         answers.setdefault((expect, str(got["verdict"]), str(got["rule"])), []).append(engine)
@@ -252,7 +299,7 @@ def _print_test(session: Session, block: Test, problems: list[Problem], output: 
         wanted = expect.verdict + (f" by {expect.by}" if expect.by else "")
         deciding = next((r.span for r in session.chain(expect.chain).rules if r.label == rule), None)
         finding = errors.ExpectationFails(expect.span, wanted, verdict, ", ".join(engines), rule, deciding)
-        session.sink.add(finding.diagnostic())
+        yield finding.diagnostic()
 
 
 COMMANDS: dict[str, Callable[..., object]] = {"eval": evaluate, "test": test}

@@ -27,6 +27,7 @@ from tests import netns
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = "…"
+FAILURE = re.compile(r"(::)?[eE]rror|.*:\d+: E\d{4} ")  # an error, in any form
 FENCE = re.compile(r"^```(\w*)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -133,7 +134,7 @@ def normal(line: str) -> str:
 def differences(ran: Ran) -> Iterator[str]:
     """What the page says and the command does not print, or the other way round."""
     shown, printed = [normal(s) for s in ran.step.shown], [normal(s) for s in ran.lines]
-    failing = any(line.startswith(("error", "Error")) for line in ran.step.shown)
+    failing = any(FAILURE.match(line) for line in ran.step.shown)
     if (ran.code != 0) != failing:
         yield f"`{ran.step.command}` ends with {ran.code}"
     if LEFT_OUT not in shown and shown != printed:

@@ -1,4 +1,4 @@
-"""Every command of the README and the tutorial runs and prints what the page says; generated pages are up to
+"""Every command that a page shows runs and prints what the page says; generated pages are up to
 date; links lead somewhere."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.conftest import _why_no_kernel
 from tests.docs import console
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/tutorial.md")
+PAGES = ("README.md", "docs/tutorial.md", "docs/messages.md")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(#[^)]*)?\)")
 
 
