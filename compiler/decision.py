@@ -14,7 +14,8 @@ MALFORMED = -2  # `Decision.rule` of a frame that is decided before any rule
 @dataclass(frozen=True)
 class Decision:
     """`verdict`: action of the hook, such as "drop"; `rule`: index in the chain's rule list, DEFAULT or
-    MALFORMED."""
+    MALFORMED; `passed`: rules that matched before it and let the packet go on, ascending."""
 
     verdict: str
     rule: int
+    passed: tuple[int, ...] = ()

@@ -41,11 +41,13 @@ _sequence = itertools.count()
 
 @dataclass(frozen=True)
 class Called:
-    """What became of a call. `slot` is None when no program ran (the kernel refused the call before)."""
+    """What became of a call. `slot` is None when no program ran (the kernel refused the call before);
+    `passed` as in `testrun.Ran`."""
 
     allowed: bool
     errno: int
     slot: int | None
+    passed: tuple[int, ...] = ()
 
     @property
     def errno_name(self) -> str:
@@ -77,15 +79,17 @@ class ConnectRunner:
     ) -> None:
         self._stack.close()
 
-    def run(self, calls: Sequence[SocketCall]) -> list[Called]:
-        """Make the calls one after the other."""
+    def run(self, calls: Sequence[SocketCall], epoch_ns: int = 0) -> list[Called]:
+        """Make the calls one after the other. `epoch_ns`: what the programs' clock says at time 0; 0 leaves
+        them the kernel's."""
         out = []
         for call in calls:
+            self.chain.set_clock(call.time_ns + epoch_ns if epoch_ns else 0)
             before = self.chain.counters_raw()
             number = self._ask(call)
             after = self.chain.counters_raw()
-            slot = self.chain.deciding_slot(before, after) if before != after else None
-            out.append(Called(number != errno.EPERM, number, slot))
+            slot, passed = self.chain.decided(before, after) if before != after else (None, ())
+            out.append(Called(number != errno.EPERM, number, slot, passed))
         return out
 
     def _ask(self, call: SocketCall) -> int:

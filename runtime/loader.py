@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from lockgate.stdlib_bpf.state.clock import CLOCK
+
 from . import generation, refusal
 from .elf import ProgramSpec
 from .errors import LockgateError, PolicyLine, VerifierRejected, telling_line
@@ -47,10 +49,12 @@ def load(
     reuse: Mapping[str, Fd] | None = None,
     number: int = generation.FIRST,
     copies: Mapping[str, int] | None = None,
+    own_clock: bool = False,
 ) -> Loaded:
     """Make and fill all maps, load all programs. `reuse`: maps that exist already, by key; they change owner.
     `number`: this load's generation, which is in force at once unless `reuse` has a word that says otherwise.
     `copies`: how many copies of a program to load, each with an array for its own predecessor (default 1).
+    `own_clock`: leave the word of `stdlib_bpf.state.clock` writable.
     Raises VerifierRejected, NoPrivileges, FeatureMissing or SystemRefused, and leaves nothing behind."""
     loaded = Loaded(plan, dict(reuse or {}))
     with ExitStack() as undo, ExitStack() as types:
@@ -60,7 +64,8 @@ def load(
             if map_.key not in loaded.maps:
                 loaded.maps[map_.key] = _make_map(map_)
         for data in (*plan.data, DataPlan(OWN_KEY, generation.pack(number))):
-            loaded.maps[data.key] = _make_data(data)
+            freeze = not (own_clock and data.key.endswith(f":{CLOCK}"))
+            loaded.maps[data.key] = _make_data(data, freeze)
         if WORD_KEY not in loaded.maps:
             loaded.maps[WORD_KEY] = generation.make_word(number)
         for program in plan.programs:
@@ -102,8 +107,8 @@ def _make_map(plan: MapPlan) -> Fd:
     return fd
 
 
-def _make_data(plan: DataPlan) -> Fd:
-    """One array element that programs read directly and nobody changes any more."""
+def _make_data(plan: DataPlan, freeze: bool) -> Fd:
+    """One array element that programs read directly and, frozen, nobody changes any more."""
     flags = attrs.F_RDONLY_PROG | attrs.F_MMAPABLE
     try:
         fd = bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, len(plan.contents), 1, flags, plan.key)
@@ -111,7 +116,8 @@ def _make_data(plan: DataPlan) -> Fd:
         raise refusal.explain(error, f"making table `{plan.key}`") from error
     try:
         bpf.map_update(fd, bytes(4), plan.contents)
-        bpf.map_freeze(fd)
+        if freeze:
+            bpf.map_freeze(fd)
     except bpf.BpfError as error:
         fd.close()
         raise refusal.explain(error, f"filling table `{plan.key}`") from error

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.manifest import Chain
+from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
+from lockgate.stdlib_bpf.state.counters import DECIDING
 
 from . import loader
 from .bundle import Bundle
@@ -28,15 +30,26 @@ from .sys import bpf
 from .sys.fd import Fd
 from .wirerun import TC_ACT_SHOT, Wire
 
-DECIDING = frozenset({"malformed", "default", "rule"})
 MIN_FRAME_BYTES = 14
 
 
+@dataclass(frozen=True)
+class Given:
+    """A frame to run. `segments`: how many packets of the wire it stands for (tc only); `clock_ns`: what the
+    program's clock says, 0 for the kernel's own."""
+
+    data: bytes
+    segments: int = 1
+    clock_ns: int = 0
+
+
 class Ran(NamedTuple):
-    """`value`: what the program returned, signed (TC_ACT_UNSPEC is -1); `slot`: the deciding counter slot."""
+    """`value`: what the program returned, signed (TC_ACT_UNSPEC is -1); `slot`: the deciding counter slot;
+    `passed`: slots of rules that matched before and let the packet go on, ascending."""
 
     value: int
     slot: int
+    passed: tuple[int, ...] = ()
 
 
 class LoadedChain:
@@ -45,13 +58,16 @@ class LoadedChain:
     def __init__(self, plan: LoadPlan, chain: Chain) -> None:
         self.chain = chain
         self._wire: Wire | None = None
-        self._loaded = loader.load(plan)
+        self._loaded = loader.load(plan, own_clock=True)
         try:
             counters = next(m for m in chain.maps if m.role == "counters")
             self._counters = CounterReader(
                 self._loaded.maps[map_key(chain.name, counters)], counters.max_entries
             )
             self._deciding = [i for i, s in enumerate(chain.slots) if s.kind in DECIDING]
+            passing = hooks.ALL[chain.hook].passing
+            self._passing = frozenset(i for i in self._deciding if chain.slots[i].verdict in passing)
+            self._clock = self._loaded.maps.get(f"{chain.name}:{CLOCK}")
         except BaseException:
             self._loaded.close()
             raise
@@ -93,32 +109,42 @@ class LoadedChain:
             except bpf.BpfError as error:
                 raise explain(error, f"filling set `{name}` with {len(keys)} prefixes") from error
 
-    def run(self, frames: Sequence[bytes]) -> list[Ran | None]:
+    def set_clock(self, clock_ns: int) -> None:
+        """What the programs' clock says from now on, 0 for the kernel's own."""
+        if self._clock is not None:
+            bpf.map_update(self._clock, bytes(4), clock_ns.to_bytes(CLOCK_BYTES, "little"))
+
+    def run(self, frames: Sequence[bytes | Given]) -> list[Ran | None]:
         """Decide frames one at a time, in order. None where the kernel cannot run one: under 14 bytes, or for
         XDP over what fits a page (some 3,500 bytes)."""
         program = self.program()
         out: list[Ran | None] = []
         before = self._counters.raw()
-        for frame in frames:
-            runnable, value = self._run_one(program, frame)
+        for item in frames:
+            given = Given(item) if isinstance(item, bytes) else item
+            self.set_clock(given.clock_ns)
+            runnable, value = self._run_one(program, given)
             if not runnable:
                 out.append(None)
                 continue
             after = self._counters.raw()
-            slot = self.deciding_slot(before, after)
+            slot, passed = self.decided(before, after)
             if value is None:  # it went through: TC_ACT_OK or TC_ACT_UNSPEC, as the slot's verdict has it
                 value = hooks.ALL[self.chain.hook].verdicts[self.chain.slots[slot].verdict or ""]
-            out.append(Ran(value, slot))
+            out.append(Ran(value, slot, passed))
             before = after
         return out
 
-    def _run_one(self, program: Fd, frame: bytes) -> tuple[bool, int | None]:
+    def _run_one(self, program: Fd, given: Given) -> tuple[bool, int | None]:
         """Whether the kernel can run the frame, and what the program returned; None when the frame got
         through the wire, which does not tell."""
+        frame, context = given.data, b""
+        if self.chain.hook == "tc" and given.segments != 1:
+            context = hooks.ALL["tc"].context.pack(gso_segs=given.segments)
         if len(frame) < MIN_FRAME_BYTES:
             return False, None
         try:
-            return True, _signed(bpf.test_run(program, frame).value)
+            return True, _signed(bpf.test_run(program, frame, context=context).value)
         except bpf.BpfError as error:
             if error.errno != errno.EINVAL:
                 raise explain(error, f"running a frame of {len(frame)} bytes") from error
@@ -128,21 +154,23 @@ class LoadedChain:
             self._wire = Wire(program)
         return True, None if self._wire.send(frame) else TC_ACT_SHOT
 
-    def deciding_slot(self, before: bytes, after: bytes) -> int:
-        """The slot that grew between two readings of `counters_raw`. SystemRefused unless exactly one did, by
-        one: then the program does not count as it should, or somebody else ran it."""
+    def decided(self, before: bytes, after: bytes) -> tuple[int, tuple[int, ...]]:
+        """The slot of who decided, and those that let the packet go on, from two readings of `counters_raw`.
+        SystemRefused unless exactly one of the former grew, and each by one: then the program does not count
+        as it should, or somebody else ran it."""
         old, new = self._counters.totals(before), self._counters.totals(after)
         grown = [i for i in self._deciding if new[i][0] != old[i][0]]
-        if len(grown) != 1 or new[grown[0]][0] - old[grown[0]][0] != 1:
+        deciding = [i for i in grown if i not in self._passing]
+        if len(deciding) != 1 or any(new[i][0] - old[i][0] != 1 for i in grown):
             raise SystemRefused(
                 f"the counters of `{self.chain.name}` do not say which rule decided",
                 (f"slots that grew: {grown}",),
                 ("this is a bug in lockgate",),
             )
-        return grown[0]
+        return deciding[0], tuple(i for i in grown if i in self._passing)
 
     def counters_raw(self) -> bytes:
-        """The counters now, for `deciding_slot`."""
+        """The counters now, for `decided`."""
         return self._counters.raw()
 
     def counters(self) -> list[tuple[int, int]]:

@@ -19,14 +19,15 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Slot:
-    """One counter slot: `kind` is malformed, default, rule or named. `line` is None unless a rule."""
+    """One counter slot: `kind` is malformed, default, rule, named or lost. `line` is None unless a rule;
+    `sample`: of so many packets one sends an event, 0 for none."""
 
     kind: str
     label: str
     verdict: str | None = None
     file: str | None = None
     line: int | None = None
-    log: bool = False
+    sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class Function:
 
 @dataclass(frozen=True)
 class Map:
-    """One map of the object. `role`: counters, events, set (dynamic), table or previous (whom a program
-    replaces, `state.generation`). `key` says how keys are written: index, lpm32, lpm128, exact (big-endian
-    integer), none. `image`: member with the initial contents. `set`: name of the dynamic set; maps of one set
-    and family are one map in all objects of the bundle."""
+    """One map of the object. `role`: counters, events, set (dynamic), table, state (what programs keep of
+    traffic) or previous (whom a program replaces, `state.generation`). `key` says how keys are written:
+    index, lpm32, lpm128, exact (big-endian integer), none. `image`: member with the initial contents. `set`:
+    name of the dynamic set; maps of one set and family are one map in all objects of the bundle."""
 
     name: str
     role: str

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lockgate.compiler import policy
 from lockgate.compiler.codegen.llvm import Worker
-from lockgate.compiler.codegen.simulate import Frame
+from lockgate.compiler.codegen.simulate import EPOCH_NS, Frame
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.diagnostics import Sink
 from lockgate.compiler.driver import Options, Session
@@ -30,11 +30,13 @@ from lockgate.compiler.plan.run import Runner
 from lockgate.compiler.policy.decide import decide
 from lockgate.compiler.policy.model import Chain, Prefixes, Unit
 from lockgate.compiler.source import Source
+from lockgate.engines import given
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.decode import frame as frames
 from lockgate.stdlib_bpf.decode import sock_addr
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
+from lockgate.stdlib_bpf.state.limits import Buckets
 
 Packet = Frame | SocketCall
 Contents = Mapping[str, Prefixes]
@@ -94,8 +96,12 @@ def load(source: str, files: Mapping[str, str], sink: Sink | None = None) -> Uni
 def facts_of(packet: Packet) -> Facts | Malformed:
     """What the reference decoder reads."""
     if isinstance(packet, SocketCall):
-        return sock_addr.decode(packet)
-    return frames.decode(packet.data, packet.vlan_in_metadata)
+        return sock_addr.decode(packet) | {"meta.time": packet.time_ns}
+    facts = frames.decode(packet.data, packet.vlan_in_metadata)
+    if isinstance(facts, Malformed):
+        return facts
+    beside = {"meta.time": packet.time_ns, "meta.segments": packet.segments, "meta.length": len(packet.data)}
+    return facts | beside
 
 
 @cache
@@ -132,25 +138,32 @@ class Opened:
 
     # ---- engines ----
 
-    def interp(self) -> Answer:
-        """The reference."""
-        decisions = [decide(self.chain, f, self.case.live) for f in self.facts]
+    def interp(self, kernel: bool = False) -> Answer:
+        """The reference. `kernel`: of the packets that the kernel can be asked about, None for others: what a
+        packet is answered may depend on those before it."""
+        buckets = Buckets()
+        decisions = [
+            decide(self.chain, f, self.case.live, buckets)
+            if not kernel or can_run(p, self.chain.hook)
+            else None
+            for p, f in zip(self.case.packets, self.facts, strict=True)
+        ]
         return Answer("interp", tuple(decisions), self.count(decisions))
 
     def match(self) -> Answer:
         """The match IR before any pass."""
-        program = self.session.match(self.chain)
-        return Answer("match", tuple(match_run.run(program, f, self.case.live) for f in self.facts))
+        program, buckets = self.session.match(self.chain), Buckets()
+        return Answer("match", tuple(match_run.run(program, f, self.case.live, buckets) for f in self.facts))
 
     def optimised(self) -> Answer:
         """The match IR behind all passes."""
-        program = self.session.optimised(self.chain)
-        return Answer("passes", tuple(match_run.run(program, f, self.case.live) for f in self.facts))
+        program, buckets = self.session.optimised(self.chain), Buckets()
+        return Answer("passes", tuple(match_run.run(program, f, self.case.live, buckets) for f in self.facts))
 
     def plan(self) -> Answer:
         """The plan, with its built tables."""
-        runner = Runner(self.session.plan(self.chain))
-        return Answer("plan", tuple(runner.run(f, self.case.live) for f in self.facts))
+        runner, buckets = Runner(self.session.plan(self.chain)), Buckets()
+        return Answer("plan", tuple(runner.run(f, self.case.live, buckets) for f in self.facts))
 
     def native(self) -> Answer:
         """The generated code on this machine."""
@@ -173,13 +186,15 @@ class Opened:
         with load_chain(parsed, self.chain.name) as chain:
             self._fill(chain)
             indices = [i for i, p in enumerate(self.case.packets) if can_run(p, self.chain.hook)]
-            ran = chain.run([self.case.packets[i].data for i in indices])  # type: ignore[union-attr]
+            ran = chain.run([given(self.case.packets[i]) for i in indices])  # type: ignore[arg-type]
             verdicts = {v: k for k, v in hooks.ALL[self.chain.hook].verdicts.items()}
             decisions: list[Decision | None] = [None] * len(self.case.packets)
             for i, result in zip(indices, ran, strict=True):
                 assert result is not None
                 decisions[i] = Decision(
-                    verdicts.get(result.value, f"value {result.value}"), _rule(result.slot)
+                    verdicts.get(result.value, f"value {result.value}"),
+                    _rule(result.slot),
+                    tuple(map(_rule, result.passed)),
                 )
             return Answer("kernel", tuple(decisions), tuple(chain.counters()))
 
@@ -189,7 +204,7 @@ class Opened:
 
     def _connect_answer(self, runner: object) -> Answer:
         calls = [p for p in self.case.packets if can_run(p, self.chain.hook)]
-        results = iter(runner.run(calls))  # type: ignore[attr-defined]
+        results = iter(runner.run(calls, EPOCH_NS))  # type: ignore[attr-defined]
         decisions: list[Decision | None] = []
         for packet in self.case.packets:
             result = next(results) if can_run(packet, self.chain.hook) else None
@@ -198,23 +213,30 @@ class Opened:
             elif result.slot is None:
                 decisions.append(Decision(f"no program ran, {result.errno_name}", MALFORMED))
             else:
-                decisions.append(Decision("allow" if result.allowed else "reject", _rule(result.slot)))
+                decisions.append(
+                    Decision(
+                        "allow" if result.allowed else "reject",
+                        _rule(result.slot),
+                        tuple(map(_rule, result.passed)),
+                    )
+                )
         return Answer("kernel", tuple(decisions), tuple(runner.chain.counters()))  # type: ignore[attr-defined]
 
     # ---- comparison ----
 
     def count(self, decisions: Sequence[Decision | None]) -> tuple[tuple[int, int], ...]:
         """The counters that these decisions must leave: said here once more, apart from the compiler."""
-        lost_events = any(rule.log for rule in self.chain.rules)
+        lost_events = any(rule.sample for rule in self.chain.rules)
         slots = [[0, 0] for _ in range(2 + len(self.chain.rules) + len(self.named) + lost_events)]
         for packet, decision in zip(self.case.packets, decisions, strict=True):
             if decision is None:
                 continue
             size = 0 if isinstance(packet, SocketCall) else len(packet.data)
             hit = [{MALFORMED: 0, DEFAULT: 1}.get(decision.rule, 2 + decision.rule)]
-            shared = None if decision.rule < 0 else self.chain.rules[decision.rule].count
-            if shared is not None:
-                hit.append(2 + len(self.chain.rules) + self.named.index(shared))
+            hit += [2 + rule for rule in decision.passed]
+            matched = [self.chain.rules[rule] for rule in (*decision.passed, decision.rule) if rule >= 0]
+            named = [rule.count for rule in matched if rule.count is not None]
+            hit += [2 + len(self.chain.rules) + self.named.index(name) for name in named]
             for slot in hit:
                 slots[slot][0] += 1
                 slots[slot][1] += size
@@ -235,9 +257,10 @@ class Opened:
     def judge(self, kernel: bool) -> tuple[list[Answer], list[Difference]]:
         """All engines' answers, the reference first, and where they differ."""
         answers = [self.interp(), self.match(), self.optimised(), self.plan(), self.native()]
+        found = [d for answer in answers[1:] for d in self.differences(answers[0], answer)]
         if kernel:
             answers.append(self.kernel())
-        found = [d for answer in answers[1:] for d in self.differences(answers[0], answer)]
+            found += self.differences(self.interp(kernel=True), answers[-1])
         return answers, found
 
 

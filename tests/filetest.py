@@ -238,6 +238,7 @@ def keep(case: engines.Case, folder: Path = CORPUS) -> Path:
     )
     sections.append(Section("packets", table))
     digest = hashlib.sha256(repr(sections).encode()).hexdigest()[:12]
+    folder.mkdir(exist_ok=True)
     path = folder / f"law-{digest}.ft"
     path.write_text(
         FileTest("Found and shrunk by the law: the engines did not agree.\n\n", tuple(sections)).text
@@ -291,7 +292,7 @@ class InKernel(Expectations):
         """Compare with the reference."""
         with engines.Opened(read(self.path.read_text()).case()) as opened:
             answer = opened.kernel()
-            disagree(opened, list(opened.differences(opened.interp(), answer)))
+            disagree(opened, list(opened.differences(opened.interp(kernel=True), answer)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

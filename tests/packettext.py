@@ -1,11 +1,11 @@
 """Packets as file tests write them: `compiler.packet` text, with what is done to the frame in parentheses.
 
-    tcp 10.0.0.1:4000 > 10.0.0.2:80 syn
-    (vlan 7, vlan 8) udp 10.0.0.1:53 > 10.0.0.2:53          two tags, the first one outermost
-    (options 8, fragment 0 more) tcp 10.0.0.1 > 10.0.0.2     IPv4 options; a first fragment
-    (headers hop ah fragment:0) tcp [2001:db8::1] > [2001:db8::2]
-    (data 00500050, pad 6, cut 30) arp                       payload; bytes behind the packet; 30 bytes left
-    (tag in metadata, linear 14) hex 0011…                   how the frame lies in the packet's buffer, at tc
+    tcp 10.0.0.1:4000 > 10.0.0.2:80 syn (vlan 7, vlan 8) udp 10.0.0.1:53 > 10.0.0.2:53          two tags, the
+    first one outermost (options 8, fragment 0 more) tcp 10.0.0.1 > 10.0.0.2     IPv4 options; a first
+    fragment (headers hop ah fragment:0) tcp [2001:db8::1] > [2001:db8::2] (data 00500050, pad 6, cut 30) arp
+    payload; bytes behind the packet; 30 bytes left (tag in metadata, linear 14) hex 0011…
+    how the frame lies in the packet's buffer, at tc (at 1500, segments 3) udp 10.0.0.1 > 10.0.0.2
+    ms; packets of the wire (at 20) connect tcp 10.0.0.1:80
 
 Steps are taken from left to right, on a plain Ethernet frame that `compiler.packet` made. Lengths are kept
 right (checksums are not: nobody looks at them).
@@ -14,6 +14,7 @@ right (checksums are not: nobody looks at them).
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from lockgate.compiler import packet
 from lockgate.compiler.codegen.simulate import Frame
@@ -22,6 +23,7 @@ from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 KINDS = {"hop": 0, "routing": 43, "fragment": 44, "ah": 51, "destination": 60, "mobility": 135}
 IP4, IP6 = b"\x08\x00", b"\x86\xdd"
 HEAD = 14
+MS = 1_000_000
 
 
 class BadPacketText(ValueError):  # noqa: N818 - reads as what happened
@@ -36,9 +38,10 @@ def parse(text: str) -> Frame | SocketCall:
     except packet.PacketTextError as reason:
         raise BadPacketText(str(reason)) from reason
     if isinstance(plain, SocketCall):
-        if match:
-            raise BadPacketText("nothing can be done to a socket call")
-        return plain
+        words = match["steps"].split() if match else ["at", "0"]
+        if words[:1] != ["at"]:
+            raise BadPacketText("all one can say of a socket call is when it is made")
+        return replace(plain, time_ns=int(words[1]) * MS)
     frame = Frame(plain)
     tags = 0
     for step in match["steps"].split(",") if match else ():
@@ -47,15 +50,19 @@ def parse(text: str) -> Frame | SocketCall:
             tpid = b"\x81\x00" if words[0] == "vlan" else b"\x88\xa8"
             at = 12 + 4 * tags
             tag = tpid + int(words[1]).to_bytes(2)
-            frame, tags = Frame(frame.data[:at] + tag + frame.data[at:]), tags + 1
+            frame, tags = replace(frame, data=frame.data[:at] + tag + frame.data[at:]), tags + 1
         elif words == ["tag", "in", "metadata"]:
-            frame = Frame(frame.data, True, frame.linear)
+            frame = replace(frame, vlan_in_metadata=True)
         elif words[:1] == ["linear"]:
-            frame = Frame(frame.data, frame.vlan_in_metadata, int(words[1]))
+            frame = replace(frame, linear=int(words[1]))
+        elif words[:1] == ["at"]:
+            frame = replace(frame, time_ns=int(words[1]) * MS)
+        elif words[:1] == ["segments"]:
+            frame = replace(frame, segments=int(words[1]))
         elif not words or words[0] not in STEPS:
             raise BadPacketText(f"`{step.strip()}` is no step; known: {', '.join(sorted(STEPS))}")
         else:
-            frame = Frame(STEPS[words[0]](frame.data, words[1:]), frame.vlan_in_metadata, frame.linear)
+            frame = replace(frame, data=STEPS[words[0]](frame.data, words[1:]))
     return frame
 
 
@@ -66,9 +73,12 @@ def write(item: Frame | SocketCall) -> str:
         width = 4 if item.family == 2 else 16
         raw = item.address.to_bytes(width)
         host = ".".join(map(str, raw)) if width == 4 else "[" + raw.hex(":", 2) + "]"
-        return f"{item.operation} {names.get(item.protocol, item.protocol)} {host}:{item.port}"
+        when = f"(at {item.time_ns // MS}) " if item.time_ns else ""
+        return f"{when}{item.operation} {names.get(item.protocol, item.protocol)} {host}:{item.port}"
     steps = ["tag in metadata"] if item.vlan_in_metadata else []
     steps += [] if item.linear is None else [f"linear {item.linear}"]
+    steps += [f"at {item.time_ns // MS}"] if item.time_ns else []
+    steps += [f"segments {item.segments}"] if item.segments != 1 else []
     return (f"({', '.join(steps)}) " if steps else "") + f"hex {item.data.hex()}"
 
 

@@ -1,8 +1,8 @@
 """Plan to module: one block of LLVM for each node of the plan, behind a decoder and before an epilogue.
 
 The shape of every program: hand over to the predecessor or go on (`emit.generation`) → decode (jumps to
-`malformed` or `n0`) → nodes → leaf → `log` → `count` (the named counter) → `finish` (the rule's own counter,
-verdict). The rules' lines go along as debug locations.
+`malformed` or `n0`) → nodes → leaf → `finish` (the rule's own counter, the named one, an event, verdict). The
+rules' lines go along as debug locations.
 """
 
 from __future__ import annotations
@@ -12,23 +12,28 @@ from collections.abc import Callable, Mapping
 
 from lockgate import __version__
 from lockgate.stdlib_bpf import fields, hooks, manifest, tables
-from lockgate.stdlib_bpf.emit import frame, generation, sock_addr, state
+from lockgate.stdlib_bpf.emit import frame, generation, limits, sock_addr, state
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label, Value, const
-from lockgate.stdlib_bpf.emit.registers import NAMED, NO_SLOT, SLOT, Registers
+from lockgate.stdlib_bpf.emit.registers import NAMED, NO_SLOT, SAMPLE, SLOT, Registers
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
+from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
 from lockgate.stdlib_bpf.state.events import RING_BYTES
 from lockgate.stdlib_bpf.state.generation import NOW, OWN, PREVIOUS
 from lockgate.stdlib_bpf.tables.base import MapImage
 
-from ..plan.ir import DEFAULT, Between, Branch, InTable, Leaf, Masked, Plan
+from ..match.ir import RuleInfo
+from ..plan.ir import DEFAULT, Admit, Between, Branch, InTable, Leaf, Masked, Pass, Plan
 from .maps import MapDefinitions
 from .module import DataSection, Module
 
 DECODERS: dict[str, Callable[..., None]] = {"frame": frame.emit, "sock_addr": sock_addr.emit}
 
 _ATTRIBUTES = 'attributes #0 = { nounwind "no-jump-tables"="true" }\n'
-_DECLARATIONS = "\n".join(f"declare i{bits} @llvm.bswap.i{bits}(i{bits})" for bits in (16, 32, 64)) + "\n"
+_DECLARATIONS = "".join(
+    [f"declare i{bits} @llvm.bswap.i{bits}(i{bits})\n" for bits in (16, 32, 64)]
+    + [f"declare i64 @llvm.{name}.i64(i64, i64)\n" for name in ("umin", "umax")]
+)
 
 
 def lower(plan: Plan, sources: Mapping[str, str], line: int, index: int) -> Module:
@@ -46,9 +51,9 @@ def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
         manifest.Slot("malformed", "malformed", hook.malformed),
         manifest.Slot("default", "default", plan.default),
     ]
-    slots += [manifest.Slot("rule", r.label, r.verdict, r.file, r.line, r.log) for r in plan.rules]
+    slots += [manifest.Slot("rule", r.label, r.verdict, r.file, r.line, r.sample) for r in plan.rules]
     slots += [manifest.Slot("named", name) for name in sorted({r.count for r in plan.rules if r.count})]
-    if any(r.log for r in plan.rules):
+    if any(r.sample for r in plan.rules):
         slots.append(manifest.Slot("lost", "lost events"))
     return tuple(slots)
 
@@ -74,9 +79,14 @@ class _Lowering:
     def module(self) -> Module:
         definitions = MapDefinitions(self.debug)
         definitions.counters(len(self.slots))
-        if any(r.log for r in self.plan.rules):
+        if any(r.sample for r in self.plan.rules):
             definitions.events(RING_BYTES)
         data: list[DataSection] = []
+        for index, rule in enumerate(self.plan.rules):
+            if rule.limit is not None:
+                definitions.limit(f"limit{index}", rule.limit)
+        if any(r.limit is not None for r in self.plan.rules):
+            data.append(DataSection(CLOCK, bytes(CLOCK_BYTES), CLOCK_BYTES))
         for table in self.plan.tables:
             image = self.images[table.name]
             if isinstance(image, MapImage):
@@ -151,13 +161,14 @@ class _Program:
         )
         self.ctx = Value("ptr", "%ctx")
         self.verdict = f.alloca("i32", "verdict", 4)
-        self.logs = any(r.log for r in self.plan.rules)
+        self.logs = any(r.sample for r in self.plan.rules)
         self.counts = any(r.count for r in self.plan.rules)
         self.registers = Registers(f, sorted(self._fields_read()))
-        self.log, self.named, self.finish = (f.label(n) for n in ("log", "count", "finish"))
+        self.finish = f.label("finish")
 
     def _fields_read(self) -> set[tuple[str, int]]:
         names = {n.test.field for n in self.plan.nodes if isinstance(n, Branch)}
+        names |= {name for r in self.plan.rules if r.limit for name in limits.fields_read(r.limit)}
         if self.hook.decoder == "sock_addr" and self.logs:
             names |= {"ip4.dst", "ip6.dst", "th.dport"}
         return {(name, fields.BY_NAME[name].width_bits) for name in names}
@@ -171,54 +182,104 @@ class _Program:
             f, self.hook.context, self.variant, self.ctx, self.registers, labels[0], malformed
         )
         f.place(malformed)
-        self._decide(counters.MALFORMED, self.hook.malformed, self.finish)
+        self._decide(counters.MALFORMED, self.hook.malformed)
         for number, node in enumerate(self.plan.nodes):
             f.place(labels[number])
-            if isinstance(node, Leaf):
-                self._leaf(node)
-            else:
-                self._branch(node, labels)
+            match node:
+                case Leaf():
+                    self._leaf(node)
+                case Branch():
+                    self._branch(node, labels)
+                case Admit():
+                    self._admit(node, labels)
+                case Pass():
+                    self._pass(node, labels[node.next])
         self._epilogue()
 
     def _epilogue(self) -> None:
-        """What decisions leave behind, once for all rules: log, then the named counter, then the rule's own
-        counter and the verdict."""
+        """What decisions leave behind, once for all rules: the rule's own counter, the named one, an
+        event."""
         f, r = self.f, self.registers
         f.at(next(iter(self.l.debug.sources)), self.l.line)
-        if self.logs:
-            f.place(self.log)
-            lost = self.l.slot_numbers["lost", "lost events"]
-            state.log(
-                f, self.hook.context, self.variant, self.ctx, self.l.index, lost, r, self._destination()
-            )
-            if self.counts:
-                f.branch(f.compare("eq", r.get(NAMED), NO_SLOT), self.finish, self.named)
-            else:
-                f.jump(self.finish)
-        if self.counts:
-            f.place(self.named)
-            state.count(f, r, r.address(NAMED))
-            f.jump(self.finish)
         f.place(self.finish)
-        state.count(f, r, r.address(SLOT))
+        seen = f.alloca("i64", "seen") if self.logs else None
+        state.count(f, r, r.address(SLOT), seen)
+        if self.counts:
+            named, done = f.label("named"), f.label("named_done")
+            f.branch(f.compare("eq", r.get(NAMED), NO_SLOT), done, named)
+            f.place(named)
+            state.count(f, r, r.address(NAMED))
+            f.jump(done)
+            f.place(done)
+        if seen is not None:
+            chosen, done = f.label("sampling"), f.label("log_done")
+            f.branch(f.compare("eq", r.get(SAMPLE), 0), done, chosen)
+            f.place(chosen)
+            self._log(f.zext(r.get(SAMPLE), "i64"), seen, done)
         f.ret(f.load("i32", self.verdict))
 
-    def _decide(self, slot: int, verdict: str, then: Label) -> None:
-        self.registers.set(SLOT, const("i32", slot))
+    def _log(self, sample: Value, seen: Value, done: Label) -> None:
+        """Send an event for the first of every `sample` packets that a counter has seen; ends at `done`."""
+        f, log = self.f, self.f.label("log")
+        f.branch(f.compare("eq", f.op("urem", f.load("i64", seen), sample), 0), log, done)
+        f.place(log)
+        lost = self.l.slot_numbers["lost", "lost events"]
+        state.log(
+            f,
+            self.hook.context,
+            self.variant,
+            self.ctx,
+            self.l.index,
+            lost,
+            self.registers,
+            self._destination(),
+        )
+        f.jump(done)
+        f.place(done)
+
+    def _decide(self, slot: int, verdict: str, count: str | None = None, sample: int = 0) -> None:
+        r = self.registers
+        r.set(SLOT, const("i32", slot))
+        if self.counts:
+            r.set(NAMED, const("i32", self.l.slot_numbers["named", count] if count else NO_SLOT))
+        if self.logs:
+            r.set(SAMPLE, const("i32", sample))
         self.f.store(const("i32", self.hook.verdicts[verdict]), self.verdict)
-        self.f.jump(then)
+        self.f.jump(self.finish)
 
     def _leaf(self, leaf: Leaf) -> None:
         if leaf.rule == DEFAULT:
-            self._decide(counters.DEFAULT, self.plan.default, self.finish)
+            self._decide(counters.DEFAULT, self.plan.default)
             return
-        rule = self.plan.rules[leaf.rule]
+        rule = self._at(leaf.rule)
+        self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample)
+
+    def _at(self, index: int) -> RuleInfo:
+        """A rule, whose line the instructions from here on belong to."""
+        rule = self.plan.rules[index]
         self.f.at(rule.file, rule.line, rule.column)
-        if rule.count or (rule.log and self.counts):
-            named = self.l.slot_numbers["named", rule.count] if rule.count else NO_SLOT
-            self.registers.set(NAMED, const("i32", named))
-        then = self.log if rule.log else self.named if rule.count else self.finish
-        self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, then)
+        return rule
+
+    def _pass(self, node: Pass, following: Label) -> None:
+        """A rule that lets the packet go on leaves its traces here and not in the epilogue, which has one way
+        out."""
+        f, r = self.f, self.registers
+        rule = self._at(node.rule)
+        r.set(SLOT, const("i32", counters.FIRST_RULE + node.rule))
+        seen = f.alloca("i64", "seen") if rule.sample else None
+        state.count(f, r, r.address(SLOT), seen)
+        if rule.count:
+            r.set(NAMED, const("i32", self.l.slot_numbers["named", rule.count]))
+            state.count(f, r, r.address(NAMED))
+        if seen is not None:
+            self._log(const("i64", rule.sample), seen, f.label("passed"))
+        f.jump(following)
+
+    def _admit(self, node: Admit, labels: list[Label]) -> None:
+        limit = self._at(node.rule).limit
+        assert limit is not None  # verified
+        yes, no = labels[node.yes], labels[node.no]
+        limits.admit(self.f, self.hook.context, self.ctx, self.registers, limit, f"limit{node.rule}", yes, no)
 
     def _destination(self) -> Value | None:
         """At connect, who the call is for: the head of an event's `header`."""

@@ -8,12 +8,14 @@ from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo
 from lockgate.stdlib_bpf.state import generation
 from lockgate.stdlib_bpf.state.counters import COUNTER
+from lockgate.stdlib_bpf.state.limits import KEY_OF, KEYS, Limit
 from lockgate.stdlib_bpf.tables.base import MapImage
 
 from ..plan.ir import Table
 from .module import DataSection
 
-BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_RINGBUF, BPF_MAP_TYPE_LPM_TRIE = 6, 27, 11
+BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LRU_HASH = 2, 6, 9
+BPF_MAP_TYPE_LPM_TRIE, BPF_MAP_TYPE_RINGBUF = 11, 27
 
 
 class MapDefinitions:
@@ -36,6 +38,17 @@ class MapDefinitions:
             "counters", "counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, COUNTER.size, slots, key="index"
         )
         self._define(row, debug.integer(32), value)
+
+    def limit(self, name: str, limit: Limit) -> None:
+        """The buckets of a rule's limit."""
+        debug, u64 = self.debug, self.debug.integer(64)
+        if limit.per is None:
+            row = manifest.Map(name, "state", BPF_MAP_TYPE_ARRAY, 4, 8, 1, key="index")
+            self._define(row, debug.integer(32), u64)
+            return
+        struct = KEY_OF[limit.per]
+        key = debug.array(debug.integer(8), 8, struct.size)
+        self._define(manifest.Map(name, "state", BPF_MAP_TYPE_LRU_HASH, struct.size, 8, KEYS), key, u64)
 
     def events(self, size: int) -> None:
         """The ring buffer of log events."""

@@ -7,11 +7,15 @@ so that a missing bounds check is a fault and not a lucky read. The only room of
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
+
+from lockgate.stdlib_bpf.state.clock import CLOCK
 
 from .shim import DESCRIPTOR
 
@@ -19,15 +23,20 @@ _PROT_NONE, _PROT_READ_WRITE = 0, 3
 _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x02, 0x20, 0x100000
 _FAILED = 2**64 - 1
 
+BPF_NOEXIST = 1
+
 Range = tuple[int, int]
+Buffer = ctypes.Array[ctypes.c_char]
 
 
 @dataclass(frozen=True)
 class NativeSpec:
-    """What a program needs around it. `sets`: map → (ranges, key offset, key length in bytes); `data`:
-    symbol → bytes; `data_at`: offset of `data` in the context, None at connect; `slots`: of counters."""
+    """What a program needs around it. `sets`: map → (ranges, key offset, key length in bytes); `states`: maps
+    that the program writes → (key size, value size, whether it is an array); `data`: symbol → bytes;
+    `data_at`: offset of `data` in the context, None at connect; `slots`: of counters."""
 
     sets: tuple[tuple[str, tuple[Range, ...], int, int], ...]
+    states: tuple[tuple[str, int, int, bool], ...]
     data: tuple[tuple[str, bytes], ...]
     data_at: int | None
     slots: int
@@ -35,11 +44,13 @@ class NativeSpec:
 
 @dataclass(frozen=True)
 class Call:
-    """One run: the context's bytes, the packet, and how much of it is linear (None: all)."""
+    """One run: the context's bytes, the packet, how much of it is linear (None: all), and what the clock
+    says."""
 
     context: bytes
     packet: bytes = b""
     linear: int | None = None
+    clock_ns: int = 0
 
 
 class NativeProgram:
@@ -55,12 +66,16 @@ class NativeProgram:
         self._describe("counters", 0, spec.slots, self._counters, 0, 0)
         for name, ranges, offset, length in spec.sets:
             self._set(name, ranges, offset, length)
+        self._states = _States(spec.states, self._descriptor)
+        for symbol, address in self._states.callbacks:
+            self._u64(symbol).value = address
         for name, data in spec.data:
             ctypes.memmove(self._engine.get_global_value_address(name), data, len(data))
         if spec.data_at is not None:
             self._u32("lg.data_at").value = spec.data_at
         self._packets = _LowMemory(1 << 18)
         self._context = ctypes.create_string_buffer(512)
+        self._clock = self._u64(CLOCK) if any(name == CLOCK for name, _ in spec.data) else None
 
     def close(self) -> None:
         """Free the packet memory."""
@@ -68,6 +83,15 @@ class NativeProgram:
 
     def _u32(self, name: str) -> ctypes.c_uint32:
         return ctypes.c_uint32.from_address(self._engine.get_global_value_address(name))
+
+    def _u64(self, name: str) -> ctypes.c_uint64:
+        return ctypes.c_uint64.from_address(self._engine.get_global_value_address(name))
+
+    def _descriptor(self, name: str) -> int:
+        """Address of the descriptor of a map that the program writes."""
+        address: int = self._engine.get_global_value_address(name)
+        ctypes.memmove(address, DESCRIPTOR.pack(2, 0, 0, 0, 0), DESCRIPTOR.size)
+        return address
 
     def _describe(
         self, name: str, kind: int, count: int, base: ctypes.Array[ctypes.c_char], offset: int, length: int
@@ -90,20 +114,62 @@ class NativeProgram:
         """(packets, bytes) of every slot since loading."""
         return list(struct.iter_unpack("<QQ", self._counters.raw))
 
-    def run(self, function: str, calls: list[Call]) -> list[tuple[int, int]]:
-        """(return value, deciding slot) of each call, in order."""
+    def run(self, function: str, calls: list[Call]) -> list[tuple[int, tuple[int, ...]]]:
+        """(return value, counter slots that it touched) of each call, in order."""
         address = self._engine.get_function_address(function)
         program = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
-        last_slot, out = self._u32("lg.last_slot"), []
+        slot_count, out = self._u32("lg.slot_count"), []
+        slots = (ctypes.c_uint32 * 64).from_address(self._engine.get_global_value_address("lg.slots"))
         for call in calls:
+            slot_count.value = 0
+            if self._clock is not None:
+                self._clock.value = call.clock_ns
             ctypes.memset(self._context, 0, len(self._context))
             ctypes.memmove(self._context, call.context, len(call.context))
             if self._spec.data_at is not None:
                 start = self._packets.put(call.packet)
                 linear = len(call.packet) if call.linear is None else call.linear
                 struct.pack_into("<II", self._context, self._spec.data_at, start, start + linear)
-            out.append((program(self._context), last_slot.value))
+            value = program(self._context)
+            out.append((value, tuple(slots[: min(slot_count.value, 64)])))
         return out
+
+
+class _States:
+    """Maps that programs write, as dictionaries; called from generated code. Nothing is pushed out of
+    them."""
+
+    def __init__(
+        self, specs: tuple[tuple[str, int, int, bool], ...], address_of: Callable[[str], int]
+    ) -> None:
+        self._maps = {
+            address_of(name): (key_size, value_size, array, dict[bytes, Buffer]())
+            for name, key_size, value_size, array in specs
+        }
+        pointer = ctypes.c_void_p
+        self._lookup = ctypes.CFUNCTYPE(pointer, pointer, pointer)(self._find)
+        self._update = ctypes.CFUNCTYPE(ctypes.c_int64, *[pointer] * 3, ctypes.c_uint64)(self._change)
+        self.callbacks = tuple(
+            (symbol, ctypes.cast(function, pointer).value or 0)
+            for symbol, function in (("lg.lookup", self._lookup), ("lg.update", self._update))
+        )
+
+    def _find(self, map_: int, key: int) -> int | None:
+        key_size, value_size, array, entries = self._maps[map_]
+        name = ctypes.string_at(key, key_size)
+        if array:
+            entries.setdefault(name, ctypes.create_string_buffer(value_size))
+        entry = entries.get(name)
+        return None if entry is None else ctypes.addressof(entry)
+
+    def _change(self, map_: int, key: int, value: int, flags: int) -> int:
+        key_size, value_size, _, entries = self._maps[map_]
+        name = ctypes.string_at(key, key_size)
+        if name in entries and flags == BPF_NOEXIST:
+            return -errno.EEXIST
+        entry = entries.setdefault(name, ctypes.create_string_buffer(value_size))
+        ctypes.memmove(entry, value, value_size)
+        return 0
 
 
 class _LowMemory:

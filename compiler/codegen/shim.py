@@ -3,7 +3,8 @@
 A map is a descriptor `%map = { kind, count, base, key_offset, key_length }`. Kind 0 is an array of 16-byte
 elements under a u32 index (the counters, one CPU's worth); kind 1 is a membership set: `base` points at
 `count` sorted inclusive ranges of i128, and a key is `key_length` bytes in network order at `key_offset`.
-Hash and LPM maps are sets here, read back from the very images that the kernel gets.
+Hash and LPM maps are sets here, read back from the very images that the kernel gets. Kind 2 is a map that
+programs write: look-ups and updates are calls of `native.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ DESCRIPTOR = struct.Struct("<IIQII8x")
 
 _TEXT = """
 %lg.map = type { i32, i32, i64, i32, i32 }
-@lg.last_slot = global i32 -1, align 8
+@lg.slots = global [64 x i32] zeroinitializer, align 8
+@lg.slot_count = global i32 0, align 8
+@lg.lookup = global i64 0, align 8
+@lg.update = global i64 0, align 8
 @lg.events = global i64 0, align 8
 @lg.member = global i8 1, align 8
 @lg.data_at = global i32 0, align 8
@@ -30,11 +34,20 @@ entry:
   %base.p = getelementptr %lg.map, ptr %map, i32 0, i32 2
   %base.i = load i64, ptr %base.p
   %base = inttoptr i64 %base.i to ptr
-  %is_array = icmp eq i32 %kind, 0
-  br i1 %is_array, label %array, label %set
+  switch i32 %kind, label %written [ i32 0, label %array i32 1, label %set ]
+written:
+  %lookup.i = load i64, ptr @lg.lookup
+  %lookup = inttoptr i64 %lookup.i to ptr
+  %entry.p = call ptr %lookup(ptr %map, ptr %key)
+  ret ptr %entry.p
 array:
   %index = load i32, ptr %key
-  store i32 %index, ptr @lg.last_slot
+  %slot.n = load i32, ptr @lg.slot_count
+  %slot.at = and i32 %slot.n, 63
+  %slot.p = getelementptr i32, ptr @lg.slots, i32 %slot.at
+  store i32 %index, ptr %slot.p
+  %slot.next = add i32 %slot.n, 1
+  store i32 %slot.next, ptr @lg.slot_count
   %inside = icmp ult i32 %index, %count
   br i1 %inside, label %element, label %none
 element:
@@ -87,6 +100,13 @@ found:
   ret ptr @lg.member
 none:
   ret ptr null
+}
+
+define i64 @bpf_helper_2(ptr %map, ptr %key, ptr %value, i64 %flags) {
+  %update.i = load i64, ptr @lg.update
+  %update = inttoptr i64 %update.i to ptr
+  %r = call i64 %update(ptr %map, ptr %key, ptr %value, i64 %flags)
+  ret i64 %r
 }
 
 define i64 @bpf_helper_5() {

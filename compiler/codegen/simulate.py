@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state import counters
+from lockgate.stdlib_bpf.state.counters import DECIDING
 from lockgate.stdlib_bpf.tables.base import MapImage
 
 from ..decision import DEFAULT, MALFORMED, Decision
@@ -21,13 +23,17 @@ from .shim import render_native
 @dataclass(frozen=True)
 class Frame:
     """A frame as a hook sees it. `vlan_in_metadata`: its outermost tag was taken off before (tc only);
-    `linear`: bytes that lie in the packet's linear part, None for all (tc only)."""
+    `linear`: bytes that lie in the packet's linear part, None for all (tc only); `time_ns`: when it comes;
+    `segments`: how many packets of the wire it stands for (tc only)."""
 
     data: bytes
     vlan_in_metadata: bool = False
     linear: int | None = None
+    time_ns: int = 0
+    segments: int = 1
 
 
+EPOCH_NS = 1_000_000_000  # what a program's clock says at time 0: not 0, which is the kernel's own clock
 Packet = bytes | Frame | SocketCall
 
 
@@ -46,6 +52,9 @@ class NativeChain:
         on_packets = self.hook.decoder == "frame"
         spec = NativeSpec(
             sets=sets,
+            states=tuple(
+                (m.name, m.key_size, m.value_size, m.key == "index") for m in module.maps if m.role == "state"
+            ),
             data=tuple((d.name, d.data) for d in module.data),
             data_at=self.hook.context.offset("data") if on_packets else None,
             slots=len(module.slots),
@@ -73,28 +82,24 @@ class NativeChain:
 
     def run(self, packets: Sequence[Packet]) -> list[Decision]:
         """Decide packets, in order."""
-        decisions: list[Decision | None] = [None] * len(packets)
-        batches: dict[str, list[int]] = {}
-        for i, packet in enumerate(packets):
-            batches.setdefault(self._function(packet), []).append(i)
-        for function, indices in batches.items():
-            calls = [self._call(packets[i]) for i in indices]
-            answers = self._worker.request("run", self._number, function, calls)
-            for i, (value, slot) in zip(indices, answers, strict=True):
-                decisions[i] = self._decision(value, slot)
-        return [d for d in decisions if d is not None]
+        decisions: list[Decision] = []
+        for function, batch in groupby(packets, self._function):
+            answers = self._worker.request("run", self._number, function, [self._call(p) for p in batch])
+            decisions += [self._decision(value, slots) for value, slots in answers]
+        return decisions
 
     def counters(self) -> list[tuple[int, int]]:
         """(packets, bytes) of every slot since loading."""
         counted: list[tuple[int, int]] = self._worker.request("counters", self._number)
         return counted
 
-    def _decision(self, value: int, slot: int) -> Decision:
-        """`value`: what the program returned, which is the verdict; `slot`: what it counted."""
+    def _decision(self, value: int, slots: tuple[int, ...]) -> Decision:
+        """`value`: what the program returned, which is the verdict; `slots`: what it counted, in order."""
+        *passed, last = [s for s in slots if self.module.slots[s].kind in DECIDING]
         rule = {counters.MALFORMED: MALFORMED, counters.DEFAULT: DEFAULT}.get(
-            slot, slot - counters.FIRST_RULE
+            last, last - counters.FIRST_RULE
         )
-        return Decision(self._verdicts[value], rule)
+        return Decision(self._verdicts[value], rule, tuple(s - counters.FIRST_RULE for s in passed))
 
     def _function(self, packet: Packet) -> str:
         if isinstance(packet, SocketCall):
@@ -103,12 +108,17 @@ class NativeChain:
 
     def _call(self, packet: Packet) -> Call:
         if isinstance(packet, SocketCall):
-            return Call(socket_context(packet))
+            return Call(socket_context(packet), clock_ns=packet.time_ns + EPOCH_NS)
         frame = packet if isinstance(packet, Frame) else Frame(packet)
         if self.module.hook == "tc":
-            members = {"len": len(frame.data), "vlan_present": int(frame.vlan_in_metadata)}
-            return Call(self.hook.context.pack(**members), frame.data, frame.linear)
-        return Call(b"", frame.data)
+            members = {
+                "len": len(frame.data),
+                "vlan_present": int(frame.vlan_in_metadata),
+                "gso_segs": 0 if frame.segments == 1 else frame.segments,
+            }
+            context = self.hook.context.pack(**members)
+            return Call(context, frame.data, frame.linear, frame.time_ns + EPOCH_NS)
+        return Call(b"", frame.data, clock_ns=frame.time_ns + EPOCH_NS)
 
 
 def socket_context(call: SocketCall) -> bytes:

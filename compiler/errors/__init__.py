@@ -44,6 +44,7 @@ from .e0307_not_at_hook import NotAtHook
 from .e0308_hook_target import HookTarget
 from .e0309_misplaced_attribute import MisplacedAttribute
 from .e0310_shared_target import SharedTarget
+from .e0311_does_not_decide import DoesNotDecide
 from .e0390_not_yet import NotYet
 from .e0602_which_direction import WhichDirection
 from .e0603_not_one_packet import NotOnePacket
@@ -97,6 +98,7 @@ ALL: tuple[type[Finding], ...] = (
     HookTarget,
     MisplacedAttribute,
     SharedTarget,
+    DoesNotDecide,
     NotYet,
     ShadowedRule,
     WhichDirection,
@@ -117,6 +119,7 @@ __all__ = [
     "BadTarget",
     "ConditionMismatch",
     "Cycle",
+    "DoesNotDecide",
     "DuplicateName",
     "DuplicateRule",
     "EmptyNetwork",

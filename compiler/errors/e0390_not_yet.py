@@ -25,7 +25,7 @@ class NotYet(Finding):
 
         policy edge at xdp on "eth0" {
           default pass
-          drop tcp to port 80 limit 10/s
+          drop tcp to port 80 new
         }
 
     ## Instead

@@ -28,21 +28,26 @@ def covered_rules(program: MatchProgram) -> list[tuple[int, tuple[int, ...]]]:
         if covering is None or known is None:
             by_rule[match.rule] = None
         else:
-            known |= {program.matches[i].rule for i in covering}
+            known |= {program.matches[i].rule for i in covering} - {match.rule}
     return [(rule, tuple(sorted(found))) for rule, found in sorted(by_rule.items()) if found is not None]
 
 
 def coverage(program: MatchProgram) -> list[tuple[int, ...] | None]:
-    """Per match: indices of the earlier, uncovered matches that cover it, None when it is not covered."""
+    """Per match: indices of the earlier, uncovered matches that cover it, None when it is not covered. A rule
+    that may let a packet go on covers only its own later matches, which are passed over then."""
     boxes: list[Box] = [dict(match.tests) for match in program.matches]
     index = _Index(boxes)
-    uncovered = 0
+    taking = own = 0  # uncovered matches that keep what they take: of rules that decide, of the rule at hand
+    rule = -1
     answers: list[tuple[int, ...] | None] = []
-    for i, box in enumerate(boxes):
-        answer = _covering(box, boxes, index, uncovered)
+    for i, (match, box) in enumerate(zip(program.matches, boxes, strict=True)):
+        if match.rule != rule:
+            rule, own = match.rule, 0
+        answer = _covering(box, boxes, index, taking | own)
         answers.append(answer)
         if answer is None:
-            uncovered |= 1 << i
+            own |= 1 << i
+            taking |= program.rules[rule].final << i
     return answers
 
 

@@ -1,5 +1,8 @@
 """The match IR: an ordered list of matches, the first that holds decides.
 
+A rule may let the packet go on instead (`continue`, or its limit is exhausted); then its other matches are
+passed over, so that a rule is tried once for a packet, and those of the next rule follow.
+
 A match is a conjunction of tests, one per field: the field's value lies in a set. A field that the packet
 lacks satisfies no test. Tests carry their guards (`fields.Field.guards`) explicitly, so one match never spans
 two families unless it names both in `eth.type`. Passes map programs to programs of equal meaning: same
@@ -10,7 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.limits import Limit
 
 from ..source import Span
 
@@ -18,7 +23,8 @@ from ..source import Span
 @dataclass(frozen=True)
 class RuleInfo:
     """What every later stage needs of a rule of the policy. Its index in `MatchProgram.rules` is its
-    identity: counters, reports and line info rest on it. `line` counts from 1."""
+    identity: counters, reports and line info rest on it. `line` counts from 1. `sample`, `limit`, `effects`
+    as in `policy.model.Rule`; `passing`: its verdict is none, the next rule is tried."""
 
     label: str
     verdict: str
@@ -27,8 +33,16 @@ class RuleInfo:
     column: int = 1
     name: str | None = None
     count: str | None = None
-    log: bool = False
+    sample: int = 0
+    limit: Limit | None = None
+    effects: Effects = NONE
+    passing: bool = False
     span: Span | None = None  # left out of the text form and of comparisons of it
+
+    @property
+    def final(self) -> bool:
+        """Whether a packet that matches surely ends here."""
+        return not self.passing and self.limit is None
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,8 @@ class Match:
 
 @dataclass(frozen=True)
 class MatchProgram:
-    """One chain. `live`: dynamic sets it may name, with their maximal number of entries, sorted by name."""
+    """One chain. `live`: dynamic sets it may name, with their maximal number of entries, sorted by name.
+    Matches stand in the order of their rules."""
 
     name: str
     hook: str

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lockgate.stdlib_bpf import fields
+from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 from ..policy.model import Chain, Flags, Network, Rule, Traffic
@@ -44,7 +44,7 @@ def lower(chain: Chain) -> MatchProgram:
         hook=chain.hook,
         direction=chain.direction,
         default=chain.default,
-        rules=tuple(_info(rule) for rule in chain.rules),
+        rules=tuple(_info(rule, hooks.ALL[chain.hook]) for rule in chain.rules),
         matches=tuple(matches),
         live=tuple((name, entries[name]) for name in sorted(used)),
     )
@@ -59,6 +59,8 @@ def conjunctions(rule: Rule) -> Iterator[tuple[tuple[str, IntervalSet], ...]]:
         common["th.dport"] = rule.dports
     if rule.flags is not None:
         common["tcp.flags"] = flag_values(rule.flags)
+    if rule.limit is not None and rule.limit.per is not None:
+        common["eth.type"] = fields.IP  # a bucket per address asks for one
     for traffic in rule.traffic:
         for kind in _traffic(traffic):
             for addresses in _addresses(rule.src, rule.dst):
@@ -129,7 +131,7 @@ def _all_of(*parts: Tests) -> Tests | None:
     return tests
 
 
-def _info(rule: Rule) -> RuleInfo:
+def _info(rule: Rule, hook: hooks.Hook) -> RuleInfo:
     return RuleInfo(
         label=rule.label,
         verdict=rule.verdict,
@@ -138,6 +140,9 @@ def _info(rule: Rule) -> RuleInfo:
         column=rule.span.column,
         name=rule.name,
         count=rule.count,
-        log=rule.log,
+        sample=rule.sample,
+        limit=rule.limit,
+        effects=rule.effects,
+        passing=rule.verdict in hook.passing,
         span=rule.span,
     )

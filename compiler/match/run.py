@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
+from lockgate.stdlib_bpf.state.limits import Buckets
 
 from ..decision import DEFAULT, MALFORMED, Decision
 from ..policy.model import Prefixes
@@ -17,14 +18,29 @@ from .ir import Match, MatchProgram
 NOTHING = Prefixes()
 
 
-def run(program: MatchProgram, facts: Facts | Malformed, live: Mapping[str, Prefixes]) -> Decision:
-    """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty."""
+def run(
+    program: MatchProgram,
+    facts: Facts | Malformed,
+    live: Mapping[str, Prefixes],
+    buckets: Buckets | None = None,
+) -> Decision:
+    """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty.
+    `buckets`: of limits, None for full ones."""
     if isinstance(facts, Malformed):
         return Decision(hooks.ALL[program.hook].malformed, MALFORMED)
+    buckets = Buckets() if buckets is None else buckets
+    passed: list[int] = []
+    tried = -1
     for match in program.matches:
-        if holds(match, facts, live):
-            return Decision(program.rules[match.rule].verdict, match.rule)
-    return Decision(program.default, DEFAULT)
+        if match.rule == tried or not holds(match, facts, live):
+            continue
+        tried, rule = match.rule, program.rules[match.rule]
+        if rule.limit is not None and not buckets.admit(tried, rule.limit, facts):
+            continue
+        if not rule.passing:
+            return Decision(rule.verdict, tried, tuple(passed))
+        passed.append(tried)
+    return Decision(program.default, DEFAULT, tuple(passed))
 
 
 def holds(match: Match, facts: Facts, live: Mapping[str, Prefixes]) -> bool:

@@ -5,13 +5,19 @@
     rule 0 "block" drop "edge.gate" 4 3 name "block" count "hits" log
     match 0 from 0 when eth.type {0x0800} ip4.src {10.0.0.0/8} ip4.src@ban {0}
 
-A direction stands behind the hook: `at tc ingress`. The columns of a rule are file, line, column.
+A direction stands behind the hook: `at tc ingress`. The columns of a rule are file, line, column; behind them
+may stand, in this order: name, passing, count, log [sample N], limit N packets in NS burst N [per source 24
+56], into "eth1", how peer, mark 0x1 0xff, dscp 46.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lockgate.stdlib_bpf import fields
+from lockgate.stdlib_bpf.effects import Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.limits import Limit
 
 from ..irtext import Words, lines, print_set, quoted, style_of
 from .ir import Match, MatchProgram, RuleInfo
@@ -70,9 +76,15 @@ def write_rule(index: int, rule: RuleInfo) -> str:
     out = f"rule {index} {quoted(rule.label)} {rule.verdict} {quoted(rule.file)} {rule.line} {rule.column}"
     if rule.name is not None:
         out += f" name {quoted(rule.name)}"
+    if rule.passing:
+        out += " passing"
     if rule.count is not None:
         out += f" count {quoted(rule.count)}"
-    return out + " log" if rule.log else out
+    if rule.sample:
+        out += " log" if rule.sample == 1 else f" log sample {rule.sample}"
+    if rule.limit is not None:
+        out += _write_limit(rule.limit)
+    return out + _write_effects(rule.effects)
 
 
 def read_rule(words: Words, index: int) -> RuleInfo:
@@ -85,8 +97,54 @@ def read_rule(words: Words, index: int) -> RuleInfo:
         line=words.number(),
         column=words.number(),
         name=words.string() if words.take("name") else None,
+        passing=words.take("passing"),
         count=words.string() if words.take("count") else None,
-        log=words.take("log"),
+        sample=_read_sample(words),
+        limit=_read_limit(words) if words.take("limit") else None,
+        effects=_read_effects(words),
+    )
+
+
+def _read_sample(words: Words) -> int:
+    if not words.take("log"):
+        return 0
+    return words.number() if words.take("sample") else 1
+
+
+def _write_limit(limit: Limit) -> str:
+    out = f" limit {limit.count} {limit.unit} in {limit.period_ns} burst {limit.burst}"
+    return out if limit.per is None else f"{out} per {limit.per} {limit.v4_bits} {limit.v6_bits}"
+
+
+def _read_limit(words: Words) -> Limit:
+    count, unit = words.number(), words.next()
+    words.expect("in")
+    period_ns = words.number()
+    words.expect("burst")
+    limit = Limit(count, period_ns, words.number(), unit)
+    if not words.take("per"):
+        return limit
+    return replace(limit, per=words.next(), v4_bits=words.number(), v6_bits=words.number())
+
+
+def _write_effects(effects: Effects) -> str:
+    out = "".join(f" into {quoted(device)}" for device in effects.into)
+    if effects.how:
+        out += f" how {effects.how}"
+    if effects.mark is not None:
+        out += f" mark {effects.mark[0]:#x} {effects.mark[1]:#x}"
+    return out if effects.dscp is None else f"{out} dscp {effects.dscp}"
+
+
+def _read_effects(words: Words) -> Effects:
+    into: list[str] = []
+    while words.take("into"):
+        into.append(words.string())
+    return Effects(
+        into=tuple(into),
+        how=words.next() if words.take("how") else "",
+        mark=(words.number(), words.number()) if words.take("mark") else None,
+        dscp=words.number() if words.take("dscp") else None,
     )
 
 

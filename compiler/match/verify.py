@@ -12,7 +12,7 @@ from operator import ge, gt, itemgetter
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.sets import IntervalSet
 
-from .ir import Match, MatchProgram
+from .ir import Match, MatchProgram, RuleInfo
 
 FEW_RANGES = 4  # sets that are looked up by what they hold, others by identity
 
@@ -28,9 +28,9 @@ def verify(program: MatchProgram) -> None:
         raise VerifyError(f"there is no hook `{program.hook}`")
     if program.direction not in hook.points:
         raise VerifyError(f"the hook {hook.name} has no direction `{program.direction}`")
-    for verdict in (program.default, *(rule.verdict for rule in program.rules)):
-        if verdict not in hook.verdicts:
-            raise VerifyError(f"the hook {hook.name} has no verdict `{verdict}`")
+    check_rules(program.default, program.rules, hook)
+    if any(map(gt, (m.rule for m in program.matches), (m.rule for m in islice(program.matches, 1, None)))):
+        raise VerifyError("matches must be in the order of their rules")
     names = [name for name, _ in program.live]
     if names != sorted(set(names)):
         raise VerifyError("dynamic sets must be sorted by name, none twice")
@@ -40,6 +40,16 @@ def verify(program: MatchProgram) -> None:
             _check_match(match, program, checked)
         except VerifyError as reason:
             raise VerifyError(f"match {index} (rule {match.rule}): {reason}") from None
+
+
+def check_rules(default: str, rules: tuple[RuleInfo, ...], hook: hooks.Hook) -> None:
+    """Raise VerifyError for the first verdict that the hook has not, or that is passing and does not say
+    so."""
+    if default not in hook.verdicts:
+        raise VerifyError(f"the hook {hook.name} has no verdict `{default}`")
+    for index, rule in enumerate(rules):
+        if rule.verdict not in (hook.passing if rule.passing else hook.verdicts):
+            raise VerifyError(f"rule {index}: the hook {hook.name} has no such verdict `{rule.verdict}`")
 
 
 @dataclass

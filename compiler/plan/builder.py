@@ -7,22 +7,30 @@ agree.
 
 from __future__ import annotations
 
-from .ir import DEFAULT, Branch, Leaf, Test
+from dataclasses import replace
+
+from .ir import DEFAULT, Admit, Branch, Leaf, Node, Pass, Test, successors
 
 
 class Builder:
     """Nodes under construction. Methods return handles, which only this object understands."""
 
     def __init__(self) -> None:
-        self._nodes: list[Branch | Leaf] = []
-        self._leaves: dict[int, int] = {}
+        self._nodes: list[Node] = []
         self._branches: dict[tuple[Test, int, int], int] = {}
+        self._others: dict[Node, int] = {}
 
     def leaf(self, rule: int) -> int:
         """The leaf of a rule (or DEFAULT)."""
-        if rule not in self._leaves:
-            self._leaves[rule] = self._add(Leaf(rule))
-        return self._leaves[rule]
+        return self._once(Leaf(rule))
+
+    def admit(self, rule: int, yes: int, no: int) -> int:
+        """The question whether a rule's limit admits the packet."""
+        return self._once(Admit(rule, yes, no))
+
+    def passing(self, rule: int, following: int) -> int:
+        """What a rule does that lets the packet go on."""
+        return self._once(Pass(rule, following))
 
     def branch(self, test: Test, yes: int, no: int, rule: int | None = None) -> int:
         """A test; none when both ways lead to the same node. An equal node keeps the rule it was made for."""
@@ -33,7 +41,7 @@ class Builder:
             self._branches[key] = self._add(Branch(test, yes, no, rule))
         return self._branches[key]
 
-    def finish(self, entry: int) -> tuple[Branch | Leaf, ...]:
+    def finish(self, entry: int) -> tuple[Node, ...]:
         """What is reachable from `entry`, numbered from 0: branches, last made first, then the leaves in
         order of rules, the default last."""
         reachable: set[int] = set()
@@ -42,24 +50,31 @@ class Builder:
             at = stack.pop()
             if at not in reachable:
                 reachable.add(at)
-                node = self._nodes[at]
-                if isinstance(node, Branch):
-                    stack += (node.yes, node.no)
+                stack += successors(self._nodes[at])
         order = sorted(reachable, key=self._place)
         number = {at: i for i, at in enumerate(order)}
-        return tuple(
-            Branch(node.test, number[node.yes], number[node.no], node.rule)
-            if isinstance(node := self._nodes[at], Branch)
-            else node
-            for at in order
-        )
+        return tuple(_renumbered(self._nodes[at], number) for at in order)
 
     def _place(self, at: int) -> tuple[bool, bool, int]:
         node = self._nodes[at]
-        if isinstance(node, Branch):
-            return False, False, -at
-        return True, node.rule == DEFAULT, node.rule
+        if isinstance(node, Leaf):
+            return True, node.rule == DEFAULT, node.rule
+        return False, False, -at
 
-    def _add(self, node: Branch | Leaf) -> int:
+    def _once(self, node: Node) -> int:
+        if node not in self._others:
+            self._others[node] = self._add(node)
+        return self._others[node]
+
+    def _add(self, node: Node) -> int:
         self._nodes.append(node)
         return len(self._nodes) - 1
+
+
+def _renumbered(node: Node, number: dict[int, int]) -> Node:
+    match node:
+        case Branch() | Admit():
+            return replace(node, yes=number[node.yes], no=number[node.no])
+        case Pass():
+            return replace(node, next=number[node.next])
+    return node

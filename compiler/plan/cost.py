@@ -14,7 +14,7 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.tables import Cost
 
 from .inline import COMPARE_NS
-from .ir import Between, Branch, InTable, Masked, Plan, Test
+from .ir import Admit, Between, Branch, InTable, Leaf, Masked, Node, Pass, Plan, successors
 from .order import LIVE_SHARE, chance
 
 # Kernel 6.18 refuses a function when more than 8,192 ways are waiting to be checked ("The sequence of 8193
@@ -22,6 +22,8 @@ from .order import LIVE_SHARE, chance
 MAX_WAITING = 8_000
 # A jump of BPF v3 reaches 32,767 instructions and a node takes 2.3 of them on average, up to 4.
 MAX_NODES = 10_000
+LIMIT_NS = 60.0  # the clock, a hash lookup, one compare-and-exchange
+PASS_NS = 8.0  # counters
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,14 @@ def cost(plan: Plan) -> PlanCost:
     weight = [0.0] * len(plan.nodes)
     weight[0], expected = 1.0, 0.0
     for index, node in enumerate(plan.nodes):
-        if isinstance(node, Branch):
-            share = _chance(node.test, plan)
-            expected += weight[index] * _latency(node.test, table_cost)
-            weight[node.yes] += weight[index] * share
-            weight[node.no] += weight[index] * (1 - share)
+        expected += weight[index] * _latency(node, table_cost)
+        ways = successors(node)
+        share = _chance(node, plan) if len(ways) == 2 else 1.0
+        for at, part in zip(ways, (share, 1 - share), strict=False):
+            weight[at] += weight[index] * part
     for index in reversed(range(len(plan.nodes))):
         node = plan.nodes[index]
-        if isinstance(node, Branch):
-            worst[index] = _latency(node.test, table_cost) + max(worst[node.yes], worst[node.no])
+        worst[index] = _latency(node, table_cost) + max((worst[at] for at in successors(node)), default=0.0)
     return PlanCost(len(plan.nodes), worst[0], expected, sum(c.bytes for c in table_cost.values()))
 
 
@@ -91,8 +92,8 @@ def _unmatched_path(plan: Plan) -> int:
     length = [0] * len(plan.nodes)
     for index in reversed(range(len(plan.nodes))):
         node = plan.nodes[index]
-        if isinstance(node, Branch):
-            inner = [at for at in (node.yes, node.no) if isinstance(plan.nodes[at], Branch)]
+        if not isinstance(node, Leaf):
+            inner = [at for at in successors(node) if not isinstance(plan.nodes[at], Leaf)]
             if node.rule is None:
                 length[index] = 1 + max((length[at] for at in inner), default=0)
             else:
@@ -100,15 +101,24 @@ def _unmatched_path(plan: Plan) -> int:
     return length[0]
 
 
-def _latency(test: Test, table_cost: dict[str, Cost]) -> float:
-    if isinstance(test, InTable):
-        return table_cost[test.table].latency_ns
-    wide = fields.BY_NAME[test.field].width_bits > 64
-    return COMPARE_NS * (2 if wide else 1)
+def _latency(node: Node, table_cost: dict[str, Cost]) -> float:
+    match node:
+        case Branch(InTable(_, table)):
+            return table_cost[table].latency_ns
+        case Branch(test):
+            return COMPARE_NS * (2 if fields.BY_NAME[test.field].width_bits > 64 else 1)
+        case Admit():
+            return LIMIT_NS
+        case Pass():
+            return PASS_NS
+    return 0.0
 
 
-def _chance(test: Test, plan: Plan) -> float:
-    match test:
+def _chance(node: Node, plan: Plan) -> float:
+    """Guess of the share of packets that go to the first of two ways."""
+    if not isinstance(node, Branch):
+        return 0.5
+    match node.test:
         case Between(field, low, high):
             return chance(field, IntervalSet.of((low, high)))
         case Masked(_, mask, _):

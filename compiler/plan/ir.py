@@ -65,6 +65,38 @@ class Leaf:
 
 
 @dataclass(frozen=True)
+class Admit:
+    """Take tokens from the bucket of a rule's limit: `yes` when there are enough, else `no`. Stands only
+    where the packet is known to have what the limit's key is made of."""
+
+    rule: int
+    yes: int
+    no: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A rule that lets the packet go on has matched: it leaves its counters, events and effects, then
+    `next`."""
+
+    rule: int
+    next: int
+
+
+Node = Branch | Leaf | Admit | Pass
+
+
+def successors(node: Node) -> tuple[int, ...]:
+    """Where the walk may go on."""
+    match node:
+        case Branch(_, yes, no, _) | Admit(_, yes, no):
+            return (yes, no)
+        case Pass(_, following):
+            return (following,)
+    return ()
+
+
+@dataclass(frozen=True)
 class Table:
     """A lookup structure. `kind`: a key of `stdlib_bpf.tables.ALL`; `width_bits` of its keys; `values`: what
     it holds, unless `live` names the dynamic set that fills it (then `values` is empty and `max_entries`
@@ -88,7 +120,7 @@ class Plan:
     default: str
     rules: tuple[RuleInfo, ...]
     tables: tuple[Table, ...]
-    nodes: tuple[Branch | Leaf, ...]
+    nodes: tuple[Node, ...]
 
     def table(self, name: str) -> Table:
         """A table by name; KeyError when there is none."""

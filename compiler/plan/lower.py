@@ -12,10 +12,12 @@ one kind of packet and returns the handle of a node; everything around it stays.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import IntervalSet
 
-from ..match.ir import MatchProgram
+from ..match.ir import MatchProgram, RuleInfo
 from .builder import Builder
 from .choose import STRUCTURES, Chooser, Form
 from .ir import DEFAULT, Between, Plan
@@ -34,7 +36,7 @@ def lower(program: MatchProgram, structures: frozenset[str] | None = None) -> Pl
     ]
     builder = Builder()
     # Entered first, numbered first: the side of IPv4 is grown last.
-    rest, six, four = (_chain(side, builder) for side in reversed(sides))
+    rest, six, four = (_chain(side, builder, program.rules) for side in reversed(sides))
     entry = _split(builder, fields.ETH_P_IP, four, _split(builder, fields.ETH_P_IPV6, six, rest))
     return Plan(
         name=program.name,
@@ -58,11 +60,17 @@ def _forms(tests: tuple[tuple[str, IntervalSet], ...], chooser: Chooser) -> list
     return [form for _, _, form in ordered(planned)]
 
 
-def _chain(side: Planned, builder: Builder) -> int:
-    """First match wins: what fails in one match goes on with the next."""
-    following = builder.leaf(DEFAULT)
+def _chain(side: Planned, builder: Builder, rules: Sequence[RuleInfo]) -> int:
+    """First match wins: what fails in one match goes on with the next. A rule that lets the packet go on
+    leads behind all its matches."""
+    following = behind = builder.leaf(DEFAULT)
+    current = DEFAULT
     for rule, forms in reversed(side):
-        node = builder.leaf(rule)
+        if rule != current:
+            current, behind = rule, following
+        node = builder.passing(rule, behind) if rules[rule].passing else builder.leaf(rule)
+        if rules[rule].limit is not None:
+            node = builder.admit(rule, node, behind)
         for form in reversed(forms):
             node = form.emit(builder, node, following, rule)
         following = node

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf import hooks, tables
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
+from lockgate.stdlib_bpf.state.limits import Buckets
 from lockgate.stdlib_bpf.tables import DataImage, MapImage
 
 from ..decision import DEFAULT, MALFORMED, Decision
 from ..match.run import NOTHING, member
 from ..policy.model import Prefixes
-from .ir import Between, Branch, InTable, Masked, Plan
+from .ir import Admit, Between, Branch, InTable, Leaf, Masked, Pass, Plan
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,31 @@ class Runner:
     plan: Plan
     _images: dict[str, MapImage | DataImage] = field(default_factory=dict)
 
-    def run(self, facts: Facts | Malformed, live: Mapping[str, Prefixes]) -> Decision:
-        """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty."""
+    def run(
+        self, facts: Facts | Malformed, live: Mapping[str, Prefixes], buckets: Buckets | None = None
+    ) -> Decision:
+        """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty.
+        `buckets`: of limits, None for full ones."""
         plan = self.plan
         if isinstance(facts, Malformed):
             return Decision(hooks.ALL[plan.hook].malformed, MALFORMED)
+        buckets = Buckets() if buckets is None else buckets
+        passed: list[int] = []
         node = plan.nodes[0]
-        while isinstance(node, Branch):
-            value = facts.get(node.test.field)
-            holds = value is not None and self._holds(node.test, value, live)
-            node = plan.nodes[node.yes if holds else node.no]
+        while not isinstance(node, Leaf):
+            match node:
+                case Branch(test, yes, no, _):
+                    value = facts.get(test.field)
+                    following = yes if value is not None and self._holds(test, value, live) else no
+                case Admit(rule, yes, no):
+                    limit = plan.rules[rule].limit
+                    assert limit is not None  # verified
+                    following = yes if buckets.admit(rule, limit, facts) else no
+                case Pass(rule, following):
+                    passed.append(rule)
+            node = plan.nodes[following]
         verdict = plan.default if node.rule == DEFAULT else plan.rules[node.rule].verdict
-        return Decision(verdict, node.rule)
+        return Decision(verdict, node.rule, tuple(passed))
 
     def _holds(self, test: Between | Masked | InTable, value: int, live: Mapping[str, Prefixes]) -> bool:
         match test:

@@ -28,14 +28,14 @@ class Conjunction:
 
 
 def specialise(program: MatchProgram, eth_types: IntervalSet) -> list[Conjunction]:
-    """The program's matches for packets of these EtherTypes, up to the first that always holds.
+    """The program's matches for packets of these EtherTypes, up to the first that takes every packet.
     `eth_types`: fields.IP4, fields.IP6 or REST."""
     out: list[Conjunction] = []
     for match in program.matches:
         tests = _remaining(match, eth_types)
         if tests is not None:
             out.append(Conjunction(match.rule, tests))
-            if not tests:
+            if not tests and program.rules[match.rule].final:
                 break
     return out
 

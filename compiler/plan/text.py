@@ -11,6 +11,7 @@
     4: decide default
 
 A node is `TEST ? YES : NO`, with the rule it serves behind `for`. The other test is `tcp.flags & 18 = 2`.
+`admit RULE ? YES : NO` asks a rule's limit, `pass RULE then NEXT` is a rule that lets the packet go on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from lockgate.stdlib_bpf.sets import EMPTY
 from ..irtext import Words, lines, print_range, print_set, print_value, quoted, style_of
 from ..match.ir import RuleInfo
 from ..match.text import read_head, read_rule, write_head, write_rule
-from .ir import DEFAULT, Between, Branch, InTable, Leaf, Masked, Plan, Table, Test
+from .ir import DEFAULT, Admit, Between, Branch, InTable, Leaf, Masked, Node, Pass, Plan, Table, Test
 
 
 def write(plan: Plan) -> str:
@@ -38,7 +39,7 @@ def read(text: str) -> Plan:
     head: tuple[str, str, str, str] | None = None
     rules: list[RuleInfo] = []
     tables: list[Table] = []
-    nodes: list[Branch | Leaf] = []
+    nodes: list[Node] = []
     for words in lines(text):
         match words.next():
             case "plan":
@@ -86,22 +87,38 @@ def _read_table(words: Words) -> Table:
     return Table(name, kind, width, values, entries, live)
 
 
-def _write_node(node: Branch | Leaf) -> str:
-    if isinstance(node, Leaf):
-        return f"decide {'default' if node.rule == DEFAULT else node.rule}"
-    out = f"{write_test(node.test)} ? {node.yes} : {node.no}"
-    return out if node.rule is None else f"{out} for {node.rule}"
+def _write_node(node: Node) -> str:
+    match node:
+        case Leaf(rule):
+            return f"decide {'default' if rule == DEFAULT else rule}"
+        case Admit(rule, yes, no):
+            return f"admit {rule} ? {yes} : {no}"
+        case Pass(rule, following):
+            return f"pass {rule} then {following}"
+        case Branch(test, yes, no, served):
+            out = f"{write_test(test)} ? {yes} : {no}"
+            return out if served is None else f"{out} for {served}"
 
 
-def _read_node(words: Words, tables: set[str]) -> Branch | Leaf:
+def _read_node(words: Words, tables: set[str]) -> Node:
     if words.take("decide"):
         return Leaf(DEFAULT if words.take("default") else words.number())
+    if words.take("admit"):
+        return Admit(words.number(), *_read_ways(words))
+    if words.take("pass"):
+        rule = words.number()
+        words.expect("then")
+        return Pass(rule, words.number())
     test = _read_test(words, tables)
+    yes, no = _read_ways(words)
+    return Branch(test, yes, no, words.number() if words.take("for") else None)
+
+
+def _read_ways(words: Words) -> tuple[int, int]:
     words.expect("?")
     yes = words.number()
     words.expect(":")
-    no = words.number()
-    return Branch(test, yes, no, words.number() if words.take("for") else None)
+    return yes, words.number()
 
 
 def _read_test(words: Words, tables: set[str]) -> Test:

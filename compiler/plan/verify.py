@@ -11,10 +11,26 @@ from functools import lru_cache
 
 from lockgate.stdlib_bpf import fields, hooks, tables
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.limits import Limit
 
-from ..match.verify import VerifyError
-from .ir import DEFAULT, Between, Branch, InTable, Leaf, Masked, Plan, Table, Test
+from ..match.verify import VerifyError, check_rules
+from .ir import (
+    DEFAULT,
+    Admit,
+    Between,
+    Branch,
+    InTable,
+    Leaf,
+    Masked,
+    Node,
+    Pass,
+    Plan,
+    Table,
+    Test,
+    successors,
+)
 
+NO_OTHER = -9  # no number of a rule
 MISSING = 256  # stands for a missing `l4.proto` among its values
 ALWAYS_ANSWERED = frozenset({"eth.type", "ip.proto", fields.L4_PROTO.name})
 
@@ -35,9 +51,7 @@ def verify(plan: Plan) -> None:
     hook = hooks.ALL.get(plan.hook)
     if hook is None or plan.direction not in hook.points:
         raise VerifyError(f"there is no hook `{plan.hook}` with direction `{plan.direction}`")
-    for verdict in (plan.default, *(rule.verdict for rule in plan.rules)):
-        if verdict not in hook.verdicts:
-            raise VerifyError(f"the hook {hook.name} has no verdict `{verdict}`")
+    check_rules(plan.default, plan.rules, hook)
     _check_tables(plan)
     if not plan.nodes:
         raise VerifyError("the plan has no nodes")
@@ -49,14 +63,19 @@ def verify(plan: Plan) -> None:
         try:
             if here is None:
                 raise VerifyError("nothing leads here")
-            if isinstance(node, Leaf):
-                _check_rule(node.rule, plan, DEFAULT)
-                continue
-            _check_rule(node.rule, plan, None)
-            if not (index < node.yes < len(known) and index < node.no < len(known)):
+            if any(not index < at < len(known) for at in successors(node)):
                 raise VerifyError("an edge must lead to a later node")
-            _check_test(node.test, plan.hook, by_name)
-            _check_presence(node.test.field, here)
+            _check_rule(node.rule, plan, {Leaf: DEFAULT, Branch: None}.get(type(node), NO_OTHER))
+            match node:
+                case Branch(test):
+                    _check_test(test, plan.hook, by_name)
+                    _check_presence(test.field, here)
+                case Leaf(rule) if rule != DEFAULT and plan.rules[rule].passing:
+                    raise VerifyError("the rule does not decide")
+                case Pass(rule) if not plan.rules[rule].passing:
+                    raise VerifyError("the rule decides")
+                case Admit(rule):
+                    _check_limit(plan.rules[rule].limit, here)
         except VerifyError as reason:
             raise VerifyError(f"node {index}: {reason}") from None
         for at, state in _outcomes(node, here):
@@ -90,6 +109,7 @@ def _check_tables(plan: Plan) -> None:
 
 
 def _check_rule(rule: int | None, plan: Plan, other: int | None) -> None:
+    """`other`: what else it may be than the number of a rule."""
     if rule != other and (rule is None or not 0 <= rule < len(plan.rules)):
         raise VerifyError(f"there is no rule {rule}")
 
@@ -124,8 +144,17 @@ def _check_presence(field: str, here: Known) -> None:
             raise VerifyError(f"{field} is read, but {name} may have a value without it")
 
 
-def _outcomes(node: Branch, here: Known) -> tuple[tuple[int, Known], tuple[int, Known]]:
-    """What is known behind either edge."""
+def _check_limit(limit: Limit | None, here: Known) -> None:
+    if limit is None:
+        raise VerifyError("the rule has no limit")
+    if limit.per is not None and not here.eth_type.issubset(fields.IP):
+        raise VerifyError("the limit is per address, but the packet may have none")
+
+
+def _outcomes(node: Node, here: Known) -> tuple[tuple[int, Known], ...]:
+    """What is known behind each edge."""
+    if not isinstance(node, Branch):
+        return tuple((at, here) for at in successors(node))
     field = node.test.field
     if field not in ("eth.type", fields.L4_PROTO.name) or isinstance(node.test, InTable):
         return (node.yes, here), (node.no, here)

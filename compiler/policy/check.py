@@ -126,7 +126,7 @@ class Policies:
                 self._complain(
                     errors.NoDefault(policy.name.text, policy.name.span, tuple(hook.verdicts), _body(policy))
                 )
-        elif isinstance(attribute.value, t.Name) and self.rules.action(attribute.value, hook):
+        elif isinstance(attribute.value, t.Name) and self.rules.action(attribute.value, hook, decides=True):
             return attribute.value.text
         return hook.malformed
 

@@ -1,8 +1,9 @@
 """What a policy means: THE reference that every other stage must agree with.
 
-First match wins, else the default. A condition on a field that the packet lacks is false, in both directions:
-`not NETWORK` is false too where the packet has no address of the families that NETWORK speaks of. Nothing
-here rests on set algebra beyond membership.
+The first rule that matches and decides wins, else the default; rules that match and let the packet go on
+leave their trace. A rule whose limit is exhausted does not match. A condition on a field that the packet
+lacks is false, in both directions: `not NETWORK` is false too where the packet has no address of the families
+that NETWORK speaks of. Nothing here rests on set algebra beyond membership.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
 from lockgate.stdlib_bpf.fields import IPPROTO_ICMP, IPPROTO_ICMPV6
+from lockgate.stdlib_bpf.state.limits import Buckets
 
 from ..decision import DEFAULT, MALFORMED, Decision
 from .families import families
@@ -21,14 +23,25 @@ ICMP_TYPE_OF = {IPPROTO_ICMP: "icmp.type", IPPROTO_ICMPV6: "icmp6.type"}
 NOTHING = Prefixes()
 
 
-def decide(chain: Chain, facts: Facts | Malformed, live: Mapping[str, Prefixes]) -> Decision:
-    """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty."""
+def decide(
+    chain: Chain, facts: Facts | Malformed, live: Mapping[str, Prefixes], buckets: Buckets | None = None
+) -> Decision:
+    """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty.
+    `buckets`: of the chain's limits, which the packet takes from; None for full ones."""
+    hook = hooks.ALL[chain.hook]
     if isinstance(facts, Malformed):
-        return Decision(hooks.ALL[chain.hook].malformed, MALFORMED)
+        return Decision(hook.malformed, MALFORMED)
+    buckets = Buckets() if buckets is None else buckets
+    passed: list[int] = []
     for index, rule in enumerate(chain.rules):
-        if matches(rule, facts, live):
-            return Decision(rule.verdict, index)
-    return Decision(chain.default, DEFAULT)
+        if not matches(rule, facts, live):
+            continue
+        if rule.limit is not None and not buckets.admit(index, rule.limit, facts):
+            continue
+        if rule.verdict not in hook.passing:
+            return Decision(rule.verdict, index, tuple(passed))
+        passed.append(index)
+    return Decision(chain.default, DEFAULT, tuple(passed))
 
 
 def matches(rule: Rule, facts: Facts, live: Mapping[str, Prefixes]) -> bool:

@@ -6,6 +6,7 @@ Knows how a sentence that describes one packet is read; must never decide one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
@@ -20,11 +21,13 @@ from . import model, pending
 from .families import families
 from .model import Chain, Prefixes, Traffic
 from .networks import BROKEN, Networks
+from .options import duration_ns
 from .resolve import Scope
 from .rules import Parts, Rules
 from .traffic import TrafficTypes, single
 
 ARP = IntervalSet.of(fields.ETH_P_ARP)
+MAX_REPEAT = 100_000
 FAMILY_OF = {fields.ETH_P_IP: 4, fields.ETH_P_IPV6: 6}
 
 
@@ -44,17 +47,20 @@ class Tests:
             self._complain(errors.NotYet("a test without `of POLICY`", test.title.span))
         else:
             policy = self.scope.find(test.policy, t.Policy)
+        now_ns = 0
         mine = [c for c in chains if policy is not None and c.policy == policy.name.text]
         for step in test.steps:
             match step:
-                case t.NotYet() | t.Assert() | t.After():
+                case t.NotYet() | t.Assert():
                     pending.refuse(step, self.sink)
+                case t.After():
+                    now_ns += duration_ns(step.duration.text)
                 case t.Given():
                     self._given(step, given)
                 case t.Expect() if policy is not None and mine:
                     expect = self._expect(step, policy, mine)
                     if expect is not None:
-                        expects.append(expect)
+                        expects.append(replace(expect, time_ns=now_ns))
         return model.Test(test.span, test.title.text, given, tuple(expects))
 
     def _given(self, step: t.Given, given: dict[str, Prefixes]) -> None:
@@ -80,18 +86,21 @@ class Tests:
 
     def _expect(self, step: t.Expect, policy: t.Policy, chains: Sequence[Chain]) -> model.Expect | None:
         before = len(self.sink.diagnostics)
-        for what, node in (("`repeat`", step.repeat), ("`into`", step.into), ("`with`", step.how)):
+        for what, node in (("`into`", step.into), ("`with`", step.how)):
             if node is not None:
                 self._complain(errors.NotYet(what, node.span))
         hook = hooks.ALL[chains[0].hook]
         chain = self._chain(step, hook, chains)
-        self.rules.action(step.action, hook)
+        self.rules.action(step.action, hook, decides=True)
+        if step.repeat is not None:
+            self.networks.in_range("`repeat`", step.repeat, 1, MAX_REPEAT)
         by = self._by(step, policy, chain)
         packet = self._packet(step, hook)
         new = self.sink.diagnostics[before:]
         if chain is None or packet is None or any(d.code.startswith("E") for d in new):
             return None
-        return model.Expect(step.span, chain.name, packet, step.action.text, by)
+        repeat = 1 if step.repeat is None else step.repeat.value
+        return model.Expect(step.span, chain.name, packet, step.action.text, by, repeat)
 
     def _chain(self, step: t.Expect, hook: hooks.Hook, chains: Sequence[Chain]) -> Chain | None:
         if step.direction is not None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
+from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
+from lockgate.stdlib_bpf.state.limits import Limit
 
 from ..source import Source, Span
 
@@ -89,7 +91,9 @@ class Flags:
 @dataclass(frozen=True)
 class Rule:
     """One sentence. `traffic`: alternatives, one must hold (`Traffic()` for every packet); all other parts
-    that are not None must hold too. `count`: name of a shared counter; `log`: send an event."""
+    that are not None must hold too. `limit`: the rule matches while its bucket has tokens, asked last.
+    `count`: name of a shared counter; `sample`: of so many packets that the rule matches on a CPU, one sends
+    an event, 0 for none; `effects`: what it does to the packet."""
 
     span: Span
     verdict: str
@@ -100,8 +104,10 @@ class Rule:
     dst: Network | None = None
     dports: IntervalSet | None = None
     flags: Flags | None = None
+    limit: Limit | None = None
     count: str | None = None
-    log: bool = False
+    sample: int = 0
+    effects: Effects = NONE
 
     @property
     def label(self) -> str:
@@ -134,14 +140,17 @@ class Chain:
 
 @dataclass(frozen=True)
 class Expect:
-    """One expectation: `packet` (a frame, or a socket call at connect) gets `verdict` in `chain`; `by`: the
-    deciding rule's name, "default", or None when not asked."""
+    """One expectation: `packet` (a frame, or a socket call at connect) gets `verdict` in `chain`, `repeat`
+    times in a row, `time_ns` after the test's begin; `by`: the deciding rule's name, "default", or None when
+    not asked."""
 
     span: Span
     chain: str
     packet: bytes | SocketCall
     verdict: str
     by: str | None = None
+    repeat: int = 1
+    time_ns: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ WORDS: dict[type, str] = {
     t.Template: "`template`",
     t.Tiers: "`tiers`",
     t.Use: "`use` of a template",
-    t.Limit: "`limit`",
     t.Into: "`into`",
     t.Mark: "`mark`",
     t.Dscp: "`dscp`",
@@ -21,7 +20,6 @@ WORDS: dict[type, str] = {
     t.Expires: "`expires`",
     t.Ticket: "`ticket`",
     t.Assert: "`assert`",
-    t.After: "`after`",
 }
 
 

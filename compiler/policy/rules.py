@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.limits import Limit
 
 from .. import errors
 from ..diagnostics import Sink
@@ -20,9 +21,14 @@ from . import pending
 from .families import families
 from .model import Flags, Network, Rule, Traffic
 from .networks import BROKEN, Networks
+from .options import OptionReader
 from .traffic import TrafficTypes
 
 ETH_TYPE_OF = {4: fields.ETH_P_IP, 6: fields.ETH_P_IPV6}
+
+
+def _may_be_ip(kind: Traffic) -> bool:
+    return kind.eth_types is None or kind.eth_types.overlaps(fields.IP)
 
 
 @dataclass
@@ -34,6 +40,7 @@ class Parts:
     flags: t.FlagTest | None = None
     count: t.Count | None = None
     log: t.Log | None = None
+    limit: t.Limit | None = None
 
 
 class Rules:
@@ -42,6 +49,7 @@ class Rules:
     def __init__(self, networks: Networks, traffic: TrafficTypes) -> None:
         self.networks, self.traffic = networks, traffic
         self.sink: Sink = networks.sink
+        self.options = OptionReader(self.sink)
 
     def rule(self, rule: t.Rule, hook: hooks.Hook) -> Rule | None:
         """The rule's meaning, or None after a complaint."""
@@ -58,6 +66,7 @@ class Rules:
         bare = None if rule.kinds else rule.action.span
         kinds = self._narrow(kinds, parts, bare)
         flags = None if parts.flags is None else self.flags(parts.flags, kinds, bare)
+        limit = None if parts.limit is None else self._limit(parts.limit, kinds, hook)
         if kinds and not any(n is BROKEN for n in networks.values()):
             self._check_families(rule, parts, kinds, networks)
         if not sound or not kinds or self._complained_since(before):
@@ -73,17 +82,29 @@ class Rules:
             dports=ports.get("to"),
             flags=flags,
             count=parts.count.name.text if parts.count else None,
-            log=parts.log is not None,
+            limit=limit,
+            sample=0 if parts.log is None else self.options.sample(parts.log),
         )
+
+    def _limit(self, limit: t.Limit, kinds: tuple[Traffic, ...], hook: hooks.Hook) -> Limit | None:
+        if limit.per is not None and kinds and not any(_may_be_ip(kind) for kind in kinds):
+            remedy = f"leave `per {limit.per.text}` out"
+            self._complain(errors.ConditionMismatch(f"`per {limit.per.text}`", limit.span, "IP", remedy))
+            return None
+        return self.options.limit(limit, hook)
 
     def _complained_since(self, before: int) -> bool:
         new = self.sink.diagnostics[before:]
         return any(d.code.startswith("E") for d in new)
 
-    def action(self, action: t.Name, hook: hooks.Hook) -> bool:
-        """Whether the hook has the action; complains when not."""
+    def action(self, action: t.Name, hook: hooks.Hook, *, decides: bool = False) -> bool:
+        """Whether the hook has the action; complains when not. `decides`: it must end the judging."""
         if action.text in hook.verdicts:
             return True
+        if action.text in hook.passing:
+            if decides:
+                self._complain(errors.DoesNotDecide(action.text, action.span, tuple(hook.verdicts)))
+            return not decides
         if action.span.text != action.text:
             return False  # a misspelt word that was complained about
         why = hook.refusals.get(action.text)
@@ -117,12 +138,14 @@ class Rules:
                     if parts.count is not None:
                         self._repeated("`count`", span, parts.count.span)
                     parts.count = item
-                case t.Log(span, sample):
+                case t.Log(span):
                     if parts.log is not None:
                         self._repeated("`log`", span, parts.log.span)
-                    if sample is not None:
-                        self._complain(errors.NotYet("`log sample`", span))
                     parts.log = item
+                case t.Limit(span):
+                    if parts.limit is not None:
+                        self._repeated("`limit`", span, parts.limit.span)
+                    parts.limit = item
                 case _:
                     pending.refuse(item, self.sink)
         return parts

@@ -286,10 +286,19 @@ def prog_load(program: Program, btf: Fd | None, log_level: int = 0) -> tuple[Fd,
     return Fd(number, what), log.value.decode(errors="replace")
 
 
-def test_run(program: Fd, data: bytes, repeat: int = 1) -> TestRun:
-    """Run an XDP or tc program over one frame. EINVAL for frames under 14 bytes or over a page."""
-    d = _memory(data)
-    attr = attrs.TEST_RUN.pack(prog_fd=program.number, data_size_in=len(data), data_in=_at(d), repeat=repeat)
+def test_run(program: Fd, data: bytes, repeat: int = 1, context: bytes = b"") -> TestRun:
+    """Run an XDP or tc program over one frame. `context`: the program's argument, of which the kernel takes
+    few members and wants the others zero (net/bpf/test_run.c, convert___skb_to_skb). EINVAL for frames under
+    14 bytes or over a page."""
+    d, c = _memory(data), _memory(context)
+    attr = attrs.TEST_RUN.pack(
+        prog_fd=program.number,
+        data_size_in=len(data),
+        data_in=_at(d),
+        repeat=repeat,
+        ctx_size_in=len(context),
+        ctx_in=_at(c) if context else 0,
+    )
     _, out = _call(Command.PROG_TEST_RUN, attr, program.what)
     number = int.from_bytes(out[4:8], "little")
     return TestRun(number, int.from_bytes(out[36:40], "little"))

@@ -9,48 +9,59 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from lockgate.compiler import policy
-from lockgate.compiler.codegen.simulate import Frame, Packet
+from lockgate.compiler.codegen.simulate import EPOCH_NS, Frame, Packet
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.driver import Session
 from lockgate.compiler.match.run import run as run_match
 from lockgate.compiler.plan.run import Runner
 from lockgate.compiler.policy.model import Chain, Prefixes
+from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
 from lockgate.stdlib_bpf.decode.frame import decode as decode_frame
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.decode.sock_addr import decode as decode_call
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state import counters
+from lockgate.stdlib_bpf.state.limits import Buckets
+
+if TYPE_CHECKING:
+    from lockgate.runtime import testrun
 
 Live = Mapping[str, Prefixes]
 Engine = Callable[[Session, Chain, Sequence[Packet], Live], list[Decision | None]]
 
 
 def facts_of(packet: Packet) -> Facts | Malformed:
-    """What a packet says, by the reference decoders."""
+    """What a packet says, by the reference decoders, and what comes along with it."""
     if isinstance(packet, SocketCall):
-        return decode_call(packet)
+        return decode_call(packet) | {"meta.time": packet.time_ns}
     frame = packet if isinstance(packet, Frame) else Frame(packet)
-    return decode_frame(frame.data, frame.vlan_in_metadata)
+    facts = decode_frame(frame.data, frame.vlan_in_metadata)
+    if isinstance(facts, Malformed):
+        return facts
+    beside = {"meta.time": frame.time_ns, "meta.segments": frame.segments, "meta.length": len(frame.data)}
+    return facts | beside
 
 
 def interp(session: Session, chain: Chain, packets: Sequence[Packet], live: Live) -> list[Decision | None]:
     """The reference: `policy.decide` on the checked policy."""
-    return [policy.decide(chain, facts_of(p), live) for p in packets]
+    buckets = Buckets()
+    return [policy.decide(chain, facts_of(p), live, buckets) for p in packets]
 
 
 def match(session: Session, chain: Chain, packets: Sequence[Packet], live: Live) -> list[Decision | None]:
     """The match IR after all passes."""
-    program = session.optimised(chain)
-    return [run_match(program, facts_of(p), live) for p in packets]
+    program, buckets = session.optimised(chain), Buckets()
+    return [run_match(program, facts_of(p), live, buckets) for p in packets]
 
 
 def plan(session: Session, chain: Chain, packets: Sequence[Packet], live: Live) -> list[Decision | None]:
     """The plan IR, its tables read from their images."""
-    runner = Runner(session.plan(chain))
-    return [runner.run(facts_of(p), live) for p in packets]
+    runner, buckets = Runner(session.plan(chain)), Buckets()
+    return [runner.run(facts_of(p), live, buckets) for p in packets]
 
 
 def native(session: Session, chain: Chain, packets: Sequence[Packet], live: Live) -> list[Decision | None]:
@@ -72,19 +83,29 @@ def kernel(session: Session, chain: Chain, packets: Sequence[Packet], live: Live
             for name, contents in prefixes.items():
                 runner.chain.set_live(name, contents)
             calls = [p for p in packets if isinstance(p, SocketCall)]
-            return [_decision(runner.chain.chain.slots, c.slot) for c in runner.run(calls)]
+            called = runner.run(calls, EPOCH_NS)
+            return [_decision(runner.chain.chain.slots, c.slot, c.passed) for c in called]
     with testrun.load_chain(compiled, chain.name) as loaded:
         for name, contents in prefixes.items():
             loaded.set_live(name, contents)
-        frames = [p.data if isinstance(p, Frame) else p for p in packets if not isinstance(p, SocketCall)]
-        return [_decision(loaded.chain.slots, r.slot if r else None) for r in loaded.run(frames)]
+        frames = [given(p) for p in packets if not isinstance(p, SocketCall)]
+        ran = loaded.run(frames)
+        return [_decision(loaded.chain.slots, r.slot, r.passed) if r else None for r in ran]
 
 
-def _decision(slots: Sequence[object], slot: int | None) -> Decision | None:
+def given(packet: bytes | Frame) -> testrun.Given:
+    """A frame as the kernel's test run takes it."""
+    from lockgate.runtime import testrun
+
+    frame = packet if isinstance(packet, Frame) else Frame(packet)
+    return testrun.Given(frame.data, frame.segments, frame.time_ns + EPOCH_NS)
+
+
+def _decision(slots: Sequence[manifest.Slot], slot: int | None, passed: tuple[int, ...]) -> Decision | None:
     if slot is None:
         return None
     rule = {counters.MALFORMED: MALFORMED, counters.DEFAULT: DEFAULT}.get(slot, slot - counters.FIRST_RULE)
-    return Decision(getattr(slots[slot], "verdict", None) or "", rule)
+    return Decision(slots[slot].verdict or "", rule, tuple(s - counters.FIRST_RULE for s in passed))
 
 
 def _prefixes(contents: Prefixes) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:

@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from dataclasses import replace
+from itertools import islice, repeat
 from pathlib import Path
 
 import click
@@ -26,7 +27,7 @@ from lockgate.compiler.cli import (
     reporting,
     style_option,
 )
-from lockgate.compiler.codegen.simulate import Packet
+from lockgate.compiler.codegen.simulate import Frame, Packet
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError
 from lockgate.compiler.driver import Options, Session
@@ -271,12 +272,23 @@ def _problems(session: Session, block: Test, engines: Sequence[str]) -> Iterator
     for name, expects in by_chain.items():
         chain = session.chain(name)
         for engine in engines:
-            decisions = ENGINES[engine](session, chain, [e.packet for e in expects], block.given)
-            for expect, decision in zip(expects, decisions, strict=True):
-                got = describe(chain, decision)
-                right_rule = expect.by is None or got["rule"] == expect.by
-                if decision is not None and not (got["verdict"] == expect.verdict and right_rule):
-                    yield expect, engine, got
+            decisions = iter(ENGINES[engine](session, chain, list(_packets(expects)), block.given))
+            for expect in expects:
+                answers = [describe(chain, d) for d in islice(decisions, expect.repeat) if d is not None]
+                wrong = next((got for got in answers if not _holds(expect, got)), None)
+                if wrong is not None:
+                    yield expect, engine, wrong
+
+
+def _packets(expects: Sequence[Expect]) -> Iterator[Packet]:
+    """The packets of expectations, in order, each at its time."""
+    for expect in expects:
+        packet = expect.packet if isinstance(expect.packet, SocketCall) else Frame(expect.packet)
+        yield from repeat(replace(packet, time_ns=expect.time_ns), expect.repeat)
+
+
+def _holds(expect: Expect, got: dict[str, object]) -> bool:
+    return got["verdict"] == expect.verdict and expect.by in (None, got["rule"])
 
 
 def _print_test(block: Test, problems: list[Problem], output: str) -> None:

@@ -14,13 +14,15 @@ LOOPBACK4, LOOPBACK6 = 0x7F000001, 1
 @dataclass(frozen=True)
 class SocketCall:
     """`operation`: "connect" or "sendmsg"; `family`: AF_INET or AF_INET6 of the socket; `protocol`: IP
-    protocol number; `address`: destination as an integer of 32 or 128 bits; `port` in host order."""
+    protocol number; `address`: destination as an integer of 32 or 128 bits; `port` in host order; `time_ns`:
+    when it is made."""
 
     operation: str
     family: int
     protocol: int
     address: int
     port: int
+    time_ns: int = 0
 
 
 def decode(call: SocketCall) -> Facts:

@@ -273,6 +273,23 @@ class Function:
         right = b.ref if isinstance(b, Value) else str(b)
         return self._value("i1", f"icmp {predicate} {a}, {right}")
 
+    def at_least(self, value: Value, low: int) -> Value:
+        """The larger of a value and a constant."""
+        return self._value(
+            value.type, f"call {value.type} @llvm.umax.{value.type}({value}, {value.type} {low})"
+        )
+
+    def at_most(self, value: Value, high: int) -> Value:
+        """The smaller of a value and a constant."""
+        return self._value(
+            value.type, f"call {value.type} @llvm.umin.{value.type}({value}, {value.type} {high})"
+        )
+
+    def exchange(self, pointer: Value, expected: Value, new: Value) -> Value:
+        """Atomically store `new` if the memory holds `expected`; what it held."""
+        pair = self._value(f"{{ {new.type}, i1 }}", f"cmpxchg {pointer}, {expected}, {new} seq_cst seq_cst")
+        return self._value(new.type, f"extractvalue {pair}, 0")
+
     def zext(self, value: Value, type_: str) -> Value:
         """Widen with zeros; the value itself when it has the type."""
         return value if value.type == type_ else self._value(type_, f"zext {value} to {type_}")

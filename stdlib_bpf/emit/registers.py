@@ -20,8 +20,9 @@ from .llvm import Function, Value, const
 
 MISSING = 0xFFFF
 ALWAYS = ("eth.type", "ip.proto", "l4.proto")
-# Not fields: the frame's length in bytes, the deciding rule's counter slot, its named counter's slot.
-LENGTH, SLOT, NAMED = "length", "slot", "named"
+# Not fields: the frame's length in bytes, the deciding rule's counter slot, its named counter's slot, and of
+# how many packets one sends an event (0: none).
+LENGTH, SLOT, NAMED, SAMPLE = "length", "slot", "named", "sample"
 NO_SLOT = 0xFFFFFFFF
 
 
@@ -33,7 +34,7 @@ class Registers:
         self._offsets: dict[str, int] = {}
         self._wide: set[str] = set()
         size = 0
-        for name, width in (*((name, 32) for name in (*ALWAYS, LENGTH, SLOT, NAMED)), *widths):
+        for name, width in (*((name, 32) for name in (*ALWAYS, LENGTH, SLOT, NAMED, SAMPLE)), *widths):
             if name not in self._offsets:
                 self._offsets[name] = size + (0 if width == 128 else 4)
                 size += 16 if width == 128 else 8

@@ -12,9 +12,11 @@ BPF_MAP_LOOKUP_ELEM, BPF_KTIME_GET_NS, BPF_RINGBUF_OUTPUT = 1, 5, 130
 BPF_SKB_LOAD_BYTES, BPF_XDP_LOAD_BYTES = 26, 189
 
 
-def count(f: Function, registers: Registers, key: Value) -> None:
+def count(f: Function, registers: Registers, key: Value, seen: Value | None = None) -> None:
     """Add the packet to the counter whose slot lies at `key` (pointer to an i32). The array is per CPU, so
-    plain additions do."""
+    plain additions do. `seen`: where to leave how many packets it had before (i64)."""
+    if seen is not None:
+        f.store(const("i64", 0), seen)
     entry = f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", "@counters"), key)
     found, done = f.label("counter"), f.label("counted")
     f.branch(f.compare("ne", entry, Value("ptr", "null")), found, done, likely=True)
@@ -22,7 +24,10 @@ def count(f: Function, registers: Registers, key: Value) -> None:
     length = f.zext(registers.get(LENGTH), "i64")
     for name, by in (("packets", const("i64", 1)), ("bytes", length)):
         pointer = f.gep(entry, COUNTER.offset(name))
-        f.store(f.op("add", f.load("i64", pointer), by), pointer)
+        before = f.load("i64", pointer)
+        f.store(f.op("add", before, by), pointer)
+        if seen is not None and name == "packets":
+            f.store(before, seen)
     f.jump(done)
     f.place(done)
 

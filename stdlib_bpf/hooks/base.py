@@ -24,10 +24,11 @@ class AttachPoint:
 
 @dataclass(frozen=True)
 class Hook:
-    """`verdicts`: action → value the program returns. `refusals`: action → why this hook cannot do it and
-    what to write instead. `directions`: names of the blocks a policy may have (empty: rules stand alone);
-    `points`: direction ("" when there is none) → programs that one rule list is compiled to. `context` is
-    the program's argument, `decoder` the module of `decode`/`emit` that reads it."""
+    """`verdicts`: action that decides → value the program returns. `passing`: actions that do something and
+    let the next rule be tried. `refusals`: action → why this hook cannot do it and what to write instead.
+    `directions`: names of the blocks a policy may have (empty: rules stand alone); `points`: direction (""
+    when there is none) → programs that one rule list is compiled to. `context` is the program's argument,
+    `decoder` the module of `decode`/`emit` that reads it."""
 
     name: str
     doc: str
@@ -35,6 +36,7 @@ class Hook:
     directions: tuple[str, ...]
     verdicts: dict[str, int]
     refusals: dict[str, tuple[str, str]]
+    passing: tuple[str, ...]
     malformed: str
     context: Struct
     decoder: str

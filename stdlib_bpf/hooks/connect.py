@@ -30,8 +30,8 @@ HOOK = Hook(
     refusals={
         "drop": ("at connect nothing is dropped: the call is allowed or fails", "write `reject`"),
         "pass": ("at connect a policy decides alone: there is nothing to pass to", "write `allow`"),
-        "continue": ("at connect a policy decides alone", "write `allow`"),
     },
+    passing=("continue",),
     malformed="reject",
     context=SOCK_ADDR,
     decoder="sock_addr",

@@ -24,6 +24,7 @@ SK_BUFF = Struct(
         Member("tc_classid", 72, 4),
         Member("data", 76, 4),
         Member("data_end", 80, 4),
+        Member("gso_segs", 164, 4),
     ),
     source="include/uapi/linux/bpf.h",
 )
@@ -35,12 +36,8 @@ HOOK = Hook(
     target="interface",
     directions=("ingress", "egress"),
     verdicts={"allow": 0, "drop": 2, "pass": -1},
-    refusals={
-        "continue": (
-            "`continue` does not end a rule list, so it decides nothing here",
-            "write `pass` to leave the packet to the next program",
-        ),
-    },
+    refusals={},
+    passing=("continue",),
     malformed="drop",
     context=SK_BUFF,
     decoder="frame",

@@ -40,7 +40,7 @@ def rule(
     dst: Network | None = None,
     dport: int | None = None,
     count: str | None = None,
-    log: bool = False,
+    sample: int = 0,
 ) -> Rule:
     """A rule; where it stands is filled in by `chain`."""
     traffic = Traffic(protocols=IntervalSet.of(proto)) if proto is not None else Traffic()
@@ -54,8 +54,8 @@ def rule(
         dst,
         IntervalSet.of(dport) if dport is not None else None,
         None,
-        count,
-        log,
+        count=count,
+        sample=sample,
     )
 
 

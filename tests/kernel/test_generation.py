@@ -233,8 +233,8 @@ def test_no_packet_meets_the_new_policy_before_the_old_one(bpffs: Path, pair: ne
     first is switched first: hook by hook, some would meet the new policy there and the old one behind."""
 
     def policy(passed: int, dropped: int) -> bytes:
-        rules = [rule("pass", "pass", proto=UDP, dport=passed, log=True)]
-        rules.append(rule("drop", "drop", proto=UDP, dport=dropped, log=True))
+        rules = [rule("pass", "pass", proto=UDP, dport=passed, sample=1)]
+        rules.append(rule("drop", "drop", proto=UDP, dport=dropped, sample=1))
         outer = f"{pair.outer}/{pair.outer_if}"
         return bundle(
             "edge",

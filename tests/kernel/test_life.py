@@ -29,7 +29,7 @@ def loaded(bpffs: Path, pair: netns.Pair, tmp_path: Path, monkeypatch: pytest.Mo
             chain(
                 "edge", "xdp", pair.target, "pass",
                 rule("drop", "banned", src=Live("bans", 4)),
-                rule("drop", "logged", proto=UDP, dport=514, log=True, count="syslog"),
+                rule("drop", "logged", proto=UDP, dport=514, sample=1, count="syslog"),
             ),
         )
     )  # fmt: skip
@@ -147,7 +147,7 @@ def test_a_connect_event_says_where_to(bpffs: Path, monkeypatch: pytest.MonkeyPa
 
     with netns.cgroup() as (name, directory):
         up(
-            bundle("out", chain("out", "connect", name, "allow", rule("reject", "no", proto=TCP, log=True))),
+            bundle("out", chain("out", "connect", name, "allow", rule("reject", "no", proto=TCP, sample=1))),
             bpffs,
         )
         code = (

@@ -181,14 +181,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "the default's verdict is that of malformed packets",
         "compiler/codegen/lower.py",
-        "self._decide(counters.DEFAULT, self.plan.default, self.finish)",
-        "self._decide(counters.DEFAULT, self.hook.malformed, self.finish)",
+        "self._decide(counters.DEFAULT, self.plan.default)",
+        "self._decide(counters.DEFAULT, self.hook.malformed)",
     ),
     Fault(
         "counters of rules shifted by one slot",
         "compiler/codegen/lower.py",
-        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, then)",
-        "self._decide(counters.FIRST_RULE + max(0, leaf.rule - 1), rule.verdict, then)",
+        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample)",
+        "self._decide(counters.FIRST_RULE + max(0, leaf.rule - 1), rule.verdict, rule.count, rule.sample)",
     ),
     Fault(
         "bytes counted without the Ethernet header",
@@ -199,8 +199,45 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "named counters left out",
         "compiler/codegen/lower.py",
-        "then = self.log if rule.log else self.named if rule.count else self.finish",
-        "then = self.log if rule.log else self.finish",
+        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample)",
+        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, None, rule.sample)",
+    ),
+    # ---- limits and rules that let packets go on ----
+    Fault(
+        "a limit forgets one unit of its burst",
+        "stdlib_bpf/emit/limits.py",
+        'f.compare("ule", until, limit.cost_ns(limit.burst))',
+        'f.compare("ult", until, limit.cost_ns(limit.burst))',
+    ),
+    Fault(
+        "a limit does not count segments",
+        "stdlib_bpf/emit/limits.py",
+        "units = f.at_least(segments, 1)",
+        'units = const("i64", 1)',
+    ),
+    Fault(
+        "a limit's key keeps the bits behind the prefix",
+        "stdlib_bpf/emit/limits.py",
+        'masked = f.op("and", registers.get(f"ip4.{side}"), _mask(limit.v4_bits, 32))',
+        'masked = registers.get(f"ip4.{side}")',
+    ),
+    Fault(
+        "a rule whose limit is exhausted is tried again by its next match",
+        "compiler/plan/lower.py",
+        "node = builder.admit(rule, node, behind)",
+        "node = builder.admit(rule, node, following)",
+    ),
+    Fault(
+        "a rule that lets the packet go on covers later rules",
+        "compiler/match/coverage.py",
+        "taking |= program.rules[rule].final << i",
+        "taking |= 1 << i",
+    ),
+    Fault(
+        "a rule that lets the packet go on does not add to its named counter",
+        "compiler/codegen/lower.py",
+        "        if rule.count:\n            r.set(NAMED",
+        "        if False:\n            r.set(NAMED",
     ),
     # ---- planning ----
     Fault(

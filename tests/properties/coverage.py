@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import pytest
 
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
-from lockgate.compiler.match.ir import MatchProgram
+from lockgate.compiler.match.ir import MatchProgram, RuleInfo
 from lockgate.compiler.plan.ir import Between, Branch, InTable, Plan
 from lockgate.stdlib_bpf import fields
 
+OPTIONS: dict[str, Callable[[RuleInfo], object]] = {
+    "count": lambda rule: rule.count,
+    "log": lambda rule: rule.sample == 1,
+    "sample": lambda rule: rule.sample > 1,
+    "limit": lambda rule: rule.limit,
+    "limit per key": lambda rule: rule.limit and rule.limit.per,
+}
 KINDS = {DEFAULT: "default", MALFORMED: "malformed"}
 
 
@@ -30,6 +37,7 @@ class Coverage:
     verdicts: Counter[str] = field(default_factory=Counter)
     decided: Counter[str] = field(default_factory=Counter)
     structures: Counter[str] = field(default_factory=Counter)
+    options: Counter[str] = field(default_factory=Counter)
 
     def add(
         self,
@@ -47,7 +55,10 @@ class Coverage:
             self.tested[name] += len(found)
         for structure in structures_of(plan):
             self.structures[structure] += len(found)
+        for name, has in OPTIONS.items():
+            self.options[name] += len(found) * any(map(has, program.rules))
         for decision in found:
+            self.options["let go on"] += len(decision.passed)
             self.verdicts[decision.verdict] += 1
             self.decided[KINDS.get(decision.rule, "first rule" if decision.rule == 0 else "later rule")] += 1
 
@@ -65,6 +76,7 @@ class Coverage:
             row("actions", self.verdicts),
             row("decided", self.decided),
             row("tables", self.structures),
+            row("options", self.options),
         ]
 
     def check(self, hook: str, verdicts: Iterable[str], policies: int, pairs: int) -> None:
@@ -77,6 +89,7 @@ class Coverage:
         assert set(verdicts) <= self.verdicts.keys(), f"an action never decided\n{table}"
         decided = {"default", "first rule", "later rule"} | ({"malformed"} if hook != "connect" else set())
         assert decided <= self.decided.keys(), table
+        assert all(self.options[name] for name in (*OPTIONS, "let go on")), f"an option never used\n{table}"
         assert {"inline", "hash", "lpm_trie", "range_index"} <= self.structures.keys(), table
         assert self.policies >= policies and self.pairs >= pairs, table
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from lockgate.compiler.codegen.simulate import Frame
 from lockgate.compiler.policy.model import Chain, Live, Minus, Network, Not, Prefixes, Rule, Union
@@ -28,6 +28,7 @@ HOP, ROUTING, FRAGMENT, AH, DESTINATION, MOBILITY = 0, 43, 44, 51, 60, 135
 ESP, NO_NEXT, GRE, EXPERIMENT = 50, 59, 47, 253
 PROTOCOLS = (TCP, TCP, UDP, UDP, SCTP, ICMP, ICMP6, GRE, ESP, NO_NEXT, EXPERIMENT)
 MAPPED = 0xFFFF << 32
+MS = 1_000_000
 COMMON = {16: (0, 1, 22, 80, 1023, 65535), 8: (0, 2, 3, 8, 18, 128, 135, 255)}
 
 
@@ -185,8 +186,12 @@ class Maker:
 
     def packets(self, count: int) -> list[Frame | SocketCall]:
         """Packets, most of them aimed at some rule."""
-        make = self.call if self.chain.hook == "connect" else self.frame
-        return [make() for _ in range(count)]
+        make: Callable[[], Frame | SocketCall] = self.call if self.chain.hook == "connect" else self.frame
+        made, now_ms = [], 0
+        for _ in range(count):
+            now_ms += self.rng.choice((0, 0, 0, 1, 20, 400, 1_000, 30_000))
+            made.append(replace(make(), time_ns=now_ms * MS))
+        return made
 
     # ---- frames ----
 
@@ -202,7 +207,8 @@ class Maker:
         if self.chain.hook != "tc":
             return Frame(data)
         linear = rng.choice((None, None, 0, 14, 18, 33, 40, 54, 60))
-        return Frame(data, rng.random() < 0.3, None if linear is None else min(linear, len(data)))
+        linear = None if linear is None else min(linear, len(data))
+        return Frame(data, rng.random() < 0.3, linear, segments=rng.choice((1, 1, 1, 2, 3, 44)))
 
     def shape(self) -> Shape:
         """One well-formed frame. Three in four aim at one rule."""

@@ -26,6 +26,7 @@ from lockgate.compiler.source import Source, Span
 from lockgate.stdlib_bpf.decode.frame import Facts
 from lockgate.stdlib_bpf.fields import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
+from lockgate.stdlib_bpf.state.limits import SECOND_NS, UNITS, Limit
 
 T = TypeVar("T")
 SOURCE = Source("random.gate", "rule\n" * 40)
@@ -75,19 +76,29 @@ def optional(strategy: st.SearchStrategy[T]) -> st.SearchStrategy[T | None]:
     return st.one_of(st.none(), st.none(), strategy)
 
 
+def limits() -> st.SearchStrategy[Limit]:
+    per = st.sampled_from((None, None, "source", "destination", "flow"))
+    bits = {"v4_bits": st.sampled_from((0, 8, 32)), "v6_bits": st.sampled_from((0, 3, 128))}
+    return st.builds(
+        Limit, st.integers(1, 3), st.just(SECOND_NS), st.integers(1, 3), st.sampled_from(UNITS), per, **bits
+    )
+
+
 def rules(connect: bool = False) -> st.SearchStrategy[Rule]:
     nothing = st.none()
     flags = st.builds(Flags, edges(8), st.one_of(st.none(), st.just(0x12), st.just(0xFF)))
     return st.builds(
         Rule,
         span=st.integers(0, 30).map(lambda line: Span(SOURCE, line * 5, line * 5 + 4)),
-        verdict=st.sampled_from(("allow", "reject") if connect else ("pass", "drop")),
+        verdict=st.sampled_from(("allow", "reject") if connect else ("pass", "drop", "continue")),
         traffic=st.lists(traffics(), min_size=1, max_size=2).map(tuple),
         src=nothing if connect else optional(networks()),
         sports=nothing if connect else optional(sets(16)),
         dst=optional(networks()),
         dports=optional(sets(16, max_ranges=7)),
         flags=nothing if connect else optional(flags),
+        limit=nothing if connect else optional(limits()),
+        sample=st.sampled_from((0, 0, 1, 5)),
     )
 
 
@@ -101,7 +112,8 @@ def chains(max_rules: int = 6) -> st.SearchStrategy[Chain]:
 def facts(draw: st.DrawFn) -> Facts:
     """What a frame that is not malformed may say (`stdlib_bpf.decode.frame`)."""
     eth_type = draw(st.sampled_from([ETH_P_IP, ETH_P_IP, ETH_P_IPV6, ETH_P_IPV6, ETH_P_ARP, 7]))
-    found: Facts = {"eth.type": eth_type}
+    time_ns = draw(st.integers(0, 5)) * SECOND_NS // 2
+    found: Facts = {"eth.type": eth_type, "meta.time": time_ns, "meta.segments": draw(st.integers(1, 4))}
     if eth_type not in (ETH_P_IP, ETH_P_IPV6):
         return found
     family, width = (4, 32) if eth_type == ETH_P_IP else (6, 128)

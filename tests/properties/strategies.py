@@ -185,7 +185,8 @@ def rule(draw: st.DrawFn, names: Names, hook: str, number: int) -> str:
     kinds += [name for name, kind in names.services.items() if kind in ("tcp", "ports", own_icmp)]
     kinds += [] if at_connect else ["arp"]
     kind = draw(st.sampled_from(kinds))
-    words = [draw(st.sampled_from(sorted(hooks.ALL[hook].verdicts))), kind]
+    verdicts = (*sorted(hooks.ALL[hook].verdicts) * 2, *hooks.ALL[hook].passing)
+    words = [draw(st.sampled_from(verdicts)), kind]
     of_service = names.services.get(kind)
     with_ports = kind in ("tcp", "udp", "sctp", "tcp, udp", "protocol 6") or of_service in ("tcp", "ports")
     for side in ("from", "to"):
@@ -210,9 +211,24 @@ def rule(draw: st.DrawFn, names: Names, hook: str, number: int) -> str:
     if draw(st.integers(0, 3)) == 3:
         words.append(f"count {draw(st.sampled_from(('hits', 'misses')))}")
     if draw(st.integers(0, 5)) == 5:
-        words.append("log")
+        words.append(draw(st.sampled_from(("log", "log sample 3"))))
+    if draw(st.integers(0, 4)) == 4:
+        words.append(limit(draw, at_connect, keyed=kind != "arp"))
     label = f"r{number}: " if draw(st.booleans()) else ""
     return label + " ".join(word for word in words if word)
+
+
+def limit(draw: st.DrawFn, at_connect: bool, keyed: bool) -> str:
+    """An option that a few packets exhaust."""
+    rates = ["1/s", "2/s", "3/m", "10/h", "5pps"] + ([] if at_connect else ["800bps", "10kbps"])
+    words = ["limit", draw(st.sampled_from(rates))]
+    if draw(st.booleans()):
+        words += ["burst", draw(st.sampled_from(("1", "3", "100")))]
+    keys = ["destination", "destination/24,48", "destination/0"]
+    keys += [] if at_connect else ["source", "source/24,56", "flow", "flow/8,32"]
+    if keyed and draw(st.booleans()):
+        words += ["per", draw(st.sampled_from(keys))]
+    return " ".join(words)
 
 
 def flags(draw: st.DrawFn) -> str:

@@ -12,6 +12,7 @@ from lockgate.compiler.match.verify import verify
 from lockgate.compiler.policy.model import Chain, Live, Minus, Network, Not, Prefixes, Rule, Traffic, Union
 from lockgate.stdlib_bpf.decode.frame import Facts
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.limits import Buckets
 
 from .programs import chains, contents, facts
 
@@ -84,7 +85,16 @@ def rule_fits(rule: Rule, packet: Facts, live: Contents) -> bool:
 def test_lowering_keeps_the_meaning(chain: Chain, packets: list[Facts], live: Contents) -> None:
     program = match_lower.lower(chain)
     verify(program)
+    buckets, same_buckets = Buckets(), Buckets()
     for packet in packets:
-        index = next((i for i, rule in enumerate(chain.rules) if rule_fits(rule, packet, live)), DEFAULT)
-        verdict = chain.default if index == DEFAULT else chain.rules[index].verdict
-        assert match_run.run(program, packet, live) == Decision(verdict, index)
+        expected = Decision(chain.default, DEFAULT)
+        for i, rule in enumerate(chain.rules):
+            if not rule_fits(rule, packet, live):
+                continue
+            if rule.limit is not None and not buckets.admit(i, rule.limit, packet):
+                continue
+            if rule.verdict != "continue":
+                expected = Decision(rule.verdict, i, expected.passed)
+                break
+            expected = Decision(chain.default, DEFAULT, (*expected.passed, i))
+        assert match_run.run(program, packet, live, same_buckets) == expected

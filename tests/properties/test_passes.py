@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lockgate.compiler.decision import Decision
 from lockgate.compiler.match import lower as match_lower
 from lockgate.compiler.match import run as match_run
 from lockgate.compiler.match import text as match_text
@@ -23,12 +24,19 @@ from lockgate.compiler.plan.run import Runner
 from lockgate.compiler.plan.verify import verify as verify_plan
 from lockgate.compiler.policy.model import Chain, Prefixes
 from lockgate.stdlib_bpf.decode.frame import Facts
+from lockgate.stdlib_bpf.state.limits import Buckets
 
 from .programs import chains, contents, facts
 
 LEVEL = Level("match", verify_match, match_text.write)
 SAMPLES = st.lists(facts(), min_size=8, max_size=25)
 CHOICES = [None, *(frozenset({kind}) for kind in sorted(STRUCTURES))]
+
+
+def answers(program: MatchProgram, packets: list[Facts], live: dict[str, Prefixes]) -> list[Decision]:
+    """What a program says of packets one after the other."""
+    buckets = Buckets()
+    return [match_run.run(program, packet, live, buckets) for packet in packets]
 
 
 @pytest.mark.parametrize("item", PASSES, ids=lambda item: item.name)
@@ -40,8 +48,7 @@ def test_laws_of_a_pass(
     before = match_lower.lower(chain)
     after = item(before)
     verify_match(after)
-    for packet in packets:
-        assert match_run.run(after, packet, live) == match_run.run(before, packet, live)
+    assert answers(after, packets, live) == answers(before, packets, live)
     assert item(after) == after, "a pass is idempotent"
     assert len(after.matches) <= len(before.matches), "a pass never makes more matches"
     assert len(plan_lower.lower(after).nodes) <= len(plan_lower.lower(before).nodes)
@@ -58,9 +65,8 @@ def test_plans_keep_the_meaning(
     program = Pipeline(LEVEL, PASSES).run(match_lower.lower(chain)).ir
     plan = plan_lower.lower(program, structures)
     verify_plan(plan)
-    runner = Runner(plan)
-    for packet in packets:
-        assert runner.run(packet, live) == match_run.run(program, packet, live)
+    runner, buckets = Runner(plan), Buckets()
+    assert [runner.run(p, live, buckets) for p in packets] == answers(program, packets, live)
 
 
 @given(chains(), SAMPLES, contents())
@@ -68,8 +74,8 @@ def test_plans_keep_the_meaning(
 def test_a_covered_rule_never_decides(chain: Chain, packets: list[Facts], live: dict[str, Prefixes]) -> None:
     program = match_lower.lower(chain)
     covered = dict(covered_rules(program))
-    for packet in packets:
-        assert match_run.run(program, packet, live).rule not in covered
+    for decision in answers(program, packets, live):
+        assert not covered.keys() & {decision.rule, *decision.passed}
     for rule, covering in covered.items():
         assert all(earlier < rule for earlier in covering)
         assert covering

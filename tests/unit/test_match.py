@@ -116,7 +116,7 @@ def test_icmp_types_follow_the_protocol() -> None:
 
 
 def test_rules_carry_place_and_options() -> None:
-    rule = Rule(SPAN, "drop", name="block", count="hits", log=True)
+    rule = Rule(SPAN, "drop", name="block", count="hits", sample=1)
     text = write(lower(Chain("edge", "tc", "ingress", ("eth0",), "pass", (rule,), SPAN)))
     assert text == (
         'matches "edge.ingress" at tc ingress default pass\n'

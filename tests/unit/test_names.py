@@ -14,7 +14,7 @@ TAKEN = ["counters", "events", "previous", "generation_now", "generation_own", "
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_a_policy_named_like_a_part_of_its_object(name: str) -> None:
-    logged = rule("drop", "logged", proto=UDP, dport=514, log=True)
+    logged = rule("drop", "logged", proto=UDP, dport=514, sample=1)
     made = plan.make(bundles.parse(bundle("edge", chain(name, "xdp", "lan0", "pass", logged))))
     assert [p.chain for p in made.programs] == [name]
 

@@ -145,7 +145,17 @@ def test_refused_in_a_rule(rules: str, expected: list[tuple[str, str]]) -> None:
 
 
 REFUSED_FILES = [
-    (tc("continue tcp"), [("E0305", "continue")]),
+    (tc("allow tcp limit 0/s"), [("E0206", "0/s")]),
+    (tc("allow tcp limit 1/s burst 0"), [("E0206", "0")]),
+    (tc("allow tcp limit 1/h burst 4294967296"), [("E0206", "4294967296")]),
+    (tc("allow tcp limit 1/s per sauce"), [("E0202", "sauce")]),
+    (tc("allow tcp limit 1/s per source/33"), [("E0206", "33")]),
+    (tc("allow tcp limit 1/s per source/32,129"), [("E0206", "129")]),
+    (tc("allow arp limit 1/s per source"), [("E0213", "limit 1/s per source")]),
+    (tc("allow tcp limit 1/s limit 2/s"), [("E0302", "limit 2/s")]),
+    (tc("allow tcp log sample 0"), [("E0206", "0")]),
+    (connect("allow tcp limit 1/s per source"), [("E0307", "source")]),
+    (connect("allow tcp limit 1kbps"), [("E0307", "1kbps")]),
     (connect("drop tcp"), [("E0305", "drop")]),
     (connect("reject tcp from 10.0.0.1"), [("E0307", "from 10.0.0.1")]),
     (connect("reject tcp flags syn"), [("E0307", "flags syn")]),

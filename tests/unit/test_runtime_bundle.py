@@ -24,7 +24,7 @@ def sample() -> bytes:
     many = nets(*(f"10.{i // 250}.{i % 250}.0/24" for i in range(300)), "2001:db8::/32")
     return bundle(
         "edge",
-        chain("edge", "xdp", ("eth0", "blue/eth1"), "pass", rule("drop", "many", src=many, log=True)),
+        chain("edge", "xdp", ("eth0", "blue/eth1"), "pass", rule("drop", "many", src=many, sample=1)),
         chain("edge", "tc", "eth0", "allow", rule("drop", "set", src=Live("bans", 8)), direction="egress"),
         chain("out", "connect", "/system.slice//web/", "allow", rule("reject", "no", proto=TCP, dport=80)),
     )

@@ -20,8 +20,8 @@ COMMON = b"""network bastions = 192.0.2.10
 template admin(from-where: network, on: ports) { }
 """
 
-LATER = """tiers proxy template failsafe balance limit repeat after assert via into mark expires ticket
-vlan if log-sample fragments-track order mode redirect expect-reply expect-backend pattern selector labels"""
+LATER = """tiers proxy template failsafe balance assert via into mark expires ticket
+vlan if fragments-track order mode redirect expect-reply expect-backend pattern selector labels"""
 
 
 def test_grammar_has_no_conflict_and_no_colliding_terminals() -> None:

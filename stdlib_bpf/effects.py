@@ -1,0 +1,24 @@
+"""What a rule does to a packet besides its verdict.
+
+Plain data, the same in a policy and in both IRs. Effects never change what later rules see: conditions are
+about the packet as it arrived. Of several rules that mark a packet, or rewrite its DSCP, the last one counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Effects:
+    """`mark`: (value, mask) of the packet's mark, bits outside the mask stay; `dscp`: new DSCP; `into`:
+    devices that get the packet (redirect) or a copy (mirror); `how`: in which way, or how a rejection
+    answers; "" where there is no choice."""
+
+    mark: tuple[int, int] | None = None
+    dscp: int | None = None
+    into: tuple[str, ...] = ()
+    how: str = ""
+
+
+NONE = Effects()
