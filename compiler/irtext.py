@@ -73,7 +73,10 @@ class Words:
         word = self.next()
         if not word.startswith('"'):
             raise self.error(f"expected a quoted text, found `{word}`")
-        text: str = json.loads(word)
+        try:
+            text: str = json.loads(word)
+        except ValueError:
+            raise self.error(f"{word} is not a quoted text") from None
         return text
 
     def value_set(self, style: str) -> IntervalSet:

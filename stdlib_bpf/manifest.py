@@ -6,8 +6,10 @@ Plain data and its JSON form. The format version rises when an old runtime would
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 FORMAT = "lockgate-bundle"
 VERSION = 1
@@ -115,7 +117,7 @@ def from_json(text: str) -> Manifest:
             f"the bundle has format version {raw.get('version')}, this lockgate reads {VERSION}"
         )
     try:
-        return Manifest(
+        made = Manifest(
             name=raw["name"],
             compiler=raw["compiler"],
             inputs=_pairs(raw["inputs"]),
@@ -123,8 +125,42 @@ def from_json(text: str) -> Manifest:
             chains=tuple(_chain(c) for c in raw["chains"]),
             features=tuple(raw["features"]),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ManifestError(f"the manifest lacks a part or has one too many: {error}") from None
+    _check_types(made, "the manifest")
+    return made
+
+
+def _check_types(value: Any, where: str) -> None:
+    """ManifestError for the first part that is not what its annotation says: JSON has no types of ours."""
+    for name, wanted in _hints(value.__class__).items():
+        if not _is(getattr(value, name), wanted):
+            raise ManifestError(f"`{name}` of {where} is not what it should be")
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    if wanted is int:
+        return type(value) is int and _fits(value)
+    if isinstance(wanted, UnionType):
+        return any(_is(value, kind) for kind in get_args(wanted))
+    if get_origin(wanted) is tuple:
+        kinds = get_args(wanted)
+        kinds = (kinds[0],) * len(value) if kinds[-1] is ... else kinds
+        return all(_is(item, kind) for item, kind in zip(value, kinds, strict=True))
+    if is_dataclass(wanted):
+        _check_types(value, f"a {type(value).__name__.lower()}")
+        return True
+    return type(value) is wanted
+
+
+def _fits(number: int) -> bool:
+    """Whether a number fits 32 bits, signed or not, as all of the kernel's here do."""
+    return -(1 << 31) <= number < 1 << 32
 
 
 def _pairs(items: list[list[str]]) -> tuple[tuple[str, str], ...]:

@@ -43,13 +43,17 @@ class BadCharacter(Finding):
     code = "E0104"
     slug = "bad-character"
     span: Span
+    closing: Span | None = None
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
         char = self.span.text
         if char == '"':
             return self.make(
-                "a string has no end", (self.span, "opened here"), help=['close it with `"` on the same line']
+                "a string has no end",
+                (self.span, "opened here"),
+                help=['close it with `"` on the same line'],
+                fixes=[Fix(self.closing, '"')] if self.closing else [],
             )
         shown = char if char.isprintable() else f"U+{ord(char):04X}"
         meant = LOOKALIKES.get(char)

@@ -101,8 +101,6 @@ class Networks:
                 return self._file(net)
             case t.Dynamic(span):
                 self._complain(errors.BadDynamic(span, "a dynamic set needs a name of its own", nested=True))
-            case t.PortRange(span):
-                self._complain(errors.BadAddress(span, "is a number, not an address"))
             case t.NotYet(span, what):
                 self._complain(errors.NotYet(what, span))
         return BROKEN
@@ -152,7 +150,8 @@ class Networks:
 
     def _dynamic(self, name: t.Name, net: t.Dynamic) -> Network:
         if net.max is None:
-            self._complain(errors.BadDynamic(net.span, "a dynamic set needs a size"))
+            if not net.span.source.text[net.span.end :].lstrip().startswith("max"):  # else it was broken
+                self._complain(errors.BadDynamic(net.span, "a dynamic set needs a size"))
             return BROKEN
         if not self.in_range("the size of a dynamic set", net.max, 1, MAX_ENTRIES):
             return BROKEN

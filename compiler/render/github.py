@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ..diagnostics import Diagnostic
 from ..source import Span
+from .screen import clean
 
 _IN_DATA = (("%", "%25"), ("\r", "%0D"), ("\n", "%0A"))
 _IN_PROPERTIES = (*_IN_DATA, (":", "%3A"), (",", "%2C"))
@@ -28,7 +29,7 @@ def _command(d: Diagnostic) -> str:
 
 def _place(span: Span) -> dict[str, str]:
     end_line, end_column = span.source.position(span.end)
-    place = {"file": span.source.shown, "line": str(span.line), "endLine": str(end_line)}
+    place = {"file": clean(span.source.shown), "line": str(span.line), "endLine": str(end_line)}
     if end_line == span.line:
         place |= {"col": str(span.column), "endColumn": str(end_column)}
     return place
@@ -37,7 +38,8 @@ def _place(span: Span) -> dict[str, str]:
 def _message(d: Diagnostic) -> str:
     label = f": {d.labels[0].text}" if d.labels and d.labels[0].text else ""
     witness = [f"example: {d.witness}"] if d.witness else []
-    return "\n".join([d.message + label, *d.notes, *witness, *(f"help: {text}" for text in d.help)])
+    lines = [d.message + label, *d.notes, *witness, *(f"help: {text}" for text in d.help)]
+    return "\n".join(clean(line) for line in lines)
 
 
 def _escape(text: str, table: tuple[tuple[str, str], ...]) -> str:

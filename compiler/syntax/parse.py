@@ -26,7 +26,8 @@ MAX_NESTING = 64
 MAX_SLIPS = 50
 END = "$END"
 _STATEMENT = frozenset({"OWNER", "EXPECT", "NETWORK", "ACTION"})  # one of them can begin a statement
-_WORD = re.compile(r"[A-Za-z_]")
+_WORD = re.compile(r"[A-Za-z_][\w.-]*")
+_UNCLOSED = re.compile(r'"(?:[^"\n{},\s]|[ \t]+(?=[^"\n{},\s]))*')
 _MEANINGLESS = re.compile(r'[^\w\s"#{}()\[\],=+\-/!<>:.]+')
 _ALLOW, _DROP = "write `allow`, or `pass` at xdp", "write `drop`, or `reject` at connect"
 # Words of other tools: what to say, and what to write instead.
@@ -52,6 +53,7 @@ class _Parse:
         self.source, self.text, self.sink = source, source.text, sink
         lark = grammars.load("policy")
         self.keywords: dict[str, tuple[str, ...]] = grammars.keywords("policy") | words.MANY_WORDS
+        self.known_words = frozenset(word for words_ in self.keywords.values() for word in words_)
         session = lark.parse_interactive(self.text)
         self.state: Any = session.parser_state
         self.state.parse_conf.callbacks = grammars.callbacks("policy")
@@ -62,6 +64,7 @@ class _Parse:
         self.previous: Token | None = None
         self.negations = self.slips = 0
         self.restarted_at = -1
+        self.blamed = False  # nothing has been read since a sign that was complained about
         self._continue_at(0)
 
     def run(self) -> Module:
@@ -74,8 +77,11 @@ class _Parse:
                     token.type = "ACTION"  # begins a statement wherever it stands
                 if self._too_deep(token):
                     return self._give_up(token.start_pos or 0)
-                self.state.feed_token(token)
-                self.previous = token
+                if self._begins_the_next(token):
+                    self._slip(token.start_pos or 0)
+                else:
+                    self.state.feed_token(token)
+                    self.previous, self.blamed = token, False
             except UnexpectedToken as slip:
                 self._slip(int(slip.token.start_pos or 0))
             except UnexpectedCharacters as slip:
@@ -105,23 +111,31 @@ class _Parse:
 
     # ---- slips ----
 
+    def _begins_the_next(self, token: Token) -> bool:
+        """Whether a word that could be a name in an unfinished sentence is the beginning of the next one."""
+        offset = token.start_pos or 0
+        if token.type == "ACTION" and self.previous is not None and self.previous.type == "TYPE":
+            return recover.starts_line(self.text, offset)  # `type`, a line end, `drop`
+        return token.type == "NAME" and recover.begins_sentence(self.text, offset)
+
     def _slip(self, offset: int) -> None:
         """A token that cannot follow: repair it, or say so and go on at the next statement."""
         span = Span(self.source, offset, recover.piece_at(self.text, offset))
         accepts = self._accepts()
         hint, instead = _HINTS.get(span.text, (None, None))
         foreign = span.text in recover.FOREIGN_ACTIONS
-        if _WORD.match(span.text) and (foreign or offset != self.restarted_at):
+        if _WORD.fullmatch(span.text) and span.text not in self.known_words:
             known = [(word, None) for name in sorted(accepts) for word in self.keywords.get(name, ())]
             near = None if hint else nearest(span.text, known)
             if near is not None and self._substitute(span, near[0], accepts):
                 return
-            if near is None and (foreign or (accepts & _STATEMENT and "FROM" not in accepts)):
+            begins = recover.starts_line(self.text, offset) and offset != self.restarted_at
+            if foreign or (begins and accepts & _STATEMENT and "FROM" not in accepts):
                 remedy = hint or f"expected {words.expectation(accepts)}"
                 self._complain(errors.UnknownWord(span.text, span, instead, remedy))
                 self._restart(span.end)
                 return
-        if offset != self.restarted_at and not self._blame_previous(offset):
+        if offset != self.restarted_at and not self.blamed and not self._blame_previous(offset):
             found = f"`{shorten(span.text, 30)}`"
             self._complain(errors.UnexpectedText(found, span, words.expectation(accepts), hint, instead))
         self._restart(offset)
@@ -134,7 +148,7 @@ class _Parse:
             self.state.feed_token(token)
         except UnexpectedToken:
             return False
-        self.previous = token
+        self.previous, self.blamed = token, False
         known = [(w, None) for name in accepts for w in self.keywords.get(name, ())]
         sure = surely(span.text, word, known)
         remedy = f"expected {words.expectation(accepts)}"
@@ -166,17 +180,30 @@ class _Parse:
     def _bad_character(self, offset: int) -> None:
         """A sign outside the language is left out; a string without an end takes the rest of its line."""
         if self.text[offset] == '"':
-            self._complain(errors.BadCharacter(Span(self.source, offset, offset + 1)))
-            end = self.text.find("\n", offset)
-            self._restart(len(self.text) if end < 0 else end)
+            self._string_without_end(offset)
             return
         match = _MEANINGLESS.match(self.text, offset)
         end = match.end() if match else offset + 1
         if match:
             self._complain(errors.BadCharacter(Span(self.source, offset, offset + 1)))
+            self.blamed = True
             self._continue_at(end)
         else:
             self._slip(offset)
+
+    def _string_without_end(self, offset: int) -> None:
+        """Read it as if it ended before the next brace or comma, or at the end of its line."""
+        found = _UNCLOSED.match(self.text, offset)
+        end = found.end() if found else offset + 1
+        closing = Span(self.source, end, end)
+        self._complain(errors.BadCharacter(Span(self.source, offset, offset + 1), closing))
+        if "STRING" in self._accepts():
+            string = Token("STRING", self.text[offset:end] + '"', start_pos=offset, end_pos=end)
+            self.state.feed_token(string)
+            self.previous = string
+            self._continue_at(end)
+        else:
+            self._restart(end)
 
     def _complain(self, error: errors.Finding) -> None:
         self.slips += 1
@@ -189,7 +216,7 @@ class _Parse:
         place = recover.restart(self.text, offset)
         if place <= self.restarted_at:
             place = recover.restart(self.text, recover.piece_at(self.text, self.restarted_at))
-        self.restarted_at = place
+        self.restarted_at, self.previous = place, None
         if place == len(self.text):
             self.skipped.append(Span(self.source, offset, place))
         else:
@@ -204,13 +231,17 @@ class _Parse:
             return "ACTION"
         if piece.endswith(":"):
             return "RULE_NAME"
-        return next((name for name, ws in sorted(self.keywords.items()) if piece in ws), END)
+        meant = recover.meant(piece) or piece
+        return next((name for name, ws in sorted(self.keywords.items()) if meant in ws), END)
 
     def _drop_until(self, terminal: str, offset: int) -> int:
         """Drop unfinished parts until `terminal` can follow; leaves everything when it never can. Gives the
         offset where the dropped text begins."""
         states, values = self.state.state_stack, self.state.value_stack
-        keep = next((n for n in range(len(states), 0, -1) if self._follows(terminal, states[:n])), None)
+        top = len(states)
+        if terminal == "ACTION" and values and getattr(values[-1], "type", "") == "TYPE":
+            top -= 1  # an action may be the name of an ICMP type, and here it is none
+        keep = next((n for n in range(top, 0, -1) if self._follows(terminal, states[:n])), None)
         if keep is None:
             return offset
         starts = [start for value in values[keep - 1 :] if (start := _start(value)) is not None]

@@ -1,13 +1,15 @@
 """Where reading goes on after a syntax error.
 
 A statement begins with an action, a rule's name or a word such as `policy`, so text is skipped up to the next
-such word or `}`. Knows the look of words; must never know the parser.
+such word, or one that is such a word misspelt at the beginning of a line, or `}`. Knows the look of words;
+must never know the parser.
 """
 
 from __future__ import annotations
 
 import re
 
+from ..errors.base import surely
 from . import words
 
 _PIECE = re.compile(r'#[^\n]*|"[^"\n]*"?|[A-Za-z_]\w*(?:[.-]\w+)*(?::(?![:\w]))?|[{}]|[^\s"#{}A-Za-z_]+')
@@ -15,6 +17,23 @@ _FIRST_ON_LINE = frozenset({*words.DECLARATIONS, *words.ATTRIBUTES, *words.DIREC
 FOREIGN_ACTIONS = frozenset({"accept", "permit", "block", "deny"})
 _ANYWHERE = frozenset({*words.ACTIONS, *FOREIGN_ACTIONS, "expect"})
 _BEFORE_AN_ACTION = frozenset({"default", "expect", "assert", "empty", *words.DIRECTIONS})
+
+
+_STATEMENTS = tuple((word, None) for word in sorted({*_FIRST_ON_LINE, *words.ACTIONS}))
+_SENTENCE = re.compile(
+    rf"(?:network|ports|service|interface|proxy)\s+[\w.-]+\s*=|policy\s+[\w.-]+\s+(?:at|for)\b"
+    rf'|(?:test|import)\s*"|template\s+[\w.-]+\s*\(|[A-Za-z_][\w.-]*:\s+(?:{"|".join(words.ACTIONS)})\b'
+)
+
+
+def begins_sentence(text: str, offset: int) -> bool:
+    """Whether what begins here, first on its line, can only be a declaration or a rule with its name."""
+    return starts_line(text, offset) and _SENTENCE.match(text, offset) is not None
+
+
+def meant(piece: str) -> str | None:
+    """The word that begins a statement, for one that is surely it misspelt."""
+    return next((word for word, _ in _STATEMENTS if surely(piece, word, _STATEMENTS)), None)
 
 
 def piece_at(text: str, offset: int) -> int:
@@ -35,15 +54,18 @@ def restart(text: str, offset: int) -> int:
             if depth == 0:
                 return match.start()
             depth -= 1
-        elif depth == 0 or _starts_line(text, match.start()):
+        elif depth == 0 or starts_line(text, match.start()):
             if piece in _ANYWHERE and before not in _BEFORE_AN_ACTION:
                 return match.start()
-            if (piece in _FIRST_ON_LINE or piece.endswith(":")) and _starts_line(text, match.start()):
+            if starts_line(text, match.start()) and (
+                piece in _FIRST_ON_LINE or piece.endswith(":") or meant(piece)
+            ):
                 return match.start()
         before = piece
     return len(text)
 
 
-def _starts_line(text: str, offset: int) -> bool:
+def starts_line(text: str, offset: int) -> bool:
+    """Whether nothing but blanks stands before an offset on its line."""
     line = text.rfind("\n", 0, offset) + 1
     return not text[line:offset].strip()

@@ -109,46 +109,30 @@ class Dynamic:
     max: Number | None
 
 
-@dataclass(frozen=True)
-class PortRange:
-    """`80` (low is high) or `80-90`; as a network it is a mistake, as an argument it may be right."""
-
-    span: Span
-    low: Number
-    high: Number
-
-
-Net = Address | AnyAddress | Name | NetSet | Sum | Negation | File | Dynamic | PortRange | NotYet
+Net = Address | AnyAddress | Name | NetSet | Sum | Negation | File | Dynamic | NotYet
 
 
 # ---- ports and traffic ----
 
 
 @dataclass(frozen=True)
-class AnyPort:
-    """`any`, of ports."""
+class PortRange:
+    """`80` (low is high) or `80-90`."""
 
     span: Span
+    low: Number
+    high: Number
 
 
-@dataclass(frozen=True)
-class PortSum:
-    """`a + b - c`: as `Sum`, of ports."""
-
-    span: Span
-    first: PortItem
-    rest: tuple[tuple[str, PortItem], ...]
+PortItem = PortRange | Name
 
 
 @dataclass(frozen=True)
 class Ports:
-    """The union of ports, ranges, names of ports, sums and sets."""
+    """One or more ports, ranges and names of ports."""
 
     span: Span
     items: tuple[PortItem, ...]
-
-
-PortItem = PortRange | Name | AnyPort | PortSum | Ports
 
 
 @dataclass(frozen=True)
@@ -305,7 +289,7 @@ class Attribute:
     value: Name | Text | Number
 
 
-Argument = Quantity | Text | Ports | Net  # ports only where a parameter of another template stood
+Argument = Quantity | Text | PortRange | Ports | Net
 
 
 @dataclass(frozen=True)

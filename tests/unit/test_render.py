@@ -139,9 +139,9 @@ def test_github() -> None:
 
 def test_github_escapes() -> None:
     source = Source("p.gate", "a\nb", Path("a,b:c%.gate"))
-    d = Diagnostic("W0501", "x", Severity.WARNING, "100 %: a, b\r", (Label(Span(source, 0, 3)),))
+    d = Diagnostic("W0501", "x", Severity.WARNING, "100 %: a, b\x1b", (Label(Span(source, 0, 3)),))
     assert render([d], "github") == (
-        "::warning file=a%2Cb%3Ac%25.gate,line=1,endLine=2,title=W0501 x::100 %25: a, b%0D\n"
+        "::warning file=a%2Cb%3Ac%25.gate,line=1,endLine=2,title=W0501 x::100 %25: a, b\ufffd\n"
     )
 
 
