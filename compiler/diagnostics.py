@@ -72,15 +72,24 @@ class Sink:
     """Collects the diagnostics of one compilation."""
 
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    errors: int = 0  # how many of them are errors
 
     def add(self, diagnostic: Diagnostic) -> None:
         """Keep a diagnostic."""
         self.diagnostics.append(diagnostic)
+        self.errors += diagnostic.severity is Severity.ERROR
+
+    def take(self, since: int) -> list[Diagnostic]:
+        """Take back all but the first `since` diagnostics."""
+        taken = self.diagnostics[since:]
+        del self.diagnostics[since:]
+        self.errors -= sum(d.severity is Severity.ERROR for d in taken)
+        return taken
 
     @property
     def has_errors(self) -> bool:
         """Whether any error was kept."""
-        return any(d.severity is Severity.ERROR for d in self.diagnostics)
+        return self.errors > 0
 
     def stop_on_errors(self) -> None:
         """End the stage: raise PolicyError when it kept an error."""

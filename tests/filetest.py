@@ -7,7 +7,7 @@ A file says why it is there, then holds named sections, each a line `-- NAME` an
     -- live              contents of dynamic sets: `ban = 10.0.0.0/8, 2001:db8::1`
     -- structures        kinds of table the planner may use
     -- chain             which rule list, when there are several
-    -- diagnostics       `LINE:COLUMN CODE message`, one a line
+    -- diagnostics       `LINE:COLUMN CODE message`, one a line; in another file `FILE:LINE:COLUMN …`
     -- match             the match IR before any pass
     -- after PASS        the match IR behind that pass
     -- plan              the plan
@@ -181,7 +181,11 @@ def _made(name: str, opened: engines.Opened, test: FileTest) -> str:
 
 
 def _complaint(d: Diagnostic) -> str:
-    place = f"{d.labels[0].span.line}:{d.labels[0].span.column} " if d.labels else ""
+    if not d.labels:
+        return f"{d.code} {d.message}\n"
+    span = d.labels[0].span
+    file = "" if span.source.name == engines.NAME else f"{span.source.name}:"
+    place = f"{file}{span.line}:{span.column} "
     return f"{place}{d.code} {d.message}\n"
 
 

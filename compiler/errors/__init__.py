@@ -32,8 +32,10 @@ from .e0219_bad_dynamic import BadDynamic
 from .e0220_bad_file_line import BadFileLine
 from .e0221_unreadable_file import UnreadableFile
 from .e0222_too_many_entries import TooManyEntries
+from .e0224_no_ports import NoPorts
 from .e0240_unreadable_import import UnreadableImport
 from .e0241_import_cycle import ImportCycle
+from .e0243_bad_argument import BadArgument
 from .e0301_no_default import NoDefault
 from .e0302_repeated import Repeated
 from .e0303_duplicate_rule import DuplicateRule
@@ -83,11 +85,13 @@ ALL: tuple[type[Finding], ...] = (
     BadFileLine,
     UnreadableFile,
     TooManyEntries,
+    NoPorts,
     UnusedName,
     EmptyNetwork,
     UnreadableImport,
     ImportCycle,
     UnusedImport,
+    BadArgument,
     NoDefault,
     Repeated,
     DuplicateRule,
@@ -112,6 +116,7 @@ __all__ = [
     "ALL",
     "ActionNotAtHook",
     "BadAddress",
+    "BadArgument",
     "BadCharacter",
     "BadDynamic",
     "BadFileLine",
@@ -134,6 +139,7 @@ __all__ = [
     "MisplacedAttribute",
     "MisplacedBlock",
     "NoDefault",
+    "NoPorts",
     "NotAtHook",
     "NotOnePacket",
     "NotYet",

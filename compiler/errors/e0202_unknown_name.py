@@ -18,8 +18,8 @@ class UnknownName(Finding):
     ## What it means
 
     The name is neither declared in this file nor part of the language, nor, when it has a dot, declared in
-    the file that was imported under what stands before the dot. What an imported file itself imports is not
-    passed on.
+    the file that was imported under what stands before the dot. What an imported file itself imports is
+    not passed on.
 
     ## Why it matters
 

@@ -8,14 +8,30 @@ from ..diagnostics import Diagnostic
 from ..source import Span
 from .base import Finding
 
+# Where an attribute stands: where it belongs, what is here, what to do.
+WHERE = {
+    "block": (
+        "belongs to the policy, not to a block",
+        "inside a block",
+        "move it out of the block, in front of it",
+    ),
+    "interface": (
+        "belongs to policies for endpoints",
+        "this one is at an interface or cgroup",
+        "leave it out: policies at one interface have no order among them",
+    ),
+    "tiers": ("does not belong to `tiers`", "only `default` and `owner` do", "write it in the policies"),
+}
+
 
 @dataclass(frozen=True)
 class MisplacedAttribute(Finding):
-    """An attribute stands inside a direction's block.
+    """An attribute stands where it does not belong.
 
     ## What it means
 
-    `default`, `owner` and `fragments` hold for the whole policy.
+    `default`, `owner` and `fragments` hold for the whole policy, not for a block of it. `tier` belongs to
+    policies for endpoints, and a line `tiers` has no attributes but a default and an owner.
 
     ## Why it matters
 
@@ -40,11 +56,9 @@ class MisplacedAttribute(Finding):
     slug = "misplaced-attribute"
     key: str
     span: Span
+    where: str = "block"
 
     def diagnostic(self) -> Diagnostic:
-        """The facts as a message."""
-        return self.make(
-            f"`{self.key}` belongs to the policy, not to a block",
-            (self.span, "inside a block"),
-            help=["move it out of the block, in front of it"],
-        )
+        """The facts as a message. `where`: a key of `WHERE`."""
+        belongs, here, remedy = WHERE[self.where]
+        return self.make(f"`{self.key}` {belongs}", (self.span, here), help=[remedy])

@@ -21,25 +21,32 @@ from . import pending
 from .model import Chain
 from .rules import Rules
 from .targets import Targets
+from .templates import Sentence, Templates
 
 FRAGMENTS = ("drop", "first-only", "track")
 
 
 @dataclass
 class _Contents:
-    """A policy's items by kind. `rules`: (direction, rule) in order; `blocks`: direction → its block."""
+    """A policy's items by kind. `rules`: (direction, sentence) in order; `blocks`: direction → its block."""
 
     attributes: dict[str, t.Attribute]
-    rules: list[tuple[str, t.Rule]]
+    rules: list[tuple[str, Sentence]]
     blocks: dict[str, t.Block]
 
 
 class Policies:
     """Checks policies, in the order of the file."""
 
-    def __init__(self, module: t.Module, rules: Rules, targets: Targets) -> None:
-        self.module, self.rules, self.targets = module, rules, targets
+    def __init__(self, module: t.Module, rules: Rules, targets: Targets, templates: Templates) -> None:
+        self.module, self.rules, self.targets, self.templates = module, rules, targets, templates
         self.sink: Sink = rules.sink
+        self._labels: dict[str, list[tuple[str, str, Span]]] = {}  # by policy: direction, name, where
+
+    def labels(self, policy: str, direction: str | None) -> dict[str, Span]:
+        """Names of a checked policy's rules, with their places; of one direction, or of all."""
+        found = self._labels.get(policy, ())
+        return {name: span for where, name, span in found if direction in (None, where)}
 
     def chains(self, policy: t.Policy) -> tuple[Chain, ...]:
         """The policy's chains; empty after a complaint that leaves nothing to check."""
@@ -60,8 +67,8 @@ class Policies:
         contents = self._contents(policy, hook)
         default = self._default(policy, contents, hook)
         self._fragments(contents.attributes.get("fragments"), hook)
-        checked = [(direction, self.rules.rule(rule, hook)) for direction, rule in contents.rules]
-        self._rule_names([rule for _, rule in contents.rules])
+        self._rule_names(policy.name.text, contents.rules)
+        checked = [(direction, self.templates.checked(s, hook)) for direction, s in contents.rules]
         return tuple(
             Chain(
                 policy=policy.name.text,
@@ -77,27 +84,29 @@ class Policies:
 
     def _contents(self, policy: t.Policy, hook: hooks.Hook) -> _Contents:
         contents = _Contents({}, [], {})
-        bare: list[t.Rule] = []
+        bare: list[t.Rule | t.Use] = []
         for item in policy.items:
             match item:
                 case t.Attribute():
                     self._attribute(item, contents)
-                case t.Rule():
+                case t.Rule() | t.Use():
                     bare.append(item)
                 case t.Block():
                     self._block(item, contents, hook)
-                case t.NotYet() | t.Use():
+                case t.NotYet():
                     pending.refuse(item, self.sink)
         if bare and hook.directions:
             self._complain(errors.RulesNeedBlocks(bare[0].span, hook.name, hook.directions))
-        contents.rules += [("", rule) for rule in bare]
+        contents.rules += [("", s) for item in bare for s in self.templates.sentences(item)]
         return contents
 
     def _attribute(self, item: t.Attribute, contents: _Contents) -> None:
         first = contents.attributes.get(item.key)
         if first is not None:
             self._complain(errors.Repeated(f"`{item.key}`", item.span, first.span))
-        elif item.key in ("tier", "mode", "state", "order"):
+        elif item.key == "tier":
+            self._complain(errors.MisplacedAttribute(item.key, item.span, "interface"))
+        elif item.key in ("mode", "state", "order"):
             self._complain(errors.NotYet(f"`{item.key}`", item.span))
         contents.attributes.setdefault(item.key, item)
 
@@ -111,12 +120,12 @@ class Policies:
         contents.blocks.setdefault(direction, block)
         for item in block.items:
             match item:
-                case t.NotYet() | t.Use():
+                case t.NotYet():
                     pending.refuse(item, self.sink)
                 case t.Attribute(span, key, _):
                     self._complain(errors.MisplacedAttribute(key, span))
-                case t.Rule():
-                    contents.rules.append((direction, item))
+                case t.Rule() | t.Use():
+                    contents.rules += [(direction, s) for s in self.templates.sentences(item)]
 
     def _default(self, policy: t.Policy, contents: _Contents, hook: hooks.Hook) -> str:
         attribute = contents.attributes.get("default")
@@ -145,12 +154,13 @@ class Policies:
         elif value.text != "first-only":
             self._complain(errors.NotYet(f"`fragments {value.text}`", attribute.span))
 
-    def _rule_names(self, rules: Sequence[t.Rule]) -> None:
+    def _rule_names(self, policy: str, rules: Sequence[tuple[str, Sentence]]) -> None:
         seen: dict[str, Span] = {}
-        for rule in rules:
-            if rule.label is None:
+        for direction, sentence in rules:
+            if sentence.name is None:
                 continue
-            name, span = rule.label.text, rule.label.span
+            name, span = sentence.name, sentence.name_span
+            self._labels.setdefault(policy, []).append((direction, name, span))
             if name in builtin.NO_RULE_NAMES:
                 self._complain(
                     errors.ReservedName(name, span, "reports use it for packets that no rule decides")

@@ -15,15 +15,15 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 from .. import errors
 from ..diagnostics import Sink
 from ..packet import Packet, arp_frame
-from ..source import Span
 from ..syntax import tree as t
 from . import model, pending
+from .check import Policies
 from .families import families
 from .model import Chain, Prefixes, Traffic
 from .networks import BROKEN, Networks
 from .options import duration_ns
 from .resolve import Scope
-from .rules import Parts, Rules
+from .rules import Parts
 from .traffic import TrafficTypes, single
 
 ARP = IntervalSet.of(fields.ETH_P_ARP)
@@ -34,8 +34,9 @@ FAMILY_OF = {fields.ETH_P_IP: 4, fields.ETH_P_IPV6: 6}
 class Tests:
     """Checks test blocks."""
 
-    def __init__(self, scope: Scope, networks: Networks, traffic: TrafficTypes, rules: Rules) -> None:
-        self.scope, self.networks, self.traffic, self.rules = scope, networks, traffic, rules
+    def __init__(self, scope: Scope, networks: Networks, traffic: TrafficTypes, policies: Policies) -> None:
+        self.scope, self.networks, self.traffic = scope, networks, traffic
+        self.policies, self.rules = policies, policies.rules
         self.sink: Sink = scope.sink
 
     def test(self, test: t.Test, chains: Sequence[Chain]) -> model.Test:
@@ -85,7 +86,7 @@ class Tests:
             given[name] = value
 
     def _expect(self, step: t.Expect, policy: t.Policy, chains: Sequence[Chain]) -> model.Expect | None:
-        before = len(self.sink.diagnostics)
+        before = self.sink.errors
         for what, node in (("`into`", step.into), ("`with`", step.how)):
             if node is not None:
                 self._complain(errors.NotYet(what, node.span))
@@ -96,8 +97,7 @@ class Tests:
             self.networks.in_range("`repeat`", step.repeat, 1, MAX_REPEAT)
         by = self._by(step, policy, chain)
         packet = self._packet(step, hook)
-        new = self.sink.diagnostics[before:]
-        if chain is None or packet is None or any(d.code.startswith("E") for d in new):
+        if chain is None or packet is None or self.sink.errors > before:
             return None
         repeat = 1 if step.repeat is None else step.repeat.value
         return model.Expect(step.span, chain.name, packet, step.action.text, by, repeat)
@@ -117,13 +117,8 @@ class Tests:
     def _by(self, step: t.Expect, policy: t.Policy, chain: Chain | None) -> str | None:
         if step.by is None or step.by.text in ("default", "malformed"):
             return None if step.by is None else step.by.text
-        labels: dict[str, Span] = {}
-        for item in policy.items:
-            if isinstance(item, t.Block) and (chain is None or item.direction.text != chain.direction):
-                continue
-            for rule in item.items if isinstance(item, t.Block) else (item,):
-                if isinstance(rule, t.Rule) and rule.label is not None:
-                    labels[rule.label.text] = rule.label.span
+        direction = None if chain is None else chain.direction
+        labels = self.policies.labels(policy.name.text, direction)
         if step.by.text not in labels:
             self._complain(errors.UnknownName("rule", step.by.text, step.by.span, tuple(labels.items())))
         return step.by.text

@@ -12,7 +12,7 @@ from .. import errors, syntax
 from ..diagnostics import Sink
 from ..source import Source, Span
 from ..syntax import tree as t
-from . import imports, pending
+from . import imports, pending, tiers
 from .check import Policies
 from .expect import Tests
 from .files import Inputs, ReadFile, UnreadableInput
@@ -21,6 +21,7 @@ from .networks import Networks
 from .resolve import Scope
 from .rules import Rules
 from .targets import Targets
+from .templates import Templates
 from .traffic import TrafficTypes
 
 
@@ -48,8 +49,10 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink) -> Unit:
     module = program.main
     scope = Scope(program, sink)
     networks, traffic, targets = Networks(scope, inputs), TrafficTypes(scope), Targets(scope)
-    policies = Policies(module, Rules(networks, traffic), targets)
-    tests = Tests(scope, networks, traffic, policies.rules)
+    rules = Rules(networks, traffic)
+    templates = Templates(scope, networks, traffic, targets, rules)
+    policies = Policies(module, rules, targets, templates)
+    tests = Tests(scope, networks, traffic, policies)
     for decl in (decl for each in program.modules for decl in each.decls):
         match decl:
             case t.NetworkDecl():
@@ -60,8 +63,10 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink) -> Unit:
                 traffic.declared_service(decl)
             case t.InterfaceDecl():
                 targets.declared(decl)
-            case t.NotYet() | t.Template() | t.Tiers():
+            case t.NotYet():
                 pending.refuse(decl, sink)
+    tiers.check(program, sink)
+    templates.check()
     chains: list[Chain] = []
     for decl in module.decls:
         if isinstance(decl, t.Policy):

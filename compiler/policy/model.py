@@ -93,7 +93,8 @@ class Rule:
     """One sentence. `traffic`: alternatives, one must hold (`Traffic()` for every packet); all other parts
     that are not None must hold too. `limit`: the rule matches while its bucket has tokens, asked last.
     `count`: name of a shared counter; `sample`: of so many packets that the rule matches on a CPU, one sends
-    an event, 0 for none; `effects`: what it does to the packet."""
+    an event, 0 for none; `effects`: what it does to the packet. A rule that a template
+    brings stands where the template is used; `number` tells apart those without a name."""
 
     span: Span
     verdict: str
@@ -108,11 +109,12 @@ class Rule:
     count: str | None = None
     sample: int = 0
     effects: Effects = NONE
+    number: int = 0
 
     @property
     def label(self) -> str:
-        """The rule's name, or `FILE:LINE` for an unnamed one."""
-        return self.name or self.span.label
+        """The rule's name, or `FILE:LINE` for an unnamed one, `FILE:LINE.NUMBER` of a template."""
+        return self.name or self.span.label + (f".{self.number}" if self.number else "")
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,6 @@ from ..diagnostics import Sink
 from ..syntax import tree as t
 
 WORDS: dict[type, str] = {
-    t.Template: "`template`",
-    t.Tiers: "`tiers`",
-    t.Use: "`use` of a template",
     t.Into: "`into`",
     t.Mark: "`mark`",
     t.Dscp: "`dscp`",

@@ -53,7 +53,7 @@ class Rules:
 
     def rule(self, rule: t.Rule, hook: hooks.Hook) -> Rule | None:
         """The rule's meaning, or None after a complaint."""
-        before = len(self.sink.diagnostics)
+        before = self.sink.errors
         sound = self.action(rule.action, hook)
         parts = self.parts(rule.parts, hook)
         kinds = self.kinds(rule.kinds, hook)
@@ -69,7 +69,7 @@ class Rules:
         limit = None if parts.limit is None else self._limit(parts.limit, kinds, hook)
         if kinds and not any(n is BROKEN for n in networks.values()):
             self._check_families(rule, parts, kinds, networks)
-        if not sound or not kinds or self._complained_since(before):
+        if not sound or not kinds or self.sink.errors > before:
             return None
         return Rule(
             span=rule.span,
@@ -92,10 +92,6 @@ class Rules:
             self._complain(errors.ConditionMismatch(f"`per {limit.per.text}`", limit.span, "IP", remedy))
             return None
         return self.options.limit(limit, hook)
-
-    def _complained_since(self, before: int) -> bool:
-        new = self.sink.diagnostics[before:]
-        return any(d.code.startswith("E") for d in new)
 
     def action(self, action: t.Name, hook: hooks.Hook, *, decides: bool = False) -> bool:
         """Whether the hook has the action; complains when not. `decides`: it must end the judging."""

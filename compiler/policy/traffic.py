@@ -18,6 +18,7 @@ from .model import Traffic
 from .resolve import Scope
 
 MAX_PORT, MAX_BYTE = 65535, 255
+ANY_PORT = IntervalSet.of((0, MAX_PORT))
 NO_TRAFFIC: tuple[Traffic, ...] = ()  # stands for what was complained about
 
 
@@ -27,6 +28,7 @@ class TrafficTypes:
     def __init__(self, scope: Scope) -> None:
         self.scope, self.sink = scope, scope.sink
         self._ports: dict[int, IntervalSet] = {}  # by identity of the declaration, as below
+        self._empty_names = 0  # uses of names whose declaration was complained about
         self._services: dict[int, tuple[Traffic, ...]] = {}
 
     # ---- ports ----
@@ -39,13 +41,46 @@ class TrafficTypes:
         return self._ports[id(decl)]
 
     def ports(self, ports: t.Ports) -> IntervalSet:
-        """Value of a port set; EMPTY after a complaint."""
+        """Value of a port set; EMPTY after a complaint. A set without ports is one."""
+        before = self.sink.errors, self._empty_names
+        values = self._union(ports.items)
+        if not values and (self.sink.errors, self._empty_names) == before:
+            self._complain(errors.NoPorts(ports.span))
+        return values
+
+    def _union(self, items: Iterable[t.PortItem]) -> IntervalSet:
         values = EMPTY
-        for item in ports.items:
-            if isinstance(item, t.PortRange):
-                values |= self._range(item)
-            elif (decl := self.scope.find(item, t.PortsDecl)) is not None:
-                values |= self.declared_ports(decl)
+        for item in items:
+            values |= self._item(item)
+        return values
+
+    def _item(self, item: t.PortItem) -> IntervalSet:
+        match item:
+            case t.PortRange():
+                return self._range(item)
+            case t.AnyPort():
+                return ANY_PORT
+            case t.Ports(_, items):
+                return self._union(items)
+            case t.PortSum():
+                return self._sum(item)
+            case t.Name():
+                decl = self.scope.find(item, t.PortsDecl)
+                values = EMPTY if decl is None else self.declared_ports(decl)
+                self._empty_names += not values
+                return values
+
+    def _sum(self, item: t.PortSum) -> IntervalSet:
+        values = self._item(item.first)
+        for sign, term in item.rest:
+            operand = self._item(term)
+            if sign == "+":
+                values |= operand
+                continue
+            written = isinstance(item.first, t.PortRange) and isinstance(term, t.PortRange)
+            if written and operand and not values.overlaps(operand):
+                self._complain(errors.NoPorts(item.span, term.span))
+            values -= operand
         return values
 
     def _range(self, item: t.PortRange) -> IntervalSet:

@@ -55,7 +55,7 @@ class _Builder:
     def leaf(self, token: Token) -> t.Name | t.Number | t.Text | t.Quantity:
         span = self.span(token)
         if token.type == "INT":
-            return t.Number(span, int(token) if len(token) <= 30 else 10**30)
+            return self.number(span)
         if token.type == "HEX":
             return t.Number(span, int(token, 16))
         if token.type in ("RATE", "DURATION", "DATE"):
@@ -66,6 +66,9 @@ class _Builder:
             return t.Name(Span(self.source, span.start, span.end - 1), token[:-1])
         return t.Name(span, str(token))
 
+    def number(self, span: Span) -> t.Number:
+        return t.Number(span, int(span.text) if span.end - span.start <= 30 else 10**30)
+
     def span(self, item: Any) -> Span:
         return Span(self.source, item.start_pos, item.end_pos)
 
@@ -74,6 +77,10 @@ class _Builder:
 
     def all(self, items: Any) -> tuple[Any, ...]:
         return tuple(self.node(item) for item in items if item is not None)
+
+    def pairs(self, items: Any) -> tuple[tuple[str, Any], ...]:
+        """Signs with the terms behind them."""
+        return tuple((str(sign), self.node(term)) for sign, term in zip(items[::2], items[1::2], strict=True))
 
     def _not_yet(self, item: Any, what: str) -> t.NotYet:
         return t.NotYet(self.span(item), what)
@@ -95,8 +102,7 @@ class _Builder:
     # ---- networks ----
 
     def sum(self, tree: Any, first: Any, *rest: Any) -> t.Sum:
-        pairs = tuple((str(sign), self.node(term)) for sign, term in zip(rest[::2], rest[1::2], strict=True))
-        return t.Sum(self.span(tree), self.node(first), pairs)
+        return t.Sum(self.span(tree), self.node(first), self.pairs(rest))
 
     def address(self, tree: Any, token: Token) -> t.Address:
         return t.Address(self.span(token))
@@ -123,15 +129,28 @@ class _Builder:
     # ---- ports and traffic ----
 
     def _ports(self, item: Any) -> t.Ports:
-        many = isinstance(item, Node) and item.data == "portset"
-        return t.Ports(self.span(item), self.all(item.children if many else (item,)))
+        node = self.node(item)
+        return node if isinstance(node, t.Ports) else t.Ports(node.span, (node,))
 
     def _types(self, item: Any) -> t.Types:
         many = isinstance(item, Node) and item.data == "typeset"
         return t.Types(self.span(item), self.all(item.children if many else (item,)))
 
-    def portrange(self, tree: Any, low: Any, high: Any) -> t.PortRange:
-        return t.PortRange(self.span(tree), self.node(low), self.node(high if high is not None else low))
+    def portrange(self, tree: Any, token: Token) -> t.PortRange:
+        span = self.span(token)
+        first, dash, _ = token.partition("-")
+        low = self.number(Span(self.source, span.start, span.start + len(first)))
+        high = self.number(Span(self.source, span.start + len(first) + 1, span.end)) if dash else low
+        return t.PortRange(span, low, high)
+
+    def portset(self, tree: Any, *items: Any) -> t.Ports:
+        return t.Ports(self.span(tree), self.all(items))
+
+    def portsum(self, tree: Any, first: Any, *rest: Any) -> t.PortSum:
+        return t.PortSum(self.span(tree), self.node(first), self.pairs(rest))
+
+    def allports(self, tree: Any) -> t.AnyPort:
+        return t.AnyPort(self.span(tree))
 
     def traffic(self, tree: Any, name: Any, ports: Any, types: Any) -> t.Kind:
         return t.Kind(
@@ -250,9 +269,6 @@ class _Builder:
 
     def use(self, tree: Any, label: Any, template: Any, *arguments: Any) -> t.Use:
         return t.Use(self.span(tree), self.optional(label), self.node(template), self.all(arguments))
-
-    def numbers(self, tree: Any, *items: Any) -> t.Ports:
-        return t.Ports(self.span(tree), self.all(items))
 
     # ---- tests ----
 

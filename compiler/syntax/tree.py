@@ -109,30 +109,46 @@ class Dynamic:
     max: Number | None
 
 
-Net = Address | AnyAddress | Name | NetSet | Sum | Negation | File | Dynamic | NotYet
-
-
-# ---- ports and traffic ----
-
-
 @dataclass(frozen=True)
 class PortRange:
-    """`80` (low is high) or `80-90`."""
+    """`80` (low is high) or `80-90`; as a network it is a mistake, as an argument it may be right."""
 
     span: Span
     low: Number
     high: Number
 
 
-PortItem = PortRange | Name
+Net = Address | AnyAddress | Name | NetSet | Sum | Negation | File | Dynamic | PortRange | NotYet
+
+
+# ---- ports and traffic ----
+
+
+@dataclass(frozen=True)
+class AnyPort:
+    """`any`, of ports."""
+
+    span: Span
+
+
+@dataclass(frozen=True)
+class PortSum:
+    """`a + b - c`: as `Sum`, of ports."""
+
+    span: Span
+    first: PortItem
+    rest: tuple[tuple[str, PortItem], ...]
 
 
 @dataclass(frozen=True)
 class Ports:
-    """One or more ports, ranges and names of ports."""
+    """The union of ports, ranges, names of ports, sums and sets."""
 
     span: Span
     items: tuple[PortItem, ...]
+
+
+PortItem = PortRange | Name | AnyPort | PortSum | Ports
 
 
 @dataclass(frozen=True)
@@ -289,7 +305,7 @@ class Attribute:
     value: Name | Text | Number
 
 
-Argument = Quantity | Text | PortRange | Ports | Net
+Argument = Quantity | Text | Ports | Net  # ports only where a parameter of another template stood
 
 
 @dataclass(frozen=True)

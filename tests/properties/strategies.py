@@ -111,8 +111,12 @@ def network(draw: st.DrawFn, names: Names, family: int, depth: int = 2) -> str:
 
 
 def ports(draw: st.DrawFn, names: Names) -> str:
-    """A port, range, set or name of ports."""
-    match draw(st.sampled_from(("one", "one", "range", "set", "name", "many"))):
+    """A port, range, set, name, sum or difference of ports."""
+    match draw(st.sampled_from(("one", "one", "range", "set", "name", "many", "sum", "without"))):
+        case "sum":
+            return f"{draw(st.sampled_from(PORTS))} + {ports(draw, names)}"
+        case "without":
+            return f"any - {draw(st.sampled_from(PORTS))}"
         case "range":
             low, high = sorted((draw(st.sampled_from(PORTS)), draw(st.sampled_from(PORTS))))
             return f"{low}-{high}"

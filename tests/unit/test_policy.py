@@ -176,6 +176,17 @@ REFUSED_FILES = [
     ("policy p at connect for [a=b] { default allow }", [("E0390", "at connect for [a=b]")]),
     ("network a = 10.0.0.0/8\n" + xdp(""), [("W0230", "a")]),
     ("network a = 10.0.0.0/8", []),
+    ("ports a = 80 - 90", [("E0224", "80 - 90")]),
+    ("ports a = { 80, 90 } - 80-90", [("E0224", "{ 80, 90 } - 80-90")]),
+    ("ports a = any - 0-65535", [("E0224", "any - 0-65535")]),
+    (xdp("drop tcp to port {}"), [("E0224", "{}")]),
+    (xdp("drop from 80"), [("E0205", "80")]),
+    ("tiers a > b > a", [("E0201", "a")]),
+    ("tiers a > b\ntiers c > d", [("E0302", "tiers c > d")]),
+    ('tiers a > b default drop owner "x"', []),
+    ("tiers a > b default drop default pass", [("E0302", "default pass")]),
+    ("tiers a > b order 5", [("E0309", "order 5")]),
+    (xdp("tier a"), [("E0309", "tier a")]),
     ("network a = 10.0.0.0/8\nports a = 1", [("E0201", "a")]),
     ("network a = b\nnetwork b = c\nnetwork c = a", [("E0212", "a")]),
     ("ports a = a", [("E0212", "a")]),
@@ -281,3 +292,30 @@ def test_deep_chains_of_names_end_in_a_message() -> None:
         "".join(f"network n{i} = n{i + 1} + ::1\n" for i in range(3000)) + "network n3000 = 10.0.0.0/8\n"
     )
     assert {d.code for d in findings(backwards + xdp("drop from n0"))} == {"E0106"}
+
+
+PORT_SETS = [
+    ("80", ((80, 80),)),
+    ("{ 80, 443 } + b - 81", ((80, 80), (90, 99), (443, 443))),
+    ("any - 1-65535", ((0, 0),)),
+    ("any - { 0-79, 81-65535 }", ((80, 80),)),
+    ("b - 90 - 99 + 7", ((7, 7), (81, 81), (91, 98))),
+    ("{ b - 81, { 1, { 2 } } }", ((1, 2), (90, 99))),
+    ("80 - b", ((80, 80),)),
+]
+
+
+@pytest.mark.parametrize(("written", "ranges"), PORT_SETS)
+def test_ports_are_summed_from_the_left(written: str, ranges: tuple[tuple[int, int], ...]) -> None:
+    head = "ports b = { 81, 90-99 }\n"
+    for text in (
+        f"{head}ports a = {written}\n" + xdp("drop tcp to port a"),
+        head + xdp(f"drop tcp to port {written}\npass"),
+    ):
+        found = unit(text).chains[0].rules[0].dports
+        assert found is not None and found.ranges == ranges
+
+
+def test_a_range_that_was_meant_can_be_put_right() -> None:
+    (d,) = findings(xdp("drop tcp to port 80 - 90"))
+    assert [(f.span.text, f.replacement) for f in d.fixes] == [("80 - 90", "80-90")]

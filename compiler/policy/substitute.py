@@ -1,0 +1,81 @@
+"""A template's parameters replaced by arguments, in the syntax tree.
+
+A name keeps the span of where it was written, and is looked up there: so an argument means what it means at
+the use, and the rest of the body what it means in the template. Knows which places of the tree take which
+kind; must never know what a name stands for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..source import Span
+from ..syntax import tree as t
+
+# Places where a name may be a parameter's, and of which kind. An argument of another template may be any.
+PLACES: dict[tuple[type, str], str] = {
+    (t.Side, "network"): "network",
+    (t.NetSet, "items"): "network",
+    (t.Sum, "first"): "network",
+    (t.Sum, "rest"): "network",
+    (t.Negation, "operand"): "network",
+    (t.Ports, "items"): "ports",
+    (t.PortSum, "first"): "ports",
+    (t.PortSum, "rest"): "ports",
+    (t.Kind, "what"): "service",
+    (t.Into, "devices"): "interface",
+    (t.Limit, "rate"): "rate",
+    (t.Use, "arguments"): "",
+}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What stands for a parameter: a node of its kind."""
+
+    kind: str
+    node: Any
+    parameter: Span
+
+
+Misfit = Callable[[t.Name, Bound, str], None]  # (name, what it is bound to, kind that the place takes)
+Node = TypeVar("Node", t.Rule, t.Use, t.Rule | t.Use)
+
+
+def substitute(node: Node, bound: Mapping[str, Bound], misfit: Misfit, seen: set[str]) -> Node:
+    """The node with every parameter replaced. `misfit` hears of those in places of another kind; `seen`
+    gathers the names of parameters met."""
+    made: Node = _Substitution(bound, misfit, seen).value(node, None)
+    return made
+
+
+@dataclass(frozen=True)
+class _Substitution:
+    bound: Mapping[str, Bound]
+    misfit: Misfit
+    seen: set[str]
+
+    def value(self, value: Any, kind: str | None) -> Any:
+        """A node, or a tuple of nodes; `kind`: what its place takes, None where no parameter may stand."""
+        if isinstance(value, tuple):
+            items = tuple(self.value(item, kind) for item in value)
+            return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+        if isinstance(value, t.Name):
+            return value if kind is None else self._name(value, kind)
+        if not dataclasses.is_dataclass(value) or isinstance(value, Span | type):
+            return value
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        made = {n: self.value(v, PLACES.get((type(value), n))) for n, v in fields.items()}
+        return value if all(made[n] is v for n, v in fields.items()) else dataclasses.replace(value, **made)
+
+    def _name(self, name: t.Name, kind: str) -> Any:
+        bound = self.bound.get(name.text)
+        if bound is None:
+            return name
+        self.seen.add(name.text)
+        if kind not in ("", bound.kind):
+            self.misfit(name, bound, kind)
+        return bound.node
