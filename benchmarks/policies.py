@@ -68,6 +68,19 @@ def list_policy(folder: Path, count: int, version: int = 4) -> Path:
     return path
 
 
+def file_policy(folder: Path, contents: list[str]) -> Path:
+    """Write prefix files and a policy that drops what comes from any of them; its path."""
+    for number, text in enumerate(contents):
+        (folder / f"part{number}.txt").write_text(text)
+    files = ", ".join(f'file "part{number}.txt"' for number in range(len(contents)))
+    path = folder / "files.gate"
+    path.write_text(
+        f"network listed = {{ {files} }}\n\n"
+        'policy edge at xdp on "lo" {\n  default pass\n  drop from listed\n}\n'
+    )
+    return path
+
+
 def rules_policy(folder: Path, count: int) -> Path:
     """Write a policy of that many named rules (any or a prefix, tcp or udp, a port or a range); its path."""
     draw = random.Random(f"rules {SEED}")

@@ -11,11 +11,12 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import compile_time, edge, instructions, report, structures
+from . import compile_time, edge, instructions, large_inputs, report, structures
 
 ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "instructions": instructions.main,
     "compile_time": compile_time.main,
+    "large_inputs": large_inputs.main,
     "structures": structures.main,
     "edge": edge.main,
 }

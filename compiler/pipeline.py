@@ -138,7 +138,7 @@ class Pipeline(Generic[IR]):
             started = time.perf_counter()
             result = self._result(item, ir)
             seconds.append((item.name, time.perf_counter() - started))
-            if verify:
+            if verify and result is not ir:
                 self._check(item.name, ir, result)
             ir = result
             if observe:

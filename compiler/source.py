@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 
@@ -30,9 +31,8 @@ class Source:
     @cached_property
     def line_starts(self) -> tuple[int, ...]:
         """Offset of each line's first character."""
-        starts = [0]
-        starts.extend(i + 1 for i, c in enumerate(self.text) if c == "\n")
-        return tuple(starts)
+        lines = self.text.split("\n")[:-1]
+        return tuple(accumulate(map(len, lines), lambda start, length: start + length + 1, initial=0))
 
     def position(self, offset: int) -> tuple[int, int]:
         """(line, column) of a character offset, both from 1."""

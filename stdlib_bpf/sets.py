@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import itemgetter
 
@@ -20,6 +20,7 @@ class IntervalSet:
     """`ranges`: inclusive (low, high) pairs, canonical. Build with `of` or `union_all`, not directly."""
 
     ranges: tuple[tuple[int, int], ...] = ()
+    _count: int | None = field(default=None, init=False, repr=False, compare=False)  # kept once asked for
 
     @staticmethod
     def of(*ranges: tuple[int, int] | int) -> IntervalSet:
@@ -63,8 +64,11 @@ class IntervalSet:
     @property
     def count(self) -> int:
         """Number of values."""
-        total: int = sum(map(_HIGH, self.ranges)) - sum(map(_LOW, self.ranges)) + len(self.ranges)
-        return total
+        if self._count is None:
+            total: int = sum(map(_HIGH, self.ranges)) - sum(map(_LOW, self.ranges)) + len(self.ranges)
+            object.__setattr__(self, "_count", total)
+            return total
+        return self._count
 
     def __or__(self, other: IntervalSet) -> IntervalSet:
         return IntervalSet.from_ranges((*self.ranges, *other.ranges))
@@ -129,19 +133,25 @@ class IntervalSet:
 
     def issubset(self, other: IntervalSet) -> bool:
         """Whether every value is in `other`."""
-        return _spans(other, self) or not (self - other)
+        b, j = other.ranges, 0
+        for low, high in self.ranges:
+            while j < len(b) and b[j][1] < low:
+                j += 1
+            if j == len(b) or b[j][0] > low or b[j][1] < high:
+                return False
+        return True
 
     def boundaries(self) -> list[int]:
         """The values at which membership flips, ascending: low and high+1 of each range."""
-        out: list[int] = []
-        for low, high in self.ranges:
-            out.append(low)
-            out.append(high + 1)
-        return out
+        return [bound for low, high in self.ranges for bound in (low, high + 1)]
 
     def prefixes(self, width_bits: int) -> Iterator[tuple[int, int]]:
         """The fewest (value, prefix_len_bits) pairs that cover exactly this set, ascending."""
         for low, high in self.ranges:
+            size = high - low + 1
+            if not (size & (size - 1) or low & (size - 1)):  # one block of bits, as most ranges are
+                yield low, width_bits + 1 - size.bit_length()
+                continue
             while low <= high:
                 host_bits = (low & -low).bit_length() - 1 if low else width_bits
                 host_bits = min(host_bits, (high - low + 1).bit_length() - 1)

@@ -20,17 +20,18 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 
 from ..policy.model import Chain, Flags, Network, Rule, Traffic
 from .ir import Match, MatchProgram, RuleInfo
-from .networks import FAMILIES, Cube, cubes, families, live_sets
+from .networks import FAMILIES, Cube, Cubes, families, live_sets
 
 Tests = dict[str, IntervalSet]
 
 
 def lower(chain: Chain) -> MatchProgram:
     """One chain of a checked policy. Unoptimised: passes take it from here."""
+    known = Cubes()
     matches = [
         Match(tests, index, (index,))
         for index, rule in enumerate(chain.rules)
-        for tests in conjunctions(rule)
+        for tests in conjunctions(rule, known)
     ]
     used = {live[1] for m in matches for name, _ in m.tests if (live := fields.split_live(name))}
     entries = {
@@ -50,7 +51,7 @@ def lower(chain: Chain) -> MatchProgram:
     )
 
 
-def conjunctions(rule: Rule) -> Iterator[tuple[tuple[str, IntervalSet], ...]]:
+def conjunctions(rule: Rule, known: Cubes) -> Iterator[tuple[tuple[str, IntervalSet], ...]]:
     """The rule's matches, each with all guards, sorted; those that no packet satisfies are left out."""
     common: Tests = {}
     if rule.sports is not None:
@@ -63,7 +64,7 @@ def conjunctions(rule: Rule) -> Iterator[tuple[tuple[str, IntervalSet], ...]]:
         common["eth.type"] = fields.IP  # a bucket per address asks for one
     for traffic in rule.traffic:
         for kind in _traffic(traffic):
-            for addresses in _addresses(rule.src, rule.dst):
+            for addresses in _addresses(rule.src, rule.dst, known):
                 tests = _all_of(kind, common, addresses)
                 if tests is not None:
                     yield tuple(sorted(tests.items(), key=lambda test: fields.sort_key(test[0])))
@@ -90,21 +91,21 @@ def _traffic(traffic: Traffic) -> Iterator[Tests]:
     yield tests | {"icmp6.type": traffic.icmp_types}
 
 
-def _addresses(src: Network | None, dst: Network | None) -> Iterator[Tests]:
+def _addresses(src: Network | None, dst: Network | None, known: Cubes) -> Iterator[Tests]:
     if src is None and dst is None:
         yield {}
         return
     for family in FAMILIES:
-        for source in _side(src, family, "src"):
-            for destination in _side(dst, family, "dst"):
+        for source in _side(src, family, "src", known):
+            for destination in _side(dst, family, "dst", known):
                 yield source | destination
 
 
-def _side(network: Network | None, family: int, side: str) -> Iterator[Tests]:
+def _side(network: Network | None, family: int, side: str, known: Cubes) -> Iterator[Tests]:
     if network is None:
         yield {}
     elif family in families(network):
-        for cube in cubes(network, family):
+        for cube in known.of(network, family):
             yield _cube_tests(cube, f"ip{family}.{side}")
 
 

@@ -58,6 +58,21 @@ def cubes(network: Network, family: int) -> list[Cube]:
     return _simplify(_inside(network, family))
 
 
+class Cubes:
+    """`cubes`, each network once: a declared one is the same object in all rules that name it, and may hold a
+    million prefixes."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[Network, list[Cube]]] = {}
+
+    def of(self, network: Network, family: int) -> list[Cube]:
+        """The same as `cubes`; equal answers about one network are one object."""
+        key = (id(network), family)
+        if key not in self._known:
+            self._known[key] = (network, cubes(network, family))  # holding it keeps its id its own
+        return self._known[key][1]
+
+
 def _inside(network: Network, family: int) -> list[Cube]:
     match network:
         case Prefixes(v4, v6):

@@ -167,15 +167,15 @@ class Networks:
         except UnreadableInput as reason:
             self._complain(errors.UnreadableFile(net.path.text, net.path.span, str(reason)))
             return BROKEN
-        value, entries, bad = prefixes.parse_lines(source.text)
-        for i, line in enumerate(bad[:MAX_REPORTED_LINES]):
-            more = len(bad) - MAX_REPORTED_LINES if i == MAX_REPORTED_LINES - 1 else 0
+        listed = prefixes.parse_lines(source.text, MAX_REPORTED_LINES)
+        for line in listed.bad:
+            more = listed.bad_count - len(listed.bad) if line is listed.bad[-1] else 0
             span = Span(source, line.start, line.end)
             same = bad_prefix(span, line.reason).diagnostic()
             self._complain(errors.BadFileLine(span, str(line.reason), same.help, same.fixes, more))
-        if net.max is not None and entries > net.max.value:
-            self._complain(errors.TooManyEntries(net.path.text, net.max.span, entries, net.max.value))
-        return BROKEN if bad else value
+        if net.max is not None and listed.entries > net.max.value:
+            self._complain(errors.TooManyEntries(net.path.text, net.max.span, listed.entries, net.max.value))
+        return BROKEN if listed.bad else listed.prefixes
 
     def in_range(self, what: str, number: t.Number, low: int, high: int) -> bool:
         """Whether a number lies in low to high; complains when not."""
@@ -215,6 +215,9 @@ def _join(value: Network, sign: str, run: list[Network]) -> Network:
 
 def is_empty(network: Network) -> bool:
     """Whether a network surely holds no address, whatever dynamic sets hold."""
+    if isinstance(network, Minus):  # without making a set that may be large only to look whether it is empty
+        upper, taken = _bounds(network.left)[1], _bounds(network.right)[0]
+        return upper.v4.issubset(taken.v4) and upper.v6.issubset(taken.v6)
     upper = _bounds(network)[1]
     return not upper.v4 and not upper.v6
 

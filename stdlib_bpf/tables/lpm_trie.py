@@ -36,7 +36,9 @@ def entries(values: IntervalSet, width_bits: int) -> int:
 
 def build(values: IntervalSet, width_bits: int, max_entries: int) -> MapImage:
     """The fewest prefixes that cover the set, ascending. ValueError when they are more than `max_entries`."""
-    keys = [entry(value, length, width_bits) for value, length in values.prefixes(width_bits)]
+    heads = [length.to_bytes(4, "little") for length in range(width_bits + 1)]
+    size = width_bits // 8
+    keys = [heads[length] + value.to_bytes(size) for value, length in values.prefixes(width_bits)]
     if len(keys) > max_entries:
         raise ValueError(f"{len(keys)} prefixes do not fit {max_entries} entries")
     spec = MapSpec(BPF_MAP_TYPE_LPM_TRIE, 4 + width_bits // 8, 1, max(1, max_entries), BPF_F_NO_PREALLOC)

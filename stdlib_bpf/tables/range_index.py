@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections import Counter
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, repeat
+from operator import and_, rshift
 
 from ..sets import IntervalSet
 from .base import Cost, DataImage, MapImage
@@ -51,15 +53,14 @@ def build(values: IntervalSet, width_bits: int, max_entries: int) -> DataImage:
         raise ValueError(f"range_index holds keys of 32 bits, not of {width_bits}")
     bounds = [b for b in values.boundaries() if b < 1 << KEY_BITS]
     low_bits = KEY_BITS - INDEX_BITS
-    counts = array("I", bytes(4 << INDEX_BITS))
-    for bound in bounds:
-        counts[bound >> low_bits] += 1
+    filled = Counter(map(rshift, bounds, repeat(low_bits)))
+    counts = map(filled.__getitem__, range(1 << INDEX_BITS))
     index = array("I", accumulate(counts, initial=0))
     slots = 1 << max(0, len(bounds) - 1).bit_length()
     low_mask = (1 << low_bits) - 1
-    lows = array("H", [bound & low_mask for bound in bounds])
+    lows = array("H", map(and_, bounds, repeat(low_mask)))
     lows.extend([0] * (slots - len(lows)))
-    steps = max(0, max(counts) - 1).bit_length()
+    steps = max(0, max(filled.values(), default=0) - 1).bit_length()
     return DataImage(
         sections=(("index", _little(index), 4), ("bounds", _little(lows), 2)),
         parameters=(("index_bits", INDEX_BITS), ("bounds_mask", slots - 1), ("steps", steps)),

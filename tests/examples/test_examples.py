@@ -36,7 +36,7 @@ def rows(example: str) -> tuple[list[Row], dict[str, Prefixes]]:
             continue
         if line.startswith("given "):
             _, name, *prefixes = line.split()
-            given[name] = parse_lines("\n".join(prefixes))[0]
+            given[name] = parse_lines("\n".join(prefixes)).prefixes
             continue
         asked, expected = line.split("\t")
         direction = asked.split()[0] if asked.split()[0] in ("ingress", "egress") else ""
@@ -103,10 +103,10 @@ def test_the_blocklist_is_what_its_generator_makes() -> None:
     make = _module(EXAMPLES / "edge" / "make_blocklist.py").text
     text = (EXAMPLES / "edge" / "blocklist.txt").read_text()
     assert text == make(), "run: python examples/edge/make_blocklist.py > examples/edge/blocklist.txt"
-    prefixes, entries, bad = parse_lines(text)
-    assert not bad
-    assert entries >= 100_000
-    assert prefixes.v4 and prefixes.v6
+    listed = parse_lines(text)
+    assert not listed.bad
+    assert listed.entries >= 100_000
+    assert listed.prefixes.v4 and listed.prefixes.v6
 
 
 class _Generator:

@@ -227,3 +227,12 @@ def test_running() -> None:
     assert run(program, packet, {}) == Decision("pass", DEFAULT)
     assert run(program, {"eth.type": 0x0806}, {"ban": ONE}) == Decision("pass", DEFAULT)
     assert run(program, Malformed("cut"), {}) == Decision("drop", MALFORMED)
+
+
+def test_rules_that_name_one_network_share_its_sets() -> None:
+    """Else a thousand rules about one large list would each hold it, and every stage look at each."""
+    wide = Union(TEN, DOC)
+    rules = (Rule(SPAN, "drop", src=wide), Rule(SPAN, "pass", src=wide, dports=IntervalSet.of(80)))
+    matches = lower(Chain("edge", "xdp", "", ("eth0",), "pass", rules, SPAN)).matches
+    first, second = (next(m for m in matches if m.rule == rule) for rule in (0, 1))
+    assert first.get("ip4.src") is second.get("ip4.src") is not None

@@ -27,15 +27,15 @@ def merge_neighbours(program: MatchProgram) -> MatchProgram:
     """Merge matches of one rule that differ in one field. Law: within one rule order decides nothing, and
     A and x, or A and y, is A and (x or y)."""
     matches: list[Match] = []
+    names = _Names()
     for _, run in groupby(program.matches, key=lambda match: match.rule):
-        matches += _merged(list(run))
+        matches += _merged(list(run), names)
     return program if len(matches) == len(program.matches) else replace(program, matches=tuple(matches))
 
 
-def _merged(run: list[Match]) -> list[Match]:
+def _merged(run: list[Match], names: _Names) -> list[Match]:
     """One rule's matches, until no two of them differ in one field only and none lies inside another."""
     before = len(run) + 1
-    names = _Names()
     while 1 < len(run) < before:
         before = len(run)
         for field in sorted({name for match in run for name, _ in match.tests}):

@@ -44,7 +44,7 @@ def rows(example: str, direction: str) -> tuple[list[tuple[str, str]], dict[str,
         asked, tab, expected = line.partition("\t")
         words = asked.split()
         if words[:1] == ["given"]:
-            given[words[1]] = parse_lines("\n".join(words[2:]))[0]
+            given[words[1]] = parse_lines("\n".join(words[2:])).prefixes
         elif tab and (words[0] if words[0] in ("ingress", "egress") else "") == direction:
             found.append((asked.removeprefix(direction).strip(), expected))
     return found, given

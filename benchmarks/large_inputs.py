@@ -1,0 +1,197 @@
+"""Large inputs: what time and memory `check` and `build` take as prefixes, rules and files grow tenfold.
+
+    python -m benchmarks.large_inputs [--quick]
+
+Whole commands, each a new process. Memory is the sum of the largest resident sizes (VmHWM) of the command and
+of its worker, so it bounds what both took at any one time; `ru_maxrss` would not do, since a new process
+inherits that of the one that made it. What is kept besides is the exponent of growth between two sizes, of
+the time beyond that of a policy of one rule: 1 is linear, 2 quadratic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import policies, report
+
+COMMAND = [sys.executable, "-m", "lockgate"]
+SAMPLE_S = 0.01
+LIMIT_S = 600
+SHORT_S = 0.1  # what is shorter says nothing of growth
+PREFIXES = (10_000, 100_000, 1_000_000)
+RULES = (1_000, 10_000, 100_000)
+FILES = (10, 100, 1_000)
+LINES = 100  # of each of many files
+REFUSED = 1  # exit code: the policy has errors
+
+
+class Taken(NamedTuple):
+    """One command: seconds by the clock, MiB of memory, exit code."""
+
+    seconds: float
+    mib: float
+    code: int
+
+
+class Input(NamedTuple):
+    """A policy in one of its sizes. `commands`: what is run with it."""
+
+    kind: str
+    size: int
+    policy: Path
+    commands: tuple[str, ...] = ("check", "build")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="without the largest size, one round")
+    parser.add_argument("--results", type=Path, help="folder for the results")
+    given = parser.parse_args(arguments)
+    rounds = 1 if given.quick else 3
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="lg-bench-") as name:
+        folder = Path(name)
+        trivial = Input("one rule", 1, policies.rules_policy(folder, 1))
+        base = {command: _best(command, trivial, rounds) for command in ("check", "build", "test")}
+        for one in inputs(folder, 2 if given.quick else 3):
+            for command in one.commands:
+                taken = _best(command, one, rounds)
+                rows.append(_row(one, command, taken, base[command], rows))
+                print(f"{one.kind}, {one.size:,}: {command} {taken.seconds:.2f} s", file=sys.stderr)
+    data = {"rows": rows, "one_rule": {command: taken._asdict() for command, taken in base.items()}}
+    report.publish("large_inputs", _text(rows, base, rounds), data, given.results)
+
+
+def inputs(folder: Path, sizes: int) -> Iterator[Input]:
+    """Every policy that is measured, small ones first within a kind; written when it is its turn."""
+    for kind, lines in LISTS.items():
+        for size in PREFIXES[:sizes]:
+            yield Input(kind, size, policies.file_policy(folder, [lines(size)]))
+    for size in RULES[:sizes]:
+        policy = policies.rules_policy(folder, size)
+        _expect(policy)
+        yield Input("rules", size, policy, ("check", "build", "test"))
+    for size in FILES[:sizes]:
+        entries = policies.text_of(policies.prefixes(size * LINES)).splitlines(keepends=True)
+        parts = ["".join(entries[i::size]) for i in range(size)]
+        yield Input(f"files of {LINES} lines", size, policies.file_policy(folder, parts))
+
+
+def _hosts(count: int) -> str:
+    draw = random.Random(f"hosts {policies.SEED}")
+    hosts = draw.sample(range(*policies.UNICAST4), count)
+    return policies.text_of([(host, 32) for host in hosts]).replace("/32", "")
+
+
+def _mixed(count: int) -> str:
+    halves = [policies.text_of(policies.prefixes(count // 2, v), v).splitlines(keepends=True) for v in (4, 6)]
+    lines = halves[0] + halves[1]
+    random.Random(f"mixed {policies.SEED}").shuffle(lines)
+    return "".join(lines)
+
+
+LISTS: dict[str, Callable[[int], str]] = {
+    "IPv4 prefixes": lambda count: policies.text_of(policies.prefixes(count)),
+    "IPv4 hosts": _hosts,
+    "IPv6 prefixes": lambda count: policies.text_of(policies.prefixes(count, 6), 6),
+    "mixed prefixes": _mixed,
+}
+
+
+def _expect(policy: Path) -> None:
+    """Add an expectation that no rule decides, so that `test` goes through all of them."""
+    text = 'test "all rules" of edge {\n  expect pass icmp from 192.0.2.1 to 192.0.2.2 by default\n}\n'
+    policy.write_text(policy.read_text() + "\n" + text)
+
+
+def _best(command: str, one: Input, rounds: int) -> Taken:
+    """The quickest of some runs, with the largest memory of all."""
+    taken = [_run(command, one.policy) for _ in range(rounds)]
+    return Taken(min(t.seconds for t in taken), max(t.mib for t in taken), taken[0].code)
+
+
+def _run(command: str, policy: Path) -> Taken:
+    """Run a command to its end. ValueError when it fails in another way than by refusing the policy."""
+    words = [*COMMAND, command, str(policy)]
+    if command == "test":
+        words += ["--engine", "interp"]
+    started = time.perf_counter()
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(words, stdin=quiet, stdout=quiet, stderr=quiet)
+    peaks: dict[int, int] = {}
+    while process.poll() is None:
+        for pid in (process.pid, *_children(process.pid)):
+            peaks[pid] = max(peaks.get(pid, 0), _peak_kib(pid))
+        if time.perf_counter() - started > LIMIT_S:
+            process.kill()
+        time.sleep(SAMPLE_S)
+    seconds = time.perf_counter() - started
+    if process.returncode not in (0, REFUSED):
+        raise ValueError(f"{' '.join(words)} ended with {process.returncode}")
+    return Taken(seconds, sum(peaks.values()) / 1024, process.returncode)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _peak_kib(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
+
+
+def _row(one: Input, command: str, taken: Taken, base: Taken, before: list[dict[str, Any]]) -> dict[str, Any]:
+    own = taken.seconds - base.seconds
+    same = [r for r in before if (r["kind"], r["command"]) == (one.kind, command) and r["own_s"] > SHORT_S]
+    exponent = None
+    if same and own > 0:
+        exponent = math.log(own / same[-1]["own_s"]) / math.log(one.size / same[-1]["size"])
+    return {
+        "kind": one.kind,
+        "size": one.size,
+        "command": command,
+        "seconds": taken.seconds,
+        "own_s": own,
+        "mib": taken.mib,
+        "refused": taken.code == REFUSED,
+        "exponent": exponent,
+    }
+
+
+def _text(rows: list[dict[str, Any]], base: dict[str, Taken], rounds: int) -> str:
+    body = [
+        (
+            f"{r['kind']}, {r['size']:,}",
+            r["command"] + (" (refused)" if r["refused"] else ""),
+            f"{r['seconds']:.2f}",
+            f"{r['mib']:,.0f}",
+            "" if r["exponent"] is None else f"{r['exponent']:.2f}",
+        )
+        for r in rows
+    ]
+    body[:0] = [("one rule", name, f"{t.seconds:.2f}", f"{t.mib:,.0f}", "") for name, t in base.items()]
+    return (
+        "# Large inputs\n\n"
+        f"Whole commands, cold processes: the quickest of {rounds}, the largest memory of all, that of both "
+        "processes of a build together. Growth: exponent to the size before, of the time beyond that of one "
+        "rule; 1 is linear.\n\n" + report.table(("input", "command", "seconds", "MiB", "growth"), body)
+    )
+
+
+if __name__ == "__main__":
+    main()
