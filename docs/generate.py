@@ -45,7 +45,7 @@ def cli_page() -> str:
     out = ["# Commands\n\n", NOTE]
     out.append(CLI_HEAD)
     for path, command in _commands(cli.cli, ("lockgate",)):
-        with click.Context(command, info_name=" ".join(path)) as context:
+        with click.Context(command, info_name=" ".join(path), help_option_names=["-h", "--help"]) as context:
             context.max_content_width = 100
             context.terminal_width = 100
             out.append(f"\n## {' '.join(path)}\n\n```text\n{command.get_help(context)}\n```\n")

@@ -1,5 +1,6 @@
-"""Text to syntax tree. The only user of lark."""
+"""Text to syntax tree, and text to text in the one style. The only user of lark."""
 
+from .format import format_source
 from .parse import parse
 
-__all__ = ["parse"]
+__all__ = ["format_source", "parse"]

@@ -63,9 +63,9 @@ def build(name: str, *, strict: bool = False) -> Lark:
 
 
 @cache
-def callbacks(name: str) -> dict[Any, Callable[[list[Any]], Any]]:
-    """The functions that make light nodes instead of lark's trees."""
-    return nodes.callbacks(load(name).rules)
+def callbacks(name: str, *, whole: bool = False) -> dict[Any, Callable[[list[Any]], Any]]:
+    """The functions that make light nodes instead of lark's trees; `whole`: with every token."""
+    return nodes.callbacks(load(name).rules, whole=whole)
 
 
 @cache

@@ -20,15 +20,16 @@ class Node:
         self.data, self.children, self.start_pos, self.end_pos = data, children, start, end
 
 
-def callbacks(rules: Iterable[Any]) -> dict[Any, Callable[[list[Any]], Any]]:
-    """For each of lark's rules, the function that makes its value from the values of its parts."""
-    return {rule: _callback(rule) for rule in rules}
+def callbacks(rules: Iterable[Any], *, whole: bool = False) -> dict[Any, Callable[[list[Any]], Any]]:
+    """For each of lark's rules, the function that makes its value from the values of its parts. `whole`: keep
+    every token, also those that a tree can do without, and nothing for absent options."""
+    return {rule: _callback(rule, whole) for rule in rules}
 
 
-def _callback(rule: Any) -> Callable[[list[Any]], Any]:
+def _callback(rule: Any, whole: bool) -> Callable[[list[Any]], Any]:
     name = str(rule.alias or rule.options.template_source or rule.origin.name)
     unwrap = bool(rule.options.expand1) and not rule.alias
-    plan, trailing = _plan(rule)
+    plan, trailing = _whole(rule) if whole else _plan(rule)
 
     def make(parts: list[Any]) -> Any:
         kept: list[Any] | None = None
@@ -68,3 +69,11 @@ def _plan(rule: Any) -> tuple[list[tuple[int, bool, int]], list[None]]:
             plan.append((index, not symbol.is_term and symbol.name.startswith("_"), before))
             before = 0
     return plan, [None] * (before + absent[len(rule.expansion)])
+
+
+def _whole(rule: Any) -> tuple[list[tuple[int, bool, int]], list[None]]:
+    """As `_plan`, for all parts and no absent option."""
+    return [
+        (index, not symbol.is_term and symbol.name.startswith("_"), 0)
+        for index, symbol in enumerate(rule.expansion)
+    ], []

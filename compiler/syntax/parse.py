@@ -20,6 +20,7 @@ from ..diagnostics import Sink
 from ..errors.base import nearest, shorten, surely
 from ..source import Source, Span
 from . import build, grammars, recover, words
+from .nodes import Node
 from .tree import Module
 
 MAX_NESTING = 64
@@ -45,18 +46,28 @@ _HINTS = {
 def parse(source: Source, sink: Sink) -> Module:
     """The module that a source says. Complaints go to `sink`; what could not be read is left out and listed
     in `Module.skipped`. Never raises for any text."""
-    return _Parse(source, sink).run()
+    parser = _Parse(source, sink)
+    root = parser.run()
+    skipped = tuple(parser.skipped)
+    return Module(source, (), skipped) if root is None else build.build(source, root, skipped)
+
+
+def concrete(source: Source, sink: Sink) -> Node | None:
+    """What a source says with every token of it, for those who care how it is written; None after a
+    complaint."""
+    root = _Parse(source, sink, whole=True).run()
+    return None if sink.has_errors else root
 
 
 class _Parse:
-    def __init__(self, source: Source, sink: Sink) -> None:
+    def __init__(self, source: Source, sink: Sink, *, whole: bool = False) -> None:
         self.source, self.text, self.sink = source, source.text, sink
         lark = grammars.load("policy")
         self.keywords: dict[str, tuple[str, ...]] = grammars.keywords("policy") | words.MANY_WORDS
         self.known_words = frozenset(word for words_ in self.keywords.values() for word in words_)
         session = lark.parse_interactive(self.text)
         self.state: Any = session.parser_state
-        self.state.parse_conf.callbacks = grammars.callbacks("policy")
+        self.state.parse_conf.callbacks = grammars.callbacks("policy", whole=whole)
         self.lexer: Any = session.lexer_thread
         self.tokens: Iterator[Token] = iter(())
         self.skipped: list[Span] = []
@@ -67,7 +78,8 @@ class _Parse:
         self.blamed = False  # nothing has been read since a sign that was complained about
         self._continue_at(0)
 
-    def run(self) -> Module:
+    def run(self) -> Node | None:
+        """The root of what was read; None when reading was given up."""
         while True:
             try:
                 token = next(self.tokens, None)
@@ -76,7 +88,8 @@ class _Parse:
                 if token.type == "NAME" and str(token) in words.ACTIONS:
                     token.type = "ACTION"  # begins a statement wherever it stands
                 if self._too_deep(token):
-                    return self._give_up(token.start_pos or 0)
+                    self._give_up(token.start_pos or 0)
+                    return None
                 if self._begins_the_next(token):
                     self._slip(token.start_pos or 0)
                 else:
@@ -87,11 +100,12 @@ class _Parse:
             except UnexpectedCharacters as slip:
                 self._bad_character(slip.pos_in_stream or 0)
             if self.slips >= MAX_SLIPS:
-                return self._give_up(self.lexer.state.line_ctr.char_pos)
+                self._give_up(self.lexer.state.line_ctr.char_pos)
+                return None
 
     # ---- the end ----
 
-    def _end(self) -> Module:
+    def _end(self) -> Node:
         end = len(self.text)
         if END not in self._accepts():
             last = len(self.text.rstrip())
@@ -103,11 +117,11 @@ class _Parse:
                 )
             start = self._drop_until(END, end)
             self.skipped.append(Span(self.source, start, end))
-        root = self.state.feed_token(Token(END, "", start_pos=end, end_pos=end), True)
-        return build.build(self.source, root, tuple(self.skipped))
+        root: Node = self.state.feed_token(Token(END, "", start_pos=end, end_pos=end), True)
+        return root
 
-    def _give_up(self, offset: int) -> Module:
-        return Module(self.source, (), (*self.skipped, Span(self.source, 0, max(offset, len(self.text)))))
+    def _give_up(self, offset: int) -> None:
+        self.skipped.append(Span(self.source, 0, max(offset, len(self.text))))
 
     # ---- slips ----
 

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": (COMPILER, "Compile a policy to a bundle."),
     "test": (JUDGE, "Run the tests written in a policy."),
     "eval": (JUDGE, "Say what a policy does with packets, and which rule decides."),
+    "fmt": ("lockgate.compiler.fmt", "Put policies into the one style."),
     "explain": (COMPILER, "Explain an error code."),
     "demo": (DEMO, "Show policies at work on this machine."),
     "up": (RUNTIME, "Load a bundle or policy and attach it, replacing what runs."),
