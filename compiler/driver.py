@@ -18,7 +18,7 @@ from lockgate import __version__
 from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit.llvm import render_bpf
 
-from . import errors, policy, witness
+from . import errors, neighbours, policy, witness
 from .codegen import bundle, elf
 from .codegen.llvm import Worker
 from .codegen.lower import lower as lower_plan
@@ -173,6 +173,8 @@ class Session:
         for chain in self.unit.chains:
             with self._timed(f"analysis {chain.name}"):
                 self._shadowed(chain)
+                for finding in neighbours.forgotten(chain, self.match(chain)):
+                    self.sink.add(finding.diagnostic())
                 self._budget(chain)
         self.sink.stop_on_errors()
 

@@ -57,6 +57,7 @@ from .w0230_unused_name import UnusedName
 from .w0231_empty_network import EmptyNetwork
 from .w0242_unused_import import UnusedImport
 from .w0501_shadowed_rule import ShadowedRule
+from .w0530_default_drops_neighbours import DefaultDropsNeighbours
 
 ALL: tuple[type[Finding], ...] = (
     UnknownWord,
@@ -105,6 +106,7 @@ ALL: tuple[type[Finding], ...] = (
     DoesNotDecide,
     NotYet,
     ShadowedRule,
+    DefaultDropsNeighbours,
     WhichDirection,
     NotOnePacket,
     ExpectationFails,
@@ -124,6 +126,7 @@ __all__ = [
     "BadTarget",
     "ConditionMismatch",
     "Cycle",
+    "DefaultDropsNeighbours",
     "DoesNotDecide",
     "DuplicateName",
     "DuplicateRule",

@@ -66,6 +66,7 @@ class Policies:
         targets = (self.targets.devices if devices else self.targets.cgroups)(scope.targets)
         contents = self._contents(policy, hook)
         default = self._default(policy, contents, hook)
+        written = contents.attributes.get("default")
         self._fragments(contents.attributes.get("fragments"), hook)
         self._rule_names(policy.name.text, contents.rules)
         checked = [(direction, self.templates.checked(s, hook)) for direction, s in contents.rules]
@@ -78,6 +79,7 @@ class Policies:
                 default=default,
                 rules=tuple(r for d, r in checked if d == direction and r is not None),
                 span=span,
+                default_span=written.span if written else None,
             )
             for direction, span in self._directions(policy, contents, hook)
         )

@@ -121,7 +121,7 @@ class Rule:
 class Chain:
     """One rule list at one hook: the first rule that matches decides, else `default`. `direction`: "" where
     the hook has none. `targets`: interfaces (`eth0`, or `NETNS/eth0`) or cgroup paths below the cgroup2
-    root."""
+    root. `default_span`: where the default stands."""
 
     policy: str
     hook: str
@@ -130,6 +130,7 @@ class Chain:
     default: str
     rules: tuple[Rule, ...]
     span: Span
+    default_span: Span | None = None
 
     @property
     def name(self) -> str:

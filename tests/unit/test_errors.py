@@ -1,31 +1,33 @@
 """The catalogue: every page's example gives its code, every remedy is clean, and nothing is forgotten."""
 
+import difflib
 import importlib
 import pkgutil
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from lockgate import cli
 from lockgate.compiler import errors
-from lockgate.compiler.diagnostics import Diagnostic, PolicyError, Severity, Sink
+from lockgate.compiler.diagnostics import Diagnostic, PolicyError, Severity
+from lockgate.compiler.driver import Session
 from lockgate.compiler.errors import pages
 from lockgate.compiler.errors.base import SECTIONS, Finding
-from lockgate.compiler.policy import load
-from lockgate.compiler.source import Source
+from lockgate.compiler.render import render
 
 ROOT = Path(__file__).parents[2]
 PAGES = pages.pages()
-BY_STAGES_BEHIND = {"W0501"}  # the front end alone cannot give these
 
 
 def diagnose(text: str) -> list[Diagnostic]:
-    sink = Sink()
-    try:
-        load(Source("example.gate", text, ROOT / "tests" / "unit" / "example.gate"), sink)
-    except PolicyError as error:
-        return list(error.diagnostics)
-    return sink.diagnostics
+    """What `check` says of a policy beside this file."""
+    path = ROOT / "tests" / "unit" / "example.gate"
+    with Session(path, read_file=lambda p: text.encode() if p == path else p.read_bytes()) as session:
+        with suppress(PolicyError):
+            session.analyse()
+        return sorted(session.sink.diagnostics, key=lambda d: d.sort_key)
 
 
 def test_all_is_sorted_and_complete() -> None:
@@ -45,9 +47,7 @@ def test_page_has_its_sections(code: str) -> None:
     assert found[0] == "" and [f.removesuffix(" (shell)") for f in found[1:]] == list(SECTIONS)
 
 
-@pytest.mark.parametrize(
-    "code", [c for c, p in PAGES.items() if "## Example\n" in p.text and c not in BY_STAGES_BEHIND]
-)
+@pytest.mark.parametrize("code", [c for c, p in PAGES.items() if "## Example\n" in p.text])
 def test_example_gives_exactly_its_code(code: str) -> None:
     found = diagnose(pages.example(PAGES[code].text, "Example"))
     assert code in {d.code for d in found}
@@ -69,3 +69,30 @@ def test_written_pages_are_up_to_date() -> None:
     written = {p.name: p.read_text(encoding="utf-8") for p in folder.glob("*.md")}
     wanted = {f"{code}.md": pages.markdown(page) for code, page in PAGES.items()}
     assert written == wanted | {"index.md": pages.index()}, "run python -m lockgate.compiler.errors.pages"
+
+
+GOLDEN = Path(__file__).parent / "data" / "messages.txt"
+
+
+def test_what_every_example_is_told(request: pytest.FixtureRequest) -> None:
+    """Code, message, underlined text, notes and help of every class, as people read them."""
+    shown = ""
+    for code, page in PAGES.items():
+        if "## Example\n" in page.text:
+            found = [d for d in diagnose(pages.example(page.text, "Example")) if d.code == code]
+            shown += render(found[:1]) + "\n"
+    for folder in (ROOT / "tests" / "unit", ROOT):
+        shown = shown.replace(str(folder), "…")
+    if request.config.getoption("--bless"):
+        GOLDEN.write_text(shown)
+    wanted = GOLDEN.read_text()
+    diff = "".join(difflib.unified_diff(wanted.splitlines(True), shown.splitlines(True), "expected", "got"))
+    assert not diff, f"{diff}\nif this is what it should say now: pytest --bless tests/unit/test_errors.py"
+
+
+@pytest.mark.parametrize("code", PAGES)
+def test_explain_prints_every_page(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["explain", code.lower()])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == pages.markdown(PAGES[code])
