@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,16 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path, file_okay=False),
         help="Where imported files are looked for that do not lie beside the importing one; repeatable.",
     )
+    @click.option(
+        "--now",
+        metavar="YYYY-MM-DD",
+        type=click.DateTime(["%Y-%m-%d"]),
+        help="The day for which rules that expire are judged; without it, none does.",
+    )
     @wraps(command)
-    def wrapped(*arguments: Any, include: tuple[Path, ...], **rest: Any) -> None:
-        command(*arguments, options=driver.Options(include=include), **rest)
+    def wrapped(*arguments: Any, include: tuple[Path, ...], now: datetime | None, **rest: Any) -> None:
+        day = None if now is None else now.date()
+        command(*arguments, options=driver.Options(include=include, now=day), **rest)
 
     return wrapped
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,7 +38,7 @@ from .plan.lower import lower as lower_match
 from .plan.text import write as plan_text
 from .plan.verify import verify as verify_plan
 from .policy.files import ReadFile
-from .policy.model import Chain, Unit
+from .policy.model import Chain, Rule, Unit
 
 if TYPE_CHECKING:
     from .codegen.simulate import NativeChain
@@ -54,11 +55,13 @@ Observer = Callable[[str, str, Any], None]  # (chain, stage or pass, IR)
 
 @dataclass(frozen=True)
 class Options:
-    """`include`: folders where imported files are looked for; `structures`: kinds of table the planner may
+    """`include`: folders where imported files are looked for; `now`: the day for which rules that expire are
+    judged, None for none; `structures`: kinds of table the planner may
     choose from, None for all; `skip`: passes left out; `fuel`: at most that many passes; `verify`: check
     every IR; `cpu`: BPF instruction set (v3 runs on Linux ≥ 5.1)."""
 
     include: tuple[Path, ...] = ()
+    now: date | None = None
     structures: frozenset[str] | None = None
     skip: frozenset[str] = frozenset()
     fuel: int | None = None
@@ -121,7 +124,11 @@ class Session:
         if self._unit is None:
             with self._timed("policy"):
                 self._unit = policy.load(
-                    self.path, self.sink, read_file=self._reading, include=self.options.include
+                    self.path,
+                    self.sink,
+                    read_file=self._reading,
+                    include=self.options.include,
+                    now=self.options.now,
                 )
         return self._unit
 
@@ -251,6 +258,7 @@ class Session:
             members=(),
             chains=tuple(self._described(chain, module) for chain, module in modules),
             features=tuple(sorted(features)),
+            now=self.unit.now,
         )
 
     def _described(self, chain: Chain, module: Module) -> manifest.Chain:
@@ -259,6 +267,8 @@ class Session:
             replace(m, image=_image_member(chain.name, m.name)) if m.name in images else m
             for m in module.maps
         )
+        by_label = {rule.label: rule for rule in chain.rules}
+        slots = tuple(_for_people(s, by_label.get(s.label)) if s.kind == "rule" else s for s in module.slots)
         return manifest.Chain(
             name=chain.name,
             policy=chain.policy,
@@ -269,7 +279,8 @@ class Session:
             object=_object_member(chain.name),
             functions=module.functions,
             maps=maps,
-            slots=module.slots,
+            slots=slots,
+            owner=chain.owner,
             data=tuple(d.section for d in module.data),
         )
 
@@ -313,6 +324,13 @@ class Session:
             raise
         finally:
             self.seconds.append((stage, time.perf_counter() - started))
+
+
+def _for_people(slot: manifest.Slot, rule: Rule | None) -> manifest.Slot:
+    """A slot with what its rule says beside its meaning."""
+    if rule is None:
+        return slot
+    return replace(slot, ticket=rule.ticket, expires=rule.deadline.day if rule.deadline else None)
 
 
 def _object_member(chain: str) -> str:

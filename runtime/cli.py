@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,9 +25,9 @@ from .sys import bpf
 @dataclass(frozen=True)
 class Glue:
     """What the command line knows and this room must not: `compile` turns a policy file into a bundle, given
-    the folders of `-I`, or raises; None where there is no compiler."""
+    the folders of `-I` and the day of `--now`, or raises; None where there is no compiler."""
 
-    compile: Callable[[Path, tuple[Path, ...]], bytes] | None = None
+    compile: Callable[[Path, tuple[Path, ...], date | None], bytes] | None = None
 
 
 def _settled(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -72,6 +73,12 @@ output_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="For a policy: where imported files are looked for; repeatable.",
 )
+@click.option(
+    "--now",
+    metavar="YYYY-MM-DD",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="For a policy: the day for which rules that expire are judged; without it, none does.",
+)
 @bpffs_option
 @output_option
 @click.pass_context
@@ -83,6 +90,7 @@ def up(
     dry_run: bool,
     full_log: Path | None,
     include: tuple[Path, ...],
+    now: datetime | None,
     bpffs: str,
     output: str,
 ) -> None:
@@ -91,7 +99,9 @@ def up(
     FILE is a bundle, or a policy that is compiled first. Either everything is switched to the new policy, or
     nothing is changed.
     """
-    load_plan = plan.make(_bundle(ctx, file, include), netns, cast(plan.XdpMode, xdp_mode))
+    load_plan = plan.make(
+        _bundle(ctx, file, include, now.date() if now else None), netns, cast(plan.XdpMode, xdp_mode)
+    )
     if dry_run:
         click.echo(plan.render(load_plan))
         return
@@ -120,7 +130,7 @@ def up(
         click.echo(f"  {a.point.name} of {a.point.place}{f' ({a.mode})' if a.mode else ''}")
 
 
-def _bundle(ctx: click.Context, file: Path, include: tuple[Path, ...]) -> bundles.Bundle:
+def _bundle(ctx: click.Context, file: Path, include: tuple[Path, ...], now: date | None) -> bundles.Bundle:
     glue = ctx.find_object(Glue) or Glue()
     try:
         with file.open("rb") as opened:
@@ -128,7 +138,7 @@ def _bundle(ctx: click.Context, file: Path, include: tuple[Path, ...]) -> bundle
     except OSError:
         return bundles.read(file)  # says what is wrong with the file
     if file.suffix == ".gate" and beginning != b"PK\x03\x04" and glue.compile is not None:
-        return bundles.parse(glue.compile(file, include), str(file))
+        return bundles.parse(glue.compile(file, include, now), str(file))
     return bundles.read(file)
 
 
@@ -180,6 +190,8 @@ def status(name: str | None, bpffs: str, output: str) -> None:
                 {
                     "name": p.name,
                     "compiler": p.state.manifest.compiler,
+                    "now": p.state.manifest.now,
+                    "owners": sorted({c.owner for c in p.state.manifest.chains if c.owner}),
                     "digest": p.state.digest,
                     "attachments": [
                         {**_attachment(a), "attached": _attached(p, a)} for a in p.state.attachments
@@ -226,6 +238,8 @@ def counters_command(name: str | None, bpffs: str, output: str) -> None:
                     "verdict": c.slot.verdict,
                     "file": c.slot.file,
                     "line": c.slot.line,
+                    "ticket": c.slot.ticket,
+                    "expires": c.slot.expires,
                     "packets": c.packets,
                     "bytes": c.bytes,
                 }

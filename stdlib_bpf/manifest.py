@@ -22,7 +22,8 @@ class ManifestError(ValueError):
 @dataclass(frozen=True)
 class Slot:
     """One counter slot: `kind` is malformed, default, rule, named or lost. `line` is None unless a rule;
-    `sample`: of so many packets one sends an event, 0 for none."""
+    `sample`: of so many packets one sends an event, 0 for none. `ticket` and `expires` (`YYYY-MM-DD`) are for
+    people."""
 
     kind: str
     label: str
@@ -30,6 +31,8 @@ class Slot:
     file: str | None = None
     line: int | None = None
     sample: int = 0
+    ticket: str | None = None
+    expires: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Map:
 @dataclass(frozen=True)
 class Chain:
     """One rule list: an ELF object with one or more programs. `data`: names of the sections of its in-place
-    tables."""
+    tables. `owner`: of the policy, for people."""
 
     name: str
     policy: str
@@ -80,13 +83,15 @@ class Chain:
     maps: tuple[Map, ...]
     slots: tuple[Slot, ...]
     data: tuple[str, ...] = ()
+    owner: str | None = None
 
 
 @dataclass(frozen=True)
 class Manifest:
     """`name`: of the bundle, from the source file's. `inputs`: (name, SHA-256) of every file read.
     `members`: (name, SHA-256) of every other member of the bundle. `features`: names the runtime's feature
-    table knows (`xdp-link`, `tcx-link`, `cgroup-sock-addr`, `ringbuf`)."""
+    table knows (`xdp-link`, `tcx-link`, `cgroup-sock-addr`, `ringbuf`). `now`: the day for which rules that
+    expire were judged, `YYYY-MM-DD`."""
 
     name: str
     compiler: str
@@ -94,6 +99,7 @@ class Manifest:
     members: tuple[tuple[str, str], ...]
     chains: tuple[Chain, ...]
     features: tuple[str, ...]
+    now: str | None = None
 
 
 def to_json(manifest: Manifest) -> str:
@@ -124,6 +130,7 @@ def from_json(text: str) -> Manifest:
             members=_pairs(raw["members"]),
             chains=tuple(_chain(c) for c in raw["chains"]),
             features=tuple(raw["features"]),
+            now=raw.get("now"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ManifestError(f"the manifest lacks a part or has one too many: {error}") from None

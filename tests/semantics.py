@@ -75,7 +75,7 @@ ROWS: dict[str, list[str] | str] = {
         LAW,
     ],
     "rules that let the packet go on": [f"{FT}/continue.ft", LAW],
-    "expiry, time": later("expiry"),
+    "expiry, time": ["tests/unit/test_expiry.py::test_the_last_day"],
     "counters and logs": [f"{FT}/counters.ft", LAW],
     "dynamic sets": [f"{FT}/dynamic_sets.ft", LAW],
     "host addresses, sums and differences": [f"{FT}/host_addresses.ft", LAW],

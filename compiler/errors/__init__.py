@@ -33,6 +33,7 @@ from .e0220_bad_file_line import BadFileLine
 from .e0221_unreadable_file import UnreadableFile
 from .e0222_too_many_entries import TooManyEntries
 from .e0224_no_ports import NoPorts
+from .e0225_bad_date import BadDate
 from .e0240_unreadable_import import UnreadableImport
 from .e0241_import_cycle import ImportCycle
 from .e0243_bad_argument import BadArgument
@@ -48,6 +49,7 @@ from .e0309_misplaced_attribute import MisplacedAttribute
 from .e0310_shared_target import SharedTarget
 from .e0311_does_not_decide import DoesNotDecide
 from .e0390_not_yet import NotYet
+from .e0521_expired_deny import ExpiredDeny
 from .e0602_which_direction import WhichDirection
 from .e0603_not_one_packet import NotOnePacket
 from .e0690_expectation_fails import ExpectationFails
@@ -57,6 +59,9 @@ from .w0230_unused_name import UnusedName
 from .w0231_empty_network import EmptyNetwork
 from .w0242_unused_import import UnusedImport
 from .w0501_shadowed_rule import ShadowedRule
+from .w0520_expires_soon import ExpiresSoon
+from .w0522_expired_allow import ExpiredAllow
+from .w0523_no_date import NoDate
 from .w0530_default_drops_neighbours import DefaultDropsNeighbours
 
 ALL: tuple[type[Finding], ...] = (
@@ -87,6 +92,7 @@ ALL: tuple[type[Finding], ...] = (
     UnreadableFile,
     TooManyEntries,
     NoPorts,
+    BadDate,
     UnusedName,
     EmptyNetwork,
     UnreadableImport,
@@ -106,6 +112,10 @@ ALL: tuple[type[Finding], ...] = (
     DoesNotDecide,
     NotYet,
     ShadowedRule,
+    ExpiresSoon,
+    ExpiredDeny,
+    ExpiredAllow,
+    NoDate,
     DefaultDropsNeighbours,
     WhichDirection,
     NotOnePacket,
@@ -120,6 +130,7 @@ __all__ = [
     "BadAddress",
     "BadArgument",
     "BadCharacter",
+    "BadDate",
     "BadDynamic",
     "BadFileLine",
     "BadFlags",
@@ -132,6 +143,9 @@ __all__ = [
     "DuplicateRule",
     "EmptyNetwork",
     "ExpectationFails",
+    "ExpiredAllow",
+    "ExpiredDeny",
+    "ExpiresSoon",
     "FamilyMismatch",
     "Finding",
     "HookTarget",
@@ -141,6 +155,7 @@ __all__ = [
     "MappedAddress",
     "MisplacedAttribute",
     "MisplacedBlock",
+    "NoDate",
     "NoDefault",
     "NoPorts",
     "NotAtHook",

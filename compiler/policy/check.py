@@ -18,6 +18,7 @@ from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
 from . import pending
+from .expiry import Expiry
 from .model import Chain
 from .rules import Rules
 from .targets import Targets
@@ -38,8 +39,11 @@ class _Contents:
 class Policies:
     """Checks policies, in the order of the file."""
 
-    def __init__(self, module: t.Module, rules: Rules, targets: Targets, templates: Templates) -> None:
-        self.module, self.rules, self.targets, self.templates = module, rules, targets, templates
+    def __init__(
+        self, module: t.Module, rules: Rules, targets: Targets, templates: Templates, expiry: Expiry
+    ) -> None:
+        self.module, self.rules, self.targets = module, rules, targets
+        self.templates, self.expiry = templates, expiry
         self.sink: Sink = rules.sink
         self._labels: dict[str, list[tuple[str, str, Span]]] = {}  # by policy: direction, name, where
 
@@ -70,6 +74,8 @@ class Policies:
         self._fragments(contents.attributes.get("fragments"), hook)
         self._rule_names(policy.name.text, contents.rules)
         checked = [(direction, self.templates.checked(s, hook)) for direction, s in contents.rules]
+        owner = contents.attributes.get("owner")
+        holding = [(direction, r) for direction, r in checked if r is not None and self.expiry.holds(r)]
         return tuple(
             Chain(
                 policy=policy.name.text,
@@ -77,9 +83,10 @@ class Policies:
                 direction=direction,
                 targets=targets,
                 default=default,
-                rules=tuple(r for d, r in checked if d == direction and r is not None),
+                rules=tuple(r for d, r in holding if d == direction),
                 span=span,
                 default_span=written.span if written else None,
+                owner=owner.value.text if owner is not None and isinstance(owner.value, t.Text) else None,
             )
             for direction, span in self._directions(policy, contents, hook)
         )

@@ -6,6 +6,7 @@ Knows the steps; must never know what they check. Reads only the policy's file a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 
 from .. import errors, syntax
@@ -15,6 +16,7 @@ from ..syntax import tree as t
 from . import imports, pending, tiers
 from .check import Policies
 from .expect import Tests
+from .expiry import Expiry
 from .files import Inputs, ReadFile, UnreadableInput
 from .model import Chain, Live, Minus, Network, Not, Union, Unit
 from .networks import Networks
@@ -31,27 +33,29 @@ def load(
     *,
     read_file: ReadFile = Path.read_bytes,
     include: Iterable[Path] = (),
+    now: date | None = None,
 ) -> Unit:
     """Read, parse and check a policy. `where`: its path, or its source when the text is at hand; files that
-    it names are read with `read_file`, relative to it; imports also from the folders `include`. Warnings go
-    to `sink`, and so do errors, which raise PolicyError at the end with everything that `sink` holds."""
+    it names are read with `read_file`, relative to it; imports also from the folders `include`. `now`: the
+    day for which rules that expire are judged. Warnings go to `sink`, and so do errors, which raise
+    PolicyError at the end with everything that `sink` holds."""
     inputs = Inputs(read_file, include)
     source = _source(where, inputs, sink)
     program = imports.read(syntax.parse(source, sink), inputs, sink)
-    unit = check(program, inputs, sink)
+    unit = check(program, inputs, sink, now)
     sink.stop_on_errors()
     return unit
 
 
-def check(program: imports.Program, inputs: Inputs, sink: Sink) -> Unit:
+def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None = None) -> Unit:
     """Check a parsed policy: the declarations of all its files, then its own policies and tests. The unit
-    means something only when `sink` got no error."""
+    means something only when `sink` got no error. `now`: as in `load`."""
     module = program.main
     scope = Scope(program, sink)
     networks, traffic, targets = Networks(scope, inputs), TrafficTypes(scope), Targets(scope)
     rules = Rules(networks, traffic)
     templates = Templates(scope, networks, traffic, targets, rules)
-    policies = Policies(module, rules, targets, templates)
+    policies = Policies(module, rules, targets, templates, Expiry(now, sink))
     tests = Tests(scope, networks, traffic, policies)
     for decl in (decl for each in program.modules for decl in each.decls):
         match decl:
@@ -80,6 +84,7 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink) -> Unit:
         tests=checked_tests,
         live=_live_of(chains),
         inputs=inputs.digests,
+        now=None if now is None else now.isoformat(),
     )
 
 

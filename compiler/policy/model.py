@@ -89,12 +89,21 @@ class Flags:
 
 
 @dataclass(frozen=True)
+class Deadline:
+    """The last day on which a rule holds, as `YYYY-MM-DD`."""
+
+    day: str
+    span: Span
+
+
+@dataclass(frozen=True)
 class Rule:
     """One sentence. `traffic`: alternatives, one must hold (`Traffic()` for every packet); all other parts
     that are not None must hold too. `limit`: the rule matches while its bucket has tokens, asked last.
     `count`: name of a shared counter; `sample`: of so many packets that the rule matches on a CPU, one sends
     an event, 0 for none; `effects`: what it does to the packet. A rule that a template
-    brings stands where the template is used; `number` tells apart those without a name."""
+    brings stands where the template is used; `number` tells apart those without a name.
+    `ticket` is for people."""
 
     span: Span
     verdict: str
@@ -110,6 +119,8 @@ class Rule:
     sample: int = 0
     effects: Effects = NONE
     number: int = 0
+    deadline: Deadline | None = None
+    ticket: str | None = None
 
     @property
     def label(self) -> str:
@@ -120,8 +131,8 @@ class Rule:
 @dataclass(frozen=True)
 class Chain:
     """One rule list at one hook: the first rule that matches decides, else `default`. `direction`: "" where
-    the hook has none. `targets`: interfaces (`eth0`, or `NETNS/eth0`) or cgroup paths below the cgroup2
-    root. `default_span`: where the default stands."""
+    the hook has none. `owner` is for people. `targets`: interfaces (`eth0`, or `NETNS/eth0`) or cgroup paths
+    below the cgroup2 root. `default_span`: where the default stands."""
 
     policy: str
     hook: str
@@ -131,6 +142,7 @@ class Chain:
     rules: tuple[Rule, ...]
     span: Span
     default_span: Span | None = None
+    owner: str | None = None
 
     @property
     def name(self) -> str:
@@ -169,10 +181,12 @@ class Test:
 @dataclass(frozen=True)
 class Unit:
     """Everything one compilation is about. `live`: dynamic sets that some chain uses, by name. `inputs`:
-    every file read, in the order of reading, with its bytes' SHA-256 in hex."""
+    every file read, in the order of reading, with its bytes' SHA-256 in hex. `now`: the day for which
+    expiring rules were judged, as `YYYY-MM-DD`."""
 
     source: Source
     chains: tuple[Chain, ...]
     tests: tuple[Test, ...] = ()
     live: dict[str, Live] = field(default_factory=dict)
     inputs: tuple[tuple[str, str], ...] = ()
+    now: str | None = None

@@ -6,6 +6,7 @@ Knows units; must never know conditions or how a limit is enforced (`stdlib_bpf.
 from __future__ import annotations
 
 import re
+from datetime import date
 
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.state.limits import PER, SECOND_NS, Limit
@@ -13,6 +14,7 @@ from lockgate.stdlib_bpf.state.limits import PER, SECOND_NS, Limit
 from .. import errors
 from ..diagnostics import Sink
 from ..syntax import tree as t
+from .model import Deadline
 
 MAX_RATE, MAX_BURST, MAX_SAMPLE = 10**12, 1 << 32, 1 << 31
 MAX_FILL_NS = 1 << 62  # time in which a bucket fills: a century and a half
@@ -94,6 +96,15 @@ class OptionReader:
         if node.sample is None or not self._in_range("a sample", node.sample, 1, MAX_SAMPLE):
             return 1
         return node.sample.value
+
+    def deadline(self, node: t.Expires) -> Deadline | None:
+        """The last day of a rule; None after a complaint."""
+        try:
+            date.fromisoformat(node.date.text)
+        except ValueError:
+            self._complain(errors.BadDate(node.date.span))
+            return None
+        return Deadline(node.date.text, node.span)
 
     def _in_range(self, what: str, number: t.Number, low: int, high: int) -> bool:
         if low <= number.value <= high:

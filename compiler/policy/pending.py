@@ -14,8 +14,6 @@ WORDS: dict[type, str] = {
     t.Mark: "`mark`",
     t.Dscp: "`dscp`",
     t.With: "`with`",
-    t.Expires: "`expires`",
-    t.Ticket: "`ticket`",
     t.Assert: "`assert`",
 }
 

@@ -41,6 +41,8 @@ class Parts:
     count: t.Count | None = None
     log: t.Log | None = None
     limit: t.Limit | None = None
+    expires: t.Expires | None = None
+    ticket: t.Ticket | None = None
 
 
 class Rules:
@@ -67,6 +69,7 @@ class Rules:
         kinds = self._narrow(kinds, parts, bare)
         flags = None if parts.flags is None else self.flags(parts.flags, kinds, bare)
         limit = None if parts.limit is None else self._limit(parts.limit, kinds, hook)
+        deadline = None if parts.expires is None else self.options.deadline(parts.expires)
         if kinds and not any(n is BROKEN for n in networks.values()):
             self._check_families(rule, parts, kinds, networks)
         if not sound or not kinds or self.sink.errors > before:
@@ -84,6 +87,8 @@ class Rules:
             count=parts.count.name.text if parts.count else None,
             limit=limit,
             sample=0 if parts.log is None else self.options.sample(parts.log),
+            deadline=deadline,
+            ticket=parts.ticket.text.text if parts.ticket else None,
         )
 
     def _limit(self, limit: t.Limit, kinds: tuple[Traffic, ...], hook: hooks.Hook) -> Limit | None:
@@ -142,6 +147,14 @@ class Rules:
                     if parts.limit is not None:
                         self._repeated("`limit`", span, parts.limit.span)
                     parts.limit = item
+                case t.Expires(span, _):
+                    if parts.expires is not None:
+                        self._repeated("`expires`", span, parts.expires.span)
+                    parts.expires = item
+                case t.Ticket(span, _):
+                    if parts.ticket is not None:
+                        self._repeated("`ticket`", span, parts.ticket.span)
+                    parts.ticket = item
                 case _:
                     pending.refuse(item, self.sink)
         return parts

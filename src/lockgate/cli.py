@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import sys
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -99,12 +100,12 @@ def require_compiler(what: str) -> None:
             raise CompilerMissing(what, module)
 
 
-def compile_policy(path: Path, include: tuple[Path, ...]) -> bytes:
-    """A policy file as a bundle, for `up`. `include`: as in `driver.Options`."""
+def compile_policy(path: Path, include: tuple[Path, ...], now: date | None) -> bytes:
+    """A policy file as a bundle, for `up`. `include`, `now`: as in `driver.Options`."""
     require_compiler(f"`{path}` is a policy: compiling it")
     from lockgate.compiler.driver import Options, build_bundle
 
-    return build_bundle(path, Options(include=include))
+    return build_bundle(path, Options(include=include, now=now))
 
 
 @click.group(

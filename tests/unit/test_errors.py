@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import re
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from lockgate import cli
 from lockgate.compiler import errors
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError, Severity
-from lockgate.compiler.driver import Session
+from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.errors import pages
 from lockgate.compiler.errors.base import SECTIONS, Finding
 from lockgate.compiler.render import render
@@ -24,7 +25,11 @@ PAGES = pages.pages()
 def diagnose(text: str) -> list[Diagnostic]:
     """What `check` says of a policy beside this file."""
     path = ROOT / "tests" / "unit" / "example.gate"
-    with Session(path, read_file=lambda p: text.encode() if p == path else p.read_bytes()) as session:
+    day = re.search(r"with --now (\S+)", text)
+    options = Options(now=date.fromisoformat(day[1]) if day else None)
+    with Session(
+        path, options, read_file=lambda p: text.encode() if p == path else p.read_bytes()
+    ) as session:
         with suppress(PolicyError):
             session.analyse()
         return sorted(session.sink.diagnostics, key=lambda d: d.sort_key)
