@@ -261,9 +261,23 @@ def describe(facts: Mapping[str, int]) -> str:
     return " ".join(words)
 
 
-def _end_text(family: int, address: int, port: int | None) -> str:
+def describe_call(facts: Mapping[str, int]) -> str:
+    """Text of a socket call with these fields, as `parse` reads it."""
+    family = 6 if facts.get("eth.type") == f.ETH_P_IPV6 or "ip6.dst" in facts else 4
+    proto = facts.get("ip.proto", f.IPPROTO_TCP)
+    name = next((n for n, number in PROTOCOLS.items() if number == proto), f"protocol {proto}")
+    address = facts.get(f"ip{family}.dst", DEFAULT_DST[family])
+    return f"connect {name} {_end_text(family, address, facts.get('th.dport', DEFAULT_DPORT))}"
+
+
+def address_text(family: int, address: int) -> str:
+    """An address as people write it."""
     if family == 6:
-        text = f"[{socket.inet_ntop(socket.AF_INET6, address.to_bytes(16))}]"
-    else:
-        text = socket.inet_ntop(socket.AF_INET, address.to_bytes(4))
+        return socket.inet_ntop(socket.AF_INET6, address.to_bytes(16))
+    return socket.inet_ntop(socket.AF_INET, address.to_bytes(4))
+
+
+def _end_text(family: int, address: int, port: int | None) -> str:
+    text = address_text(family, address)
+    text = f"[{text}]" if family == 6 else text
     return text if port is None else f"{text}:{port}"

@@ -50,8 +50,10 @@ from .e0310_shared_target import SharedTarget
 from .e0311_does_not_decide import DoesNotDecide
 from .e0390_not_yet import NotYet
 from .e0521_expired_deny import ExpiredDeny
-from .e0602_which_direction import WhichDirection
+from .e0602_assertion_fails import AssertionFails
 from .e0603_not_one_packet import NotOnePacket
+from .e0604_which_direction import WhichDirection
+from .e0605_assertion_not_proved import AssertionNotProved
 from .e0690_expectation_fails import ExpectationFails
 from .e0703_over_budget import OverBudget
 from .e9901_internal_error import InternalError
@@ -117,8 +119,10 @@ ALL: tuple[type[Finding], ...] = (
     ExpiredAllow,
     NoDate,
     DefaultDropsNeighbours,
-    WhichDirection,
+    AssertionFails,
     NotOnePacket,
+    WhichDirection,
+    AssertionNotProved,
     ExpectationFails,
     OverBudget,
     InternalError,
@@ -127,6 +131,8 @@ ALL: tuple[type[Finding], ...] = (
 __all__ = [
     "ALL",
     "ActionNotAtHook",
+    "AssertionFails",
+    "AssertionNotProved",
     "BadAddress",
     "BadArgument",
     "BadCharacter",

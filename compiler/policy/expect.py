@@ -43,17 +43,24 @@ class Tests:
         """The test; without what was complained about."""
         given: dict[str, Prefixes] = {}
         expects: list[model.Expect] = []
+        asserts: list[model.Assert] = []
         policy = None
-        if test.policy is None:
-            self._complain(errors.NotYet("a test without `of POLICY`", test.title.span))
-        else:
+        policies = [d for d in self.scope.program.main.decls if isinstance(d, t.Policy)]
+        if test.policy is not None:
             policy = self.scope.find(test.policy, t.Policy)
+        elif len(policies) == 1:
+            policy = policies[0]
+        else:
+            self._complain(errors.NotYet("a test without `of POLICY`", test.title.span))
         now_ns = 0
         mine = [c for c in chains if policy is not None and c.policy == policy.name.text]
         for step in test.steps:
             match step:
-                case t.NotYet() | t.Assert():
+                case t.NotYet():
                     pending.refuse(step, self.sink)
+                case t.Assert() if mine:
+                    found = self._assert(step, mine)
+                    asserts += [found] if found is not None else []
                 case t.After():
                     now_ns += duration_ns(step.duration.text)
                 case t.Given():
@@ -62,7 +69,7 @@ class Tests:
                     expect = self._expect(step, policy, mine)
                     if expect is not None:
                         expects.append(replace(expect, time_ns=now_ns))
-        return model.Test(test.span, test.title.text, given, tuple(expects))
+        return model.Test(test.span, test.title.text, given, tuple(expects), tuple(asserts))
 
     def _given(self, step: t.Given, given: dict[str, Prefixes]) -> None:
         if isinstance(step.value, t.NotYet):
@@ -85,6 +92,14 @@ class Tests:
         else:
             given[name] = value
 
+    def _assert(self, step: t.Assert, chains: Sequence[Chain]) -> model.Assert | None:
+        hook = hooks.ALL[chains[0].hook]
+        chain = self._chain(step, hook, chains)
+        if not self.rules.action(step.action, hook, decides=True):
+            return None
+        rule = self.rules.rule(t.Rule(step.span, None, step.action, step.kinds, step.parts), hook)
+        return None if chain is None or rule is None else model.Assert(step.span, chain.name, rule)
+
     def _expect(self, step: t.Expect, policy: t.Policy, chains: Sequence[Chain]) -> model.Expect | None:
         before = self.sink.errors
         for what, node in (("`into`", step.into), ("`with`", step.how)):
@@ -102,7 +117,7 @@ class Tests:
         repeat = 1 if step.repeat is None else step.repeat.value
         return model.Expect(step.span, chain.name, packet, step.action.text, by, repeat)
 
-    def _chain(self, step: t.Expect, hook: hooks.Hook, chains: Sequence[Chain]) -> Chain | None:
+    def _chain(self, step: t.Expect | t.Assert, hook: hooks.Hook, chains: Sequence[Chain]) -> Chain | None:
         if step.direction is not None:
             direction = step.direction.text
             found = next((c for c in chains if c.direction == direction), None)

@@ -169,6 +169,15 @@ class Expect:
 
 
 @dataclass(frozen=True)
+class Assert:
+    """One assertion: every packet of `chain` that `rule` matches gets its verdict."""
+
+    span: Span
+    chain: str
+    rule: Rule
+
+
+@dataclass(frozen=True)
 class Test:
     """A `test` block. `given`: contents of dynamic sets by name."""
 
@@ -176,6 +185,7 @@ class Test:
     title: str
     given: dict[str, Prefixes]
     expects: tuple[Expect, ...]
+    asserts: tuple[Assert, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ WORDS: dict[type, str] = {
     t.Mark: "`mark`",
     t.Dscp: "`dscp`",
     t.With: "`with`",
-    t.Assert: "`assert`",
 }
 
 

@@ -311,9 +311,9 @@ def _with(self: _Builder, tree: Any, how: Any) -> t.With:
     return t.With(self.span(tree), self.node(how))
 
 
-def _assert(self: _Builder, tree: Any, action: Any, *rest: Any) -> t.Assert:
+def _assert(self: _Builder, tree: Any, direction: Any, action: Any, *rest: Any) -> t.Assert:
     kinds, parts = self._split(rest)
-    return t.Assert(self.span(tree), self.node(action), kinds, parts)
+    return t.Assert(self.span(tree), self.optional(direction), self.node(action), kinds, parts)
 
 
 for _name, _method in (("from", _Builder.to), ("import", _import), ("with", _with), ("assert", _assert)):

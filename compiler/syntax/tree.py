@@ -379,9 +379,10 @@ class Expect:
 
 @dataclass(frozen=True)
 class Assert:
-    """`assert action [kinds] [parts]`: of every packet that the sentence describes."""
+    """`assert [direction] action [kinds] [parts]`: of every packet that the sentence describes."""
 
     span: Span
+    direction: Name | None
     action: Name
     kinds: tuple[Kind, ...]
     parts: tuple[Part, ...]

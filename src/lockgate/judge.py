@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from lockgate.compiler import captures, errors, packet
+from lockgate.compiler import captures, errors, packet, proof
 from lockgate.compiler.cli import (
     exit_code,
     expanded,
@@ -39,6 +39,7 @@ from . import junit
 from .engines import ENGINES
 from .junit import Case, Suite
 
+ASSERTIONS = frozenset({errors.AssertionFails.code, errors.AssertionNotProved.code})
 Problem = tuple[Expect, str, dict[str, object]]
 BATCH = 10_000  # packets judged at once: bounds memory on long captures
 
@@ -257,10 +258,10 @@ def _suite(path: Path, options: Options, engines: Sequence[str], only: str, outp
             if only in block.title:
                 started = time.perf_counter()
                 problems = list(_problems(session, block, engines))
-                findings = list(_findings(session, problems))
+                findings = [*_findings(session, problems), *_refuted(session, block)]
                 cases.append(Case(block.title, findings, time.perf_counter() - started))
                 session.sink.diagnostics += findings
-                _print_test(block, problems, output)
+                _print_test(block, problems, findings, output)
     return Suite(str(path), cases, session.sink.diagnostics, broken=tests is None)
 
 
@@ -291,15 +292,35 @@ def _holds(expect: Expect, got: dict[str, object]) -> bool:
     return got["verdict"] == expect.verdict and expect.by in (None, got["rule"])
 
 
-def _print_test(block: Test, problems: list[Problem], output: str) -> None:
+def _refuted(session: Session, block: Test) -> Iterator[Diagnostic]:
+    """One finding for each assertion that does not hold for every packet."""
+    for claim in block.asserts:
+        chain = session.chain(claim.chain)
+        match proof.check(chain, claim, block.given):
+            case proof.Unproved(reason):
+                yield errors.AssertionNotProved(claim.span, reason).diagnostic()
+            case proof.Counterexample() as example:
+                by = str(describe(chain, example.decision)["rule"])
+                deciding = None if example.decision.rule < 0 else chain.rules[example.decision.rule].span
+                held = tuple(f"`{name}` holds its address" for name, _ in example.live)
+                text = proof.sentence(example, by) or example.packet
+                yield errors.AssertionFails(claim.span, text, by, deciding, held).diagnostic()
+
+
+def _print_test(block: Test, problems: list[Problem], findings: list[Diagnostic], output: str) -> None:
     if output == "json":
         listed = [
             {"line": e.span.line, "engine": engine, "expected": e.verdict, "by": e.by, "got": got}
             for e, engine, got in problems
         ]
-        click.echo(json.dumps({"test": block.title, "passed": not problems, "problems": listed}))
+        listed += [
+            {"line": d.labels[0].span.line, "engine": "proof", "got": d.witness, "code": d.code}
+            for d in findings
+            if d.code in ASSERTIONS
+        ]
+        click.echo(json.dumps({"test": block.title, "passed": not findings, "problems": listed}))
     elif output == "human":
-        click.echo(f"{'FAIL' if problems else 'ok  '} {block.title}")
+        click.echo(f"{'FAIL' if findings else 'ok  '} {block.title}")
 
 
 def _findings(session: Session, problems: list[Problem]) -> Iterator[Diagnostic]:

@@ -199,7 +199,7 @@ REFUSED_FILES = [
     ('test "x" of nobody { }', [("E0202", "nobody")]),
     (xdp("") + 'test "x" of edge { expect drop by a }', [("E0202", "a")]),
     (xdp("") + 'test "x" of edge { expect allow udp }', [("E0305", "allow")]),
-    (xdp("") + 'test "x" of edge { expect egress drop udp }', [("E0602", "egress")]),
+    (xdp("") + 'test "x" of edge { expect egress drop udp }', [("E0604", "egress")]),
     (xdp("") + 'test "x" of edge { expect drop from 10.0.0.0/8 }', [("E0603", "10.0.0.0/8")]),
     (xdp("") + 'test "x" of edge { expect drop tcp to port 1-2 }', [("E0603", "1-2")]),
     (xdp("") + 'test "x" of edge { expect drop tcp flags syn/ack }', [("E0603", "flags syn/ack")]),

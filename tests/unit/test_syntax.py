@@ -20,7 +20,7 @@ COMMON = b"""network bastions = 192.0.2.10
 template admin(from-where: network, on: ports) { }
 """
 
-LATER = """proxy failsafe balance assert via into mark
+LATER = """proxy failsafe balance via into mark
 vlan if fragments-track order mode redirect expect-reply expect-backend pattern selector labels"""
 
 

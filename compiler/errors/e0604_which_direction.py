@@ -1,4 +1,4 @@
-"""E0602: which-direction."""
+"""E0604: which-direction."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WhichDirection(Finding):
         test "udp" of edge { expect ingress drop udp }
     """
 
-    code = "E0602"
+    code = "E0604"
     slug = "which-direction"
     span: Span
     directions: tuple[str, ...]
