@@ -17,6 +17,7 @@ from tests.unit.front import findings, said, tc, unit, xdp
 WHOLE = (Path(__file__).parent / "data" / "whole_language.gate").read_text(encoding="utf-8")
 
 COMMON = b"""network bastions = 192.0.2.10
+network internet = any - 10.0.0.0/8
 template admin(from-where: network, on: ports) { }
 """
 
