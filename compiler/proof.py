@@ -20,6 +20,7 @@ from .decision import Decision
 from .match.boxes import Box
 from .match.ir import MatchProgram
 from .match.lower import conjunctions, lower
+from .match.networks import Cubes
 from .match.prove import TooMuchWork, suspects
 from .policy.decide import matches
 from .policy.model import Assert, Chain, Prefixes, Rule
@@ -60,7 +61,7 @@ def check(chain: Chain, claim: Assert, given: Mapping[str, Prefixes]) -> Counter
     """None when the assertion holds for every packet. `given`: contents of dynamic sets; others may hold
     anything."""
     asked = claim.rule
-    boxes = [box for tests in conjunctions(asked) if (box := _known(dict(tests), given)) is not None]
+    boxes = [box for tests in conjunctions(asked, Cubes()) if (box := _known(dict(tests), given)) is not None]
     tried = 0
     try:
         for suspect in suspects(_told(lower(chain), given), boxes, asked.verdict):
