@@ -8,6 +8,7 @@ must never know the parser.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ..errors.base import surely
 from . import words
@@ -31,6 +32,7 @@ def begins_sentence(text: str, offset: int) -> bool:
     return starts_line(text, offset) and _SENTENCE.match(text, offset) is not None
 
 
+@lru_cache(1024)
 def meant(piece: str) -> str | None:
     """The word that begins a statement, for one that is surely it misspelt."""
     return next((word for word, _ in _STATEMENTS if surely(piece, word, _STATEMENTS)), None)
@@ -67,5 +69,6 @@ def restart(text: str, offset: int) -> int:
 
 def starts_line(text: str, offset: int) -> bool:
     """Whether nothing but blanks stands before an offset on its line."""
-    line = text.rfind("\n", 0, offset) + 1
-    return not text[line:offset].strip()
+    while offset and text[offset - 1] in " \t\r":
+        offset -= 1
+    return offset == 0 or text[offset - 1] == "\n"

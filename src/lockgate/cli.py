@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import sys
 from datetime import date
 from itertools import pairwise
@@ -43,6 +44,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "set": (RUNTIME, "Show and change dynamic sets."),
     "events": (RUNTIME, "Print packets that rules with `log` decide."),
 }
+OF_THE_LIBRARY = (
+    click.NoSuchOption,
+    click.BadParameter,
+    click.BadOptionUsage,
+    click.BadArgumentUsage,
+)
 OK, FINDINGS, USAGE, REFUSED, BUG = 0, 1, 2, 3, 70
 
 
@@ -164,11 +171,26 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stderr.close()
         code = OK
     except click.ClickException as error:
-        error.show()
+        click.echo(_in_our_words(error), err=True)
         code = error.exit_code
     except Exception as error:
         code = _failure(error, given)
     sys.exit(code)
+
+
+def _in_our_words(error: click.ClickException) -> str:
+    """A mistake in a command line, in the form of all other messages."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error.format_message()
+    text = error.format_message().strip().removesuffix(".")
+    if isinstance(error, OF_THE_LIBRARY):
+        text = re.sub(r"(?<!\w)'([^'\n]*)'", r"`\1`", text)
+        text = re.sub(r"\.? \(?Did you mean (?:one of: )?(.+?)\??\)?$", r"; did you mean \1?", text)
+    context = getattr(error, "ctx", None)
+    help = (
+        f"\n  = help: {context.command_path} --help" if context is not None and "= help:" not in text else ""
+    )
+    return f"error: {text[:1].lower()}{text[1:]}{help}"
 
 
 def _wants_json(arguments: list[str]) -> bool:

@@ -19,9 +19,11 @@ import pytest
 
 from lockgate import junit
 from lockgate.compiler import fixes
-from lockgate.compiler.diagnostics import Diagnostic, PolicyError
+from lockgate.compiler.diagnostics import Diagnostic, PolicyError, Sink
 from lockgate.compiler.driver import Session
 from lockgate.compiler.render import FORMS, render
+from lockgate.compiler.source import Source
+from lockgate.compiler.syntax.format import format_source
 from tests.fuzz import mutate
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.gate"))
@@ -93,7 +95,17 @@ def try_text(text: str) -> None:
         json.loads(render(found, "json"))
         json.loads(render(found, "sarif"))
         ElementTree.fromstring(junit.document([junit.Suite("p", [junit.Case(text, found, 0.0)], found)]))
+        try_format(text)
         fixes.edited(text, [fix for _, fix in fixes.choose(found, unsafe=True) if fix.span.source.path == P])
+
+
+def try_format(text: str) -> None:
+    """The formatter takes it or says why not, and leaves its own style alone."""
+    sink = Sink()
+    once = format_source(Source("fuzz.gate", text), sink)
+    assert (once is None) == sink.has_errors
+    if once is not None:
+        assert format_source(Source("fuzz.gate", once), Sink()) == once
 
 
 def try_seeds(first: int, last: int) -> None:
