@@ -27,7 +27,7 @@ from .codegen.module import Module
 from .diagnostics import PolicyError, Sink
 from .match import passes as match_passes
 from .match.coverage import covered_rules
-from .match.ir import MatchProgram
+from .match.ir import Match, MatchProgram
 from .match.lower import lower as lower_chain
 from .match.text import write as match_text
 from .match.verify import verify as verify_match
@@ -48,6 +48,8 @@ PLAN = Level("plan", verify_plan, plan_text)
 MATCH_PIPELINE = Pipeline(MATCH, match_passes.PASSES)
 
 FEATURES = {"xdp": "xdp-link", "tc": "tcx-link", "connect": "cgroup-sock-addr"}
+
+MAX_EXAMPLE_LOOKS = 500_000  # rules tried to show examples of what is never reached; about a second
 
 T = TypeVar("T")
 Observer = Callable[[str, str, Any], None]  # (chain, stage or pass, IR)
@@ -186,11 +188,15 @@ class Session:
         self.sink.stop_on_errors()
 
     def _shadowed(self, chain: Chain) -> None:
-        matches = self.match(chain).matches
+        matches: dict[int, list[Match]] = {}
+        for match in self.match(chain).matches:
+            matches.setdefault(match.rule, []).append(match)
+        looks = 0
         for index, takers in covered_rules(self.match(chain)):
             rule = chain.rules[index]
             by = tuple((chain.rules[i].span, chain.rules[i].label, chain.rules[i].verdict) for i in takers)
-            packets = (witness.of(chain, m) for m in matches if m.rule == index)
+            looks += index  # the reference goes through all rules before the one that decides
+            packets = (witness.of(chain, m) for m in matches[index] if looks <= MAX_EXAMPLE_LOOKS)
             shown = next((text for text in packets if text), None)
             self.sink.add(errors.ShadowedRule(rule.span, rule.label, rule.verdict, by, shown).diagnostic())
 
@@ -206,7 +212,9 @@ class Session:
         )
         unit = "tests in a row" if over.of == "path" else "nodes"
         self.sink.add(
-            errors.OverBudget(chain.policy, chain.span, over.nodes, over.limit, unit, heaviest).diagnostic()
+            errors.OverBudget(
+                chain.policy, chain.span, over.nodes, over.limit, unit, len(chain.rules), heaviest
+            ).diagnostic()
         )
 
     def module(self, chain: Chain) -> Module:

@@ -40,16 +40,17 @@ class OverBudget(Finding):
     needs: int
     limit: int
     unit: str
+    rules: int
     heaviest: tuple[tuple[Span, str, int], ...] = ()
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
-        notes = [f"`{label}` accounts for {percent} %" for _, label, percent in self.heaviest]
-        labels = [(span, "heavy") for span, _, _ in self.heaviest]
+        heavy = [(span, label, percent) for span, label, percent in self.heaviest if percent]
+        notes = [f"`{label}` accounts for {percent} %" for _, label, percent in heavy]
         return self.make(
-            f"policy `{self.policy}` needs {self.needs} {self.unit}, the limit is {self.limit}",
-            (self.span, "too large for one program"),
-            *labels,
-            notes=notes,
+            f"policy `{self.policy}` needs {self.needs:,} {self.unit}, the limit is {self.limit:,}",
+            (self.span, f"{self.rules:,} rule{'s' * (self.rules != 1)}: too large for one program"),
+            *((span, "heavy") for span, _, _ in heavy),
+            notes=notes or ["no rule accounts for more than others; there are too many of them"],
             help=["put addresses into one network and ports into one set, so that they become tables"],
         )

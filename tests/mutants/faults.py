@@ -230,8 +230,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "a rule that lets the packet go on covers later rules",
         "compiler/match/coverage.py",
-        "taking |= program.rules[rule].final << i",
-        "taking |= 1 << i",
+        "(taking if program.rules[rule].final else own).add(i, box)",
+        "taking.add(i, box)",
+    ),
+    Fault(
+        "a match is covered when its lowest packet is",
+        "compiler/match/coverage.py",
+        "        left += parts\n",
+        "",
     ),
     Fault(
         "a rule that lets the packet go on does not add to its named counter",

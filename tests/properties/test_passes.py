@@ -12,7 +12,8 @@ from lockgate.compiler.decision import Decision
 from lockgate.compiler.match import lower as match_lower
 from lockgate.compiler.match import run as match_run
 from lockgate.compiler.match import text as match_text
-from lockgate.compiler.match.coverage import covered_rules
+from lockgate.compiler.match.boxes import inside
+from lockgate.compiler.match.coverage import coverage, covered_rules
 from lockgate.compiler.match.ir import MatchProgram
 from lockgate.compiler.match.passes import PASSES
 from lockgate.compiler.match.verify import verify as verify_match
@@ -89,6 +90,19 @@ def test_both_text_forms_read_back(chain: Chain) -> None:
     assert match_text.write(match_lower.lower(chain)) == match_text.write(program)
     plan = plan_lower.lower(program)
     assert plan_text.read(plan_text.write(plan)) == plan
+
+
+@given(chains())
+@settings(deadline=None, max_examples=50)
+def test_what_lies_inside_one_earlier_match_is_covered(chain: Chain) -> None:
+    """The index of boxes misses none; and answers name matches that are not covered themselves."""
+    program = match_lower.lower(chain)
+    found, boxes = coverage(program), [dict(match.tests) for match in program.matches]
+    for i, box in enumerate(boxes):
+        takers = [j for j in range(i) if found[j] is None and program.rules[program.matches[j].rule].final]
+        if any(inside(box, boxes[j]) for j in takers):
+            assert found[i] is not None
+        assert all(found[j] is None and j < i for j in found[i] or ())
 
 
 def test_coverage_is_exact_on_small_domains() -> None:
