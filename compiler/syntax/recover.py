@@ -14,7 +14,7 @@ from ..errors.base import surely
 from . import words
 
 _PIECE = re.compile(r'#[^\n]*|"[^"\n]*"?|[A-Za-z_]\w*(?:[.-]\w+)*(?::(?![:\w]))?|[{}]|[^\s"#{}A-Za-z_]+')
-_FIRST_ON_LINE = frozenset({*words.DECLARATIONS, *words.ATTRIBUTES, *words.DIRECTIONS, *words.STEPS})
+_FIRST_ON_LINE = frozenset({*words.DECLARATIONS, *words.ATTRIBUTES, *words.DIRECTIONS, *words.STEPS, "use"})
 FOREIGN_ACTIONS = frozenset({"accept", "permit", "block", "deny"})
 _ANYWHERE = frozenset({*words.ACTIONS, *FOREIGN_ACTIONS, "expect"})
 _BEFORE_AN_ACTION = frozenset({"default", "expect", "assert", "empty", *words.DIRECTIONS})

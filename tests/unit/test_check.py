@@ -197,3 +197,28 @@ def test_junit_can_be_read_back(capsys: Captured) -> None:
     )
     (error,) = q.findall("testcase/error")
     assert error.get("type") == "E0202"
+
+
+# ---- completion ----
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("check --message-format ", ["human", "concise", "json", "sarif", "github"]),
+        ("check --f", ["--fix"]),
+        ("test --output ", ["human", "json", "junit"]),
+    ],
+)
+def test_the_shell_completes(words: str, offered: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import subprocess
+
+    given = ["lockgate", *words.split(" ")]
+    env = os.environ | {
+        "_LOCKGATE_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(given),
+        "COMP_CWORD": str(len(given) - 1),
+    }
+    command = [str(Path(sys.executable).with_name("lockgate"))]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert [line.partition(",")[2] for line in done.stdout.splitlines()] == offered
