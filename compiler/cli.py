@@ -66,10 +66,18 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
         type=click.DateTime(["%Y-%m-%d"]),
         help="The day for which rules that expire are judged; without it, none does.",
     )
+    @click.option(
+        "--root",
+        metavar="FOLDER",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The outermost folder whose lockgate.toml holds; by default the one that holds .git.",
+    )
     @wraps(command)
-    def wrapped(*arguments: Any, include: tuple[Path, ...], now: datetime | None, **rest: Any) -> None:
+    def wrapped(
+        *arguments: Any, include: tuple[Path, ...], now: datetime | None, root: Path | None, **rest: Any
+    ) -> None:
         day = None if now is None else now.date()
-        command(*arguments, options=driver.Options(include=include, now=day), **rest)
+        command(*arguments, options=driver.Options(include=include, now=day, root=root), **rest)
 
     return wrapped
 

@@ -58,12 +58,13 @@ Observer = Callable[[str, str, Any], None]  # (chain, stage or pass, IR)
 @dataclass(frozen=True)
 class Options:
     """`include`: folders where imported files are looked for; `now`: the day for which rules that expire are
-    judged, None for none; `structures`: kinds of table the planner may
-    choose from, None for all; `skip`: passes left out; `fuel`: at most that many passes; `verify`: check
-    every IR; `cpu`: BPF instruction set (v3 runs on Linux ≥ 5.1)."""
+    judged, None for none; `root`: the outermost directory whose `lockgate.toml` holds; `structures`: kinds of
+    table the planner may choose from, None for all; `skip`: passes left out; `fuel`: at most that many
+    passes; `verify`: check every IR; `cpu`: BPF instruction set (v3 runs on Linux ≥ 5.1)."""
 
     include: tuple[Path, ...] = ()
     now: date | None = None
+    root: Path | None = None
     structures: frozenset[str] | None = None
     skip: frozenset[str] = frozenset()
     fuel: int | None = None
@@ -131,6 +132,7 @@ class Session:
                     read_file=self._reading,
                     include=self.options.include,
                     now=self.options.now,
+                    root=self.options.root,
                 )
         return self._unit
 

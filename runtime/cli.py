@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,9 +25,9 @@ from .sys import bpf
 @dataclass(frozen=True)
 class Glue:
     """What the command line knows and this room must not: `compile` turns a policy file into a bundle, given
-    the folders of `-I` and the day of `--now`, or raises; None where there is no compiler."""
+    what `-I`, `--now` and `--root` say, or raises; None where there is no compiler."""
 
-    compile: Callable[[Path, tuple[Path, ...], date | None], bytes] | None = None
+    compile: Callable[[Path, Mapping[str, Any]], bytes] | None = None
 
 
 def _settled(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -79,6 +79,12 @@ output_option = click.option(
     type=click.DateTime(["%Y-%m-%d"]),
     help="For a policy: the day for which rules that expire are judged; without it, none does.",
 )
+@click.option(
+    "--root",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="For a policy: the outermost folder whose lockgate.toml holds; by default the one with .git.",
+)
 @bpffs_option
 @output_option
 @click.pass_context
@@ -91,6 +97,7 @@ def up(
     full_log: Path | None,
     include: tuple[Path, ...],
     now: datetime | None,
+    root: Path | None,
     bpffs: str,
     output: str,
 ) -> None:
@@ -99,9 +106,8 @@ def up(
     FILE is a bundle, or a policy that is compiled first. Either everything is switched to the new policy, or
     nothing is changed.
     """
-    load_plan = plan.make(
-        _bundle(ctx, file, include, now.date() if now else None), netns, cast(plan.XdpMode, xdp_mode)
-    )
+    reading = {"include": include, "now": now.date() if now else None, "root": root}
+    load_plan = plan.make(_bundle(ctx, file, reading), netns, cast(plan.XdpMode, xdp_mode))
     if dry_run:
         click.echo(plan.render(load_plan))
         return
@@ -130,7 +136,7 @@ def up(
         click.echo(f"  {a.point.name} of {a.point.place}{f' ({a.mode})' if a.mode else ''}")
 
 
-def _bundle(ctx: click.Context, file: Path, include: tuple[Path, ...], now: date | None) -> bundles.Bundle:
+def _bundle(ctx: click.Context, file: Path, reading: Mapping[str, Any]) -> bundles.Bundle:
     glue = ctx.find_object(Glue) or Glue()
     try:
         with file.open("rb") as opened:
@@ -138,7 +144,7 @@ def _bundle(ctx: click.Context, file: Path, include: tuple[Path, ...], now: date
     except OSError:
         return bundles.read(file)  # says what is wrong with the file
     if file.suffix == ".gate" and beginning != b"PK\x03\x04" and glue.compile is not None:
-        return bundles.parse(glue.compile(file, include, now), str(file))
+        return bundles.parse(glue.compile(file, reading), str(file))
     return bundles.read(file)
 
 

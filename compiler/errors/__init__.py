@@ -1,8 +1,8 @@
 """The catalogue of diagnostics: one class an error, in a file of its own, with its manual page.
 
 An error is made where its facts are known and becomes a message in `diagnostic()`. `ALL` is sorted by code;
-families: 01 syntax, 02 names and types, 03 structure, 05 analysis, 06 tests, 07 code generation, 99 our
-own. The runtime has 08 and 09, whose pages are in `runtime_pages.py`.
+families: 01 syntax, 02 names and types, 03 structure, 04 delegation, 05 analysis, 06 tests, 07 code
+generation, 99 our own. The runtime has 08 and 09, whose pages are in `runtime_pages.py`.
 """
 
 from .base import Finding
@@ -49,6 +49,8 @@ from .e0309_misplaced_attribute import MisplacedAttribute
 from .e0310_shared_target import SharedTarget
 from .e0311_does_not_decide import DoesNotDecide
 from .e0390_not_yet import NotYet
+from .e0401_not_delegated import NotDelegated
+from .e0402_bad_settings import BadSettings
 from .e0521_expired_deny import ExpiredDeny
 from .e0602_assertion_fails import AssertionFails
 from .e0603_not_one_packet import NotOnePacket
@@ -113,6 +115,8 @@ ALL: tuple[type[Finding], ...] = (
     SharedTarget,
     DoesNotDecide,
     NotYet,
+    NotDelegated,
+    BadSettings,
     ShadowedRule,
     ExpiresSoon,
     ExpiredDeny,
@@ -140,6 +144,7 @@ __all__ = [
     "BadDynamic",
     "BadFileLine",
     "BadFlags",
+    "BadSettings",
     "BadTarget",
     "ConditionMismatch",
     "Cycle",
@@ -165,6 +170,7 @@ __all__ = [
     "NoDefault",
     "NoPorts",
     "NotAtHook",
+    "NotDelegated",
     "NotOnePacket",
     "NotYet",
     "OutOfRange",

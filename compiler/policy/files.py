@@ -66,6 +66,21 @@ class Inputs:
         self._sources[_real(source.path or Path(source.name))] = source
         return source
 
+    def beside(self, policy: Source, folder: Path, name: str) -> Source | None:
+        """A file of some folder that holds for a policy; None when there is none. Its name is relative to
+        the policy's directory. Raises UnreadableInput."""
+        here = self._places[policy].folder
+        try:
+            return self._load(self._places[policy], os.path.relpath(folder / name, here.absolute()))
+        except UnreadableInput as reason:
+            if isinstance(reason.__cause__, FileNotFoundError | NotADirectoryError):
+                return None
+            raise
+
+    def include(self, folders: Iterable[Path]) -> None:
+        """Look for imported files below these folders, too, after those that are known."""
+        self._include += tuple(_Place(folder, "", self._read_file) for folder in folders)
+
     def read(self, name: str, beside: Source) -> Source:
         """A list that a file names, relative to that file. Raises UnreadableInput."""
         return self._load(self._places[beside], name)

@@ -13,7 +13,7 @@ from .. import errors, syntax
 from ..diagnostics import Sink
 from ..source import Source, Span
 from ..syntax import tree as t
-from . import imports, pending, tiers
+from . import delegation, imports, pending, settings, tiers
 from .check import Policies
 from .expect import Tests
 from .expiry import Expiry
@@ -34,15 +34,20 @@ def load(
     read_file: ReadFile = Path.read_bytes,
     include: Iterable[Path] = (),
     now: date | None = None,
+    root: Path | None = None,
 ) -> Unit:
     """Read, parse and check a policy. `where`: its path, or its source when the text is at hand; files that
     it names are read with `read_file`, relative to it; imports also from the folders `include`. `now`: the
-    day for which rules that expire are judged. Warnings go to `sink`, and so do errors, which raise
-    PolicyError at the end with everything that `sink` holds."""
+    day for which rules that expire are judged. `root`: the outermost directory whose `lockgate.toml` holds.
+    Warnings go to `sink`, and so do errors, which raise PolicyError at the end with everything that `sink`
+    holds."""
     inputs = Inputs(read_file, include)
     source = _source(where, inputs, sink)
+    found = settings.read(source, inputs, root, sink)
+    inputs.include(folder for each in reversed(found) for folder in each.include)
     program = imports.read(syntax.parse(source, sink), inputs, sink)
     unit = check(program, inputs, sink, now)
+    delegation.check(found, program, unit.chains, sink)
     sink.stop_on_errors()
     return unit
 

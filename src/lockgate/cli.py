@@ -14,7 +14,7 @@ import json
 import os
 import re
 import sys
-from datetime import date
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -107,12 +107,12 @@ def require_compiler(what: str) -> None:
             raise CompilerMissing(what, module)
 
 
-def compile_policy(path: Path, include: tuple[Path, ...], now: date | None) -> bytes:
-    """A policy file as a bundle, for `up`. `include`, `now`: as in `driver.Options`."""
+def compile_policy(path: Path, reading: Mapping[str, Any]) -> bytes:
+    """A policy file as a bundle, for `up`. `reading`: `include`, `now`, `root` of `driver.Options`."""
     require_compiler(f"`{path}` is a policy: compiling it")
     from lockgate.compiler.driver import Options, build_bundle
 
-    return build_bundle(path, Options(include=include, now=now))
+    return build_bundle(path, Options(**reading))
 
 
 @click.group(

@@ -64,7 +64,7 @@ def test_example_gives_exactly_its_code(code: str) -> None:
         assert diagnostic.labels and diagnostic.labels[0].span.text.strip()
 
 
-@pytest.mark.parametrize("code", [e.code for e in errors.ALL])
+@pytest.mark.parametrize("code", [e.code for e in errors.ALL if "## Instead\n" in PAGES[e.code].text])
 def test_remedy_is_clean(code: str) -> None:
     assert diagnose(pages.example(PAGES[code].text, "Instead")) == []
 

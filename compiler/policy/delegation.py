@@ -1,0 +1,99 @@
+"""What a directory's policies may do, as its `lockgate.toml` and those above it say.
+
+Every file on the way holds, so an inner one can only narrow. Knows policies and the keys of `[delegate]`;
+must never know how the files were found.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from .. import errors
+from ..diagnostics import Sink
+from ..source import Source, Span
+from ..syntax import tree as t
+from .files import LIBRARY
+from .imports import Program
+from .model import Chain
+from .settings import Settings
+
+
+def check(settings: Iterable[Settings], program: Program, chains: Iterable[Chain], sink: Sink) -> None:
+    """Complain about all that is outside of what the settings allow."""
+    listed = tuple(chains)
+    for each in settings:
+        judge = _Delegate(each, sink)
+        for module in program.modules:
+            judge.imports(module, program)
+        for decl in program.main.decls:
+            if isinstance(decl, t.Policy) and isinstance(decl.scope, t.Scope):
+                judge.policy(decl, decl.scope, [c for c in listed if c.policy == decl.name.text])
+
+
+class _Delegate:
+    def __init__(self, settings: Settings, sink: Sink) -> None:
+        self.settings, self.table, self.sink = settings, settings.delegate, sink
+
+    def policy(self, policy: t.Policy, scope: t.Scope, chains: list[Chain]) -> None:
+        self._allowed("hooks", scope.hook.text, scope.hook.span, "at this hook")
+        kind = "interfaces" if scope.kind == "interface" else "cgroups"
+        for target in dict.fromkeys(name for chain in chains for name in chain.targets):
+            self._allowed(kind, target, _target(scope, target), f"at `{target}`")
+        owner = next((chain.owner for chain in chains if chain.owner is not None), None)
+        if owner is not None:
+            self._allowed("owners", owner, policy.name.span, f"of the owner `{owner}`")
+        elif self.table.get("must-own"):
+            self._refuse("must-own", policy.name.span, "without an owner")
+        for chain in chains:
+            self._allowed("actions", chain.default, chain.default_span or chain.span, f"`{chain.default}`")
+            for rule in chain.rules:
+                self._allowed("actions", rule.verdict, rule.span, f"`{rule.verdict}`")
+
+    def imports(self, module: t.Module, program: Program) -> None:
+        """Imports written in files that lie in the directory or below."""
+        if "imports" not in self.table or not self._holds_for(module.source):
+            return
+        for decl in module.decls:
+            target = program.imported.get(decl) if isinstance(decl, t.Import) else None
+            if isinstance(decl, t.Import) and target is not None:
+                name = self._seen_from_here(target.source)
+                self._allowed("imports", name, decl.path.span, f"with an import of `{name}`")
+
+    def _holds_for(self, source: Source) -> bool:
+        return source.path is not None and self.settings.folder in source.path.absolute().parents
+
+    def _seen_from_here(self, source: Source) -> str:
+        """A file's name as the patterns have it: relative to the settings' directory."""
+        if source.name.startswith(LIBRARY) or source.path is None:
+            return source.name
+        return Path(os.path.relpath(source.path.absolute(), self.settings.folder)).as_posix()
+
+    def _allowed(self, key: str, value: str, span: Span, what: str) -> None:
+        patterns = self.table.get(key)
+        if patterns is None:
+            return
+        if key == "imports":
+            patterns = [posixpath.normpath(pattern) for pattern in patterns]
+        if not any(_fits(value, pattern) for pattern in patterns):
+            self._refuse(key, span, what)
+
+    def _refuse(self, key: str, span: Span, what: str) -> None:
+        self.sink.add(errors.NotDelegated(what, span, key, self.settings.line(key)).diagnostic())
+
+
+def _fits(value: str, pattern: str) -> bool:
+    """Whether a pattern means a value: `*` and `?` stand for anything but `/`, `**` for anything; none of
+    them stands for `..`."""
+    signs = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = [signs.get(part, re.escape(part)) for part in re.split(r"(\*\*|\*|\?)", pattern)]
+    climbs = value.split("/").count("..") > pattern.split("/").count("..")
+    return not climbs and re.fullmatch("".join(parts), value) is not None
+
+
+def _target(scope: t.Scope, target: str) -> Span:
+    """Where a target is written, else the whole of `at … on …`: it comes from a name."""
+    return next((i.span for i in scope.targets if isinstance(i, t.Text) and i.text == target), scope.span)
