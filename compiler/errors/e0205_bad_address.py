@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
+
+_LEADING_ZEROS = re.compile(r"\b0+(?=\d)")
+
+
+def _is_v4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -44,8 +56,10 @@ class BadAddress(Finding):
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
+        shorter = _LEADING_ZEROS.sub("", self.span.text)
         return self.make(
             f"`{self.span.text}` {self.reason}",
             (self.span, "expected an address or a prefix"),
+            fixes=[Fix(self.span, shorter)] if _is_v4(shorter) and shorter != self.span.text else [],
             help=["write, for example, `192.0.2.1`, `192.0.2.0/24` or `2001:db8::/32`"],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -44,7 +44,9 @@ class BadTarget(Finding):
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
+        rooted = self.kind == "cgroup" and not self.text.startswith("/") and "\0" not in self.text
         return self.make(
             f"`{self.text}` is no name of {'an interface' if self.kind == 'interface' else 'a cgroup'}",
             (self.span, self.reason),
+            fixes=[Fix(self.span, f'"/{self.text}"')] if rooted else [],
         )

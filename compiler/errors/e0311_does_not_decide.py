@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
 from .base import Finding
 
@@ -50,4 +50,5 @@ class DoesNotDecide(Finding):
             f"`{self.action}` lets the next rule be tried, so it decides nothing here",
             (self.span, "must decide"),
             help=[f"write {listed}"],
+            fixes=[Fix(self.span, verdict) for verdict in self.verdicts],
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, Fix
 from ..source import Span
-from .base import Finding
+from .base import Finding, whole_lines
 
 
 @dataclass(frozen=True)
@@ -55,4 +55,5 @@ class ExpiredAllow(Finding):
             f"`{self.verdict} … expires {self.day}` has expired and is left out{ticket}",
             *labels,
             help=["delete it or give it a new date"],
+            fixes=[Fix(whole_lines(self.rule), "")],
         )

@@ -59,17 +59,19 @@ def time_limit() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def read(path: Path, text: str) -> bytes:
+    """Contents of the policy, and of all that it may name."""
+    if path == P:
+        return text.encode("utf-8", "surrogatepass")
+    if path.suffix not in OTHERS:
+        raise FileNotFoundError(2, "No such file or directory")
+    return OTHERS[path.suffix]
+
+
 def diagnose(text: str) -> list[Diagnostic]:
     """What `check` finds. Lists and imported policies exist, whatever they are called."""
 
-    def read(path: Path) -> bytes:
-        if path == P:
-            return text.encode("utf-8", "surrogatepass")
-        if path.suffix not in OTHERS:
-            raise FileNotFoundError(2, "No such file or directory")
-        return OTHERS[path.suffix]
-
-    with Session(P, read_file=read) as session:
+    with Session(P, read_file=lambda path: read(path, text)) as session:
         try:
             session.analyse()
         except PolicyError as error:
@@ -96,7 +98,17 @@ def try_text(text: str) -> None:
         json.loads(render(found, "sarif"))
         ElementTree.fromstring(junit.document([junit.Suite("p", [junit.Case(text, found, 0.0)], found)]))
         try_format(text)
-        fixes.edited(text, [fix for _, fix in fixes.choose(found, unsafe=True) if fix.span.source.path == P])
+        if any(fix.sure for d in found for fix in d.fixes):
+            try_mending(text)
+
+
+def try_mending(text: str) -> None:
+    """Sure fixes are applied until none is left, and come to an end."""
+    overlay = fixes.Overlay(lambda path: read(path, text))
+    applied = fixes.mend(lambda reader: diagnose(reader(P).decode()), overlay, unsafe=False)
+    assert applied and len(applied) < 500
+    left = diagnose(overlay.read(P).decode())
+    assert not fixes.choose(left, unsafe=False), "a sure fix remains"
 
 
 def try_format(text: str) -> None:

@@ -48,6 +48,7 @@ OFFERED = [
     ("accept tcp", "E0101", "pass tcp"),
     ("drop tcp dport 22", "E0102", "drop tcp to port 22"),
     ("drop from 10.0.0.1/8", "E0204", "drop from 10.0.0.0/8"),
+    ("drop from 10.0.0.010/31", "E0205", "drop from 10.0.0.10/31"),
     ("drop tcp to port 443-80", "E0209", "drop tcp to port 80-443"),
     ("drop to port 53", "E0211", "drop tcp to port 53"),
     ("drop tcp flags syn, fin, !ack", "E0214", "drop tcp flags syn,fin/syn,fin,ack"),
@@ -86,6 +87,12 @@ def test_connect_rejects() -> None:
         ),
         ('policy p at xdp on "e" { default drop', 'policy p at xdp on "e" { default drop\n}', True),
         ("network a = any\n" + xdp("drop udp"), xdp("drop udp"), True),
+        (
+            'policy p at connect for cgroup "app" { default allow }',
+            'policy p at connect for cgroup "/app" { default allow }',
+            True,
+        ),
+        ('policy p at xdp on "e" { default continue }', 'policy p at xdp on "e" { default drop }', True),
         (
             "network a = dynamic\n" + xdp("drop from a"),
             "network a = dynamic max 1000\n" + xdp("drop from a"),
