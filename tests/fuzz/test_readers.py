@@ -26,7 +26,7 @@ from lockgate.runtime import bundle as bundles
 from lockgate.runtime import elf, plan
 from lockgate.runtime.errors import LockgateError
 from tests.fuzz import mutate
-from tests.fuzz.test_policies import P, time_limit
+from tests.fuzz.test_policies import P, read, time_limit
 from tests.unit.test_runtime_bundle import _members, _sealed, sample
 
 SHORT, LONG = 150, 2_000
@@ -102,7 +102,7 @@ def _object(seed: int) -> None:
 @functools.cache
 def _texts() -> tuple[list[str], list[str]]:
     """Texts of match programs and plans."""
-    with Session(P, read_file=lambda _: mutate.samples()[0].encode()) as session:
+    with Session(P, read_file=lambda path: read(path, mutate.samples()[0])) as session:
         chains = session.unit.chains
         matches = [match_text.write(MATCH_PIPELINE.run(session.match(c)).ir) for c in chains]
         return matches, [plan_text.write(session.plan(c)) for c in chains]
