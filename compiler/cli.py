@@ -22,6 +22,7 @@ import click
 
 from . import driver, emits, errors, fixes, render
 from .diagnostics import Diagnostic, Fix, PolicyError, Severity, Sink
+from .progress import progress
 
 STYLES = click.Choice(list(render.FORMS))
 STDIN = Path("-")
@@ -160,27 +161,6 @@ def no_collector() -> Iterator[None]:
             gc.enable()
 
 
-@contextmanager
-def progress(session: driver.Session) -> Iterator[None]:
-    """Say what is going on, on a terminal, while it takes long enough to ask."""
-    if not sys.stderr.isatty():  # asked before rich, whose import takes longer than most compilations
-        yield
-        return
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    with console.status(f"compiling {session.path}") as status:
-        before = session.observe
-
-        def observe(chain: str, stage: str, ir: Any) -> None:
-            status.update(f"compiling {session.path}: {chain}, {stage} done")
-            if before:
-                before(chain, stage, ir)
-
-        session.observe = observe
-        yield
-
-
 @click.command()
 @policies_argument
 @click.option("--stdin-filename", type=click.Path(path_type=Path), help="What `-` is called in messages.")
@@ -253,7 +233,7 @@ def _reader(stdin: Path | None) -> fixes.ReadFile:
 
 def _diagnosed(path: Path, options: driver.Options, read_file: fixes.ReadFile) -> list[Diagnostic]:
     session = driver.Session(path, options, read_file=read_file)
-    with session, progress(session), suppress(PolicyError):
+    with no_collector(), session, progress(session), suppress(PolicyError):
         session.analyse()
     return session.sink.diagnostics
 

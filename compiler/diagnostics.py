@@ -5,11 +5,11 @@ Knows codes, severities, labels and fixes; knows neither terminals nor exit code
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from .source import Span
+from .source import Source, Span
 
 
 class Severity(Enum):
@@ -69,10 +69,12 @@ class PolicyError(Exception):
 
 @dataclass
 class Sink:
-    """Collects the diagnostics of one compilation."""
+    """Collects the diagnostics of one compilation. `reached`: hears now and then how far reading has come, as
+    a file and a character of it."""
 
     diagnostics: list[Diagnostic] = field(default_factory=list)
     errors: int = 0  # how many of them are errors
+    reached: Callable[[Source, int], None] | None = None
 
     def add(self, diagnostic: Diagnostic) -> None:
         """Keep a diagnostic."""

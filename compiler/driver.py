@@ -85,13 +85,15 @@ class StageFailed(Exception):  # noqa: N818 - reads as what happened
 class Session:
     """One compilation of `path`. Use `with`: it may own a worker process. Warnings gather in `sink`; a stage
     that finds errors raises PolicyError; one that is wrong itself makes `with` end with StageFailed. Files
-    are read with `read_file`. `seconds`: (stage, wall-clock seconds) in the order they ran."""
+    are read with `read_file`. `observe` gets what each stage made, `begun` hears which one is at work.
+    `seconds`: (stage, wall-clock seconds) in the order they ran."""
 
     path: Path
     options: Options = field(default_factory=Options)
     sink: Sink = field(default_factory=Sink)
     read_file: ReadFile = Path.read_bytes
     observe: Observer | None = None
+    begun: Callable[[str], None] | None = None
     worker: Worker | None = None
     seconds: list[tuple[str, float]] = field(default_factory=list)
     _unit: Unit | None = None
@@ -99,6 +101,7 @@ class Session:
     _own_worker: Worker | None = None
     _failed: str | None = None
     _read: list[Path] = field(default_factory=list)
+    _running: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Session:
         return self
@@ -325,6 +328,9 @@ class Session:
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         started = time.perf_counter()
+        self._running.append(stage)
+        if self.begun:
+            self.begun(stage)
         try:
             yield
         except PolicyError:
@@ -334,6 +340,9 @@ class Session:
             raise
         finally:
             self.seconds.append((stage, time.perf_counter() - started))
+            self._running.pop()
+            if self.begun and self._running:
+                self.begun(self._running[-1])  # which waited for the one that ended
 
 
 def _for_people(slot: manifest.Slot, rule: Rule | None) -> manifest.Slot:

@@ -7,6 +7,7 @@ that depth grows with the logarithm of their length.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from lockgate.stdlib_bpf.sets import IntervalSet
 
@@ -167,7 +168,8 @@ class Networks:
         except UnreadableInput as reason:
             self._complain(errors.UnreadableFile(net.path.text, net.path.span, str(reason)))
             return BROKEN
-        listed = prefixes.parse_lines(source.text, MAX_REPORTED_LINES)
+        reached = None if self.sink.reached is None else partial(self.sink.reached, source)
+        listed = prefixes.parse_lines(source.text, MAX_REPORTED_LINES, reached)
         for line in listed.bad:
             more = listed.bad_count - len(listed.bad) if line is listed.bad[-1] else 0
             span = Span(source, line.start, line.end)

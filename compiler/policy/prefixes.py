@@ -101,15 +101,15 @@ class Listed:
     bad_count: int
 
 
-def parse_lines(text: str, max_bad: int = 10, told: Callable[[int], None] | None = None) -> Listed:
-    """The prefixes of a file: one a line, `#` begins a comment. `told`: hears now and then how many
-    characters are read. A million lines take about a second."""
+def parse_lines(text: str, max_bad: int = 10, reached: Callable[[int], None] | None = None) -> Listed:
+    """The prefixes of a file: one a line, `#` begins a comment. `reached`: hears now and then how
+    many characters are read. A million lines take about a second."""
     ranges: Ranges = {4: [], 6: []}
     bad: list[BadLine] = []
     bad_count = 0
     for start, lines in _pieces(text):
-        if told:
-            told(start)
+        if reached:
+            reached(start)
         entries = [entry for line in lines if (entry := _entry(line))]
         try:
             found = {4: _many([e for e in entries if ":" not in e], _V4)}
@@ -120,6 +120,8 @@ def parse_lines(text: str, max_bad: int = 10, told: Callable[[int], None] | None
             bad += wrong[: max_bad - len(bad)]
         for family, known in ranges.items():
             known += found[family]
+    if reached:
+        reached(len(text))
     value = Prefixes(*(IntervalSet.from_ranges(found) for found in ranges.values()))
     return Listed(value, sum(map(len, ranges.values())), tuple(bad), bad_count)
 

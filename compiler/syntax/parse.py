@@ -24,6 +24,7 @@ from .nodes import Node
 from .tree import Module
 
 MAX_NESTING = 64
+PIECE = 1 << 15  # characters read between two tellings
 MAX_SLIPS = 50
 END = "$END"
 _STATEMENT = frozenset({"OWNER", "EXPECT", "NETWORK", "ACTION"})  # one of them can begin a statement
@@ -76,6 +77,7 @@ class _Parse:
         self.negations = self.slips = 0
         self.restarted_at = -1
         self.blamed = False  # nothing has been read since a sign that was complained about
+        self.told = 0  # characters that were told to be read
         self._continue_at(0)
 
     def run(self) -> Node | None:
@@ -87,6 +89,9 @@ class _Parse:
                     return self._end()
                 if token.type == "NAME" and str(token) in words.ACTIONS:
                     token.type = "ACTION"  # begins a statement wherever it stands
+                if self.sink.reached and (token.start_pos or 0) >= self.told + PIECE:
+                    self.told = token.start_pos or 0
+                    self.sink.reached(self.source, self.told)
                 if self._too_deep(token):
                     self._give_up(token.start_pos or 0)
                     return None
@@ -107,6 +112,8 @@ class _Parse:
 
     def _end(self) -> Node:
         end = len(self.text)
+        if self.sink.reached:
+            self.sink.reached(self.source, end)
         if END not in self._accepts():
             last = len(self.text.rstrip())
             opener = self._span(self.openers[-1]) if self.openers else None

@@ -19,9 +19,9 @@ from lockgate.compiler import captures, errors, packet, proof
 from lockgate.compiler.cli import (
     exit_code,
     expanded,
+    no_collector,
     policies_argument,
     policy_argument,
-    progress,
     reading_options,
     report,
     reporting,
@@ -32,6 +32,7 @@ from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError
 from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.policy.model import Chain, Expect, Prefixes, Test
+from lockgate.compiler.progress import progress
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.sets import IntervalSet
 
@@ -96,7 +97,8 @@ def evaluate(
         raise click.UsageError("give packets as text, or one capture with --pcap")
     session = Session(policy, options)
     with reporting(session.sink, style), session:
-        chain = _chosen(session, name, direction)
+        with no_collector(), progress(session):
+            chain = _chosen(session, name, direction)
         live = _live(session, contents)
         stream = _from_texts(packets, chain) if pcap is None else _from_capture(pcap, chain)
         totals: Counter[tuple[str, str]] = Counter()
@@ -251,7 +253,7 @@ def _suite(path: Path, options: Options, engines: Sequence[str], only: str, outp
     session = Session(path, options)
     cases: list[Case] = []
     tests: tuple[Test, ...] | None = None
-    with session, progress(session):
+    with no_collector(), session, progress(session):
         with suppress(PolicyError):
             tests = session.unit.tests
         for block in tests or ():

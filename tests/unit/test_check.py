@@ -115,7 +115,7 @@ def test_colours_on_a_terminal_only_and_not_where_unwanted(
     os.close(child)
     shown = os.read(parent, 65536).decode()
     os.close(parent)
-    message = shown[shown.index("error") - 10 :]
+    message = shown[max(0, shown.index("error") - 10) :]
     assert ("\x1b[31m" in message) == (not environment)
 
 
