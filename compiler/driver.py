@@ -47,7 +47,7 @@ MATCH = Level("match", verify_match, match_text)
 PLAN = Level("plan", verify_plan, plan_text)
 MATCH_PIPELINE = Pipeline(MATCH, match_passes.PASSES)
 
-FEATURES = {"xdp": "xdp-link", "tc": "tcx-link", "connect": "cgroup-sock-addr"}
+FEATURES = {"xdp": ("xdp-link", "xdp-frags"), "tc": ("tcx-link",), "connect": ("cgroup-sock-addr",)}
 
 MAX_EXAMPLE_LOOKS = 500_000  # rules tried to show examples of what is never reached; about a second
 
@@ -261,7 +261,7 @@ class Session:
     def description(self) -> manifest.Manifest:
         """The bundle's manifest, with the digests of members still missing."""
         modules = [(chain, self.module(chain)) for chain in self.unit.chains]
-        features = {FEATURES[chain.hook] for chain, _ in modules}
+        features = {name for chain, _ in modules for name in FEATURES[chain.hook]}
         if any(m.role == "events" for _, module in modules for m in module.maps):
             features.add("ringbuf")
         return manifest.Manifest(

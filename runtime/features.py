@@ -1,8 +1,8 @@
 """What a kernel may lack. A feature is a name, the version that brought it, and a probe; probes run only to
 explain a refusal, never before trying (architecture, principle 13).
 
-Versions from the kernel's history: bpf_link for XDP 5.9, TCX 6.6, cgroup sock_addr links 5.7, ring buffer
-5.8, batch operations on LPM tries 5.12 (per-CPU arrays 5.13).
+Versions from the kernel's history: bpf_link for XDP 5.9, XDP frames of several buffers 5.18, TCX 6.6, cgroup
+sock_addr links 5.7, ring buffer 5.8, batch operations on LPM tries 5.12 (per-CPU arrays 5.13).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from lockgate.stdlib_bpf.hooks.xdp import BPF_F_XDP_HAS_FRAGS
 
 from .sys import attrs, bpf
 from .sys.fd import Fd
@@ -32,9 +34,10 @@ class Feature:
     probe: Callable[[], bool]
 
 
-def _program(prog_type: int, attach_type: int) -> Fd:
+def _program(prog_type: int, attach_type: int, flags: int = 0) -> Fd:
     insns = _RETURN_2 if prog_type != 18 else _RETURN_2.replace(b"\2", b"\1", 1)
-    return bpf.prog_load(bpf.Program("lg_probe", prog_type, attach_type, insns, "GPL"), None)[0]
+    program = bpf.Program("lg_probe", prog_type, attach_type, insns, "GPL", flags=flags)
+    return bpf.prog_load(program, None)[0]
 
 
 def _link(prog_type: int, load_type: int, attach_type: int) -> bool:
@@ -56,6 +59,14 @@ def _xdp_link() -> bool:
         return tuple(int(n) for n in re.findall(r"\d+", platform.release())[:2]) >= (5, 9)
 
 
+def _xdp_frags() -> bool:
+    try:
+        _program(6, 37, BPF_F_XDP_HAS_FRAGS).close()
+    except bpf.BpfError:
+        return False
+    return True
+
+
 def _ring() -> bool:
     try:
         bpf.map_create(attrs.MAP_TYPE_RINGBUF, 0, 0, 4096, name="lg_probe").close()
@@ -68,6 +79,7 @@ ALL: dict[str, Feature] = {
     f.name: f
     for f in (
         Feature("xdp-link", "XDP links", "5.9", _xdp_link),
+        Feature("xdp-frags", "XDP programs for frames of several buffers", "5.18", _xdp_frags),
         Feature("tcx-link", "TCX links", "6.6", lambda: _link(3, 0, 46)),
         Feature("cgroup-sock-addr", "links at a cgroup's socket addresses", "5.7", lambda: _link(18, 10, 10)),
         Feature("ringbuf", "BPF ring buffers", "5.8", _ring),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 
+from lockgate.stdlib_bpf.manifest import Function
 from lockgate.stdlib_bpf.state.generation import SLOT, WORD_BYTES
 
 from .sys import attrs, bpf
@@ -68,7 +69,16 @@ def forget(previous: Fd) -> None:
     bpf.map_delete(previous, _SLOT)
 
 
-def absent(prog_type: int, attach_type: int, verdict: int) -> Fd:
-    """A predecessor for a hook that had none: `verdict` lets things go on as if nothing were there."""
+def absent(function: Function, verdict: int) -> Fd:
+    """A predecessor of a program for a hook that had none: `verdict` lets things go on as if nothing were
+    there."""
     insns = struct.pack("<BBhi", 0xB7, 0, 0, verdict) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = …; exit
-    return bpf.prog_load(bpf.Program("absent", prog_type, attach_type, insns, "GPL"), None)[0]
+    program = bpf.Program(
+        "absent",
+        function.prog_type,
+        function.load_attach_type,
+        insns,
+        "GPL",
+        flags=function.load_flags,
+    )
+    return bpf.prog_load(program, None)[0]

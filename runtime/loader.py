@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from lockgate.stdlib_bpf.hooks.xdp import BPF_F_XDP_HAS_FRAGS
 from lockgate.stdlib_bpf.state.clock import CLOCK
 
 from . import generation, refusal
@@ -133,6 +134,7 @@ def _load_program(plan: ProgramPlan, maps: Mapping[str, Fd], previous: Fd, btf: 
         plan.license,
         b"".join(struct.pack("<II", *record) for record in plan.spec.func_info),
         b"".join(line.record() for line in plan.spec.lines),
+        plan.function.load_flags,
     )
     try:
         return bpf.prog_load(program, btf)[0]
@@ -156,7 +158,8 @@ def _relocated(plan: ProgramPlan, maps: Mapping[str, Fd], previous: Fd) -> bytes
 
 def _refused(plan: ProgramPlan, error: bpf.BpfError) -> LockgateError:
     if not error.log.strip():
-        return refusal.explain(error, f"loading program `{plan.key}`")
+        feature = "xdp-frags" if plan.function.load_flags & BPF_F_XDP_HAS_FRAGS else None
+        return refusal.explain(error, f"loading program `{plan.key}`", feature)
     place = _place(plan, failing_instruction(error.log))
     return VerifierRejected(plan.chain, plan.function.name, error.log, place, telling_line(error.log))
 

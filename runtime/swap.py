@@ -272,7 +272,7 @@ def _name_predecessors(
             predecessor = running.open_pin(directory / "current" / "progs" / pins.quote(target.old.loaded))
         else:
             nothing = attach.KINDS[target.plan.point.kind].nothing
-            predecessor = generation.absent(function.prog_type, function.load_attach_type, nothing)
+            predecessor = generation.absent(function, nothing)
         with predecessor:
             generation.hand_over(loaded.previous[target.key], predecessor)
 

@@ -45,6 +45,7 @@ class Function:
     prog_type: int
     load_attach_type: int
     link_attach_type: int
+    load_flags: int = 0
 
 
 @dataclass(frozen=True)

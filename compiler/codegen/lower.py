@@ -114,6 +114,7 @@ class _Lowering:
                     point.prog_type,
                     point.load_attach_type,
                     point.link_attach_type,
+                    point.load_flags,
                 )
             )
         body = "".join([*texts, _DECLARATIONS, _ATTRIBUTES, self.debug.finish()])

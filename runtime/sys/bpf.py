@@ -241,6 +241,7 @@ class Program:
     license: str
     func_info: bytes = b""
     line_info: bytes = b""
+    flags: int = 0
 
 
 def prog_load(program: Program, btf: Fd | None, log_level: int = 0) -> tuple[Fd, str]:
@@ -256,6 +257,7 @@ def prog_load(program: Program, btf: Fd | None, log_level: int = 0) -> tuple[Fd,
         "license": _at(license_),
         "prog_name": _name(program.name),
         "expected_attach_type": program.expected_attach_type,
+        "prog_flags": program.flags,
     }
     if btf is not None and program.func_info:
         values |= {

@@ -12,7 +12,7 @@ class AttachPoint:
     """One program of a hook. `section`: ELF section that stock tools know; `variant` tells the decoder which
     form of the context it gets; numbers are enum bpf_prog_type and enum bpf_attach_type of
     include/uapi/linux/bpf.h; `load_attach_type` is expected_attach_type at BPF_PROG_LOAD, `link_attach_type`
-    the type at BPF_LINK_CREATE."""
+    the type at BPF_LINK_CREATE, `load_flags` are prog_flags at BPF_PROG_LOAD."""
 
     name: str
     section: str
@@ -20,6 +20,7 @@ class AttachPoint:
     load_attach_type: int
     link_attach_type: int
     variant: str = ""
+    load_flags: int = 0
 
 
 @dataclass(frozen=True)

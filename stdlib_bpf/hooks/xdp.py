@@ -17,6 +17,8 @@ XDP_MD = Struct(
     source="include/uapi/linux/bpf.h",
 )
 
+BPF_F_XDP_HAS_FRAGS = 1 << 5  # takes frames of several buffers, of which `data` to `data_end` is the first
+
 HOOK = Hook(
     name="xdp",
     doc="arriving frames, before the kernel has built a packet",
@@ -37,6 +39,6 @@ HOOK = Hook(
     malformed="drop",
     context=XDP_MD,
     decoder="frame",
-    points={"": (AttachPoint("xdp", "xdp", 6, 37, 37, "xdp"),)},
-    min_kernel="5.9",
+    points={"": (AttachPoint("xdp", "xdp.frags", 6, 37, 37, "xdp", BPF_F_XDP_HAS_FRAGS),)},
+    min_kernel="5.18",
 )

@@ -63,7 +63,18 @@ def test_ip_attaches_the_xdp_object(pair: netns.Pair, tmp_path: Path, bpffs: Pat
     ip = tool("ip")
     object_ = _objects(tmp_path, "nowhere")["x"]
     netns.run(
-        ip, "-n", pair.inner, "link", "set", "dev", pair.inner_if, "xdp", "obj", str(object_), "sec", "xdp"
+        ip,
+        "-n",
+        pair.inner,
+        "link",
+        "set",
+        "dev",
+        pair.inner_if,
+        "xdp",
+        "obj",
+        str(object_),
+        "sec",
+        "xdp.frags",
     )
     assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 514) == 0
     assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 515) == 3
