@@ -6,20 +6,24 @@ import importlib.util
 import json
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from lockgate import judge
 from lockgate.compiler import captures, packet
 from lockgate.compiler.codegen.simulate import Packet
-from lockgate.compiler.driver import Session
+from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.policy.model import Chain, Prefixes
 from lockgate.compiler.policy.prefixes import parse_lines
 from lockgate.engines import ENGINES
 from lockgate.judge import describe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ("edge", "host", "connect")
+NAMES = ("edge", "host", "connect", "gateway")
+NOW = Options(now=date(2026, 3, 1))
 ENGINE_PARAMETERS = [
     pytest.param(name, marks=pytest.mark.kernel) if name == "kernel" else name for name in ENGINES
 ]
@@ -82,10 +86,12 @@ def judged(
 
 @pytest.mark.parametrize("example", NAMES)
 def test_packets_reach_every_rule(example: str) -> None:
-    """Each rule, the default and, where there are frames, `malformed` decide at least one packet."""
+    """Each rule and the default decide at least one packet, of the list or of the policy's own tests."""
     asked, _ = rows(example)
     decided = {(direction, expected.partition(" by ")[2]) for direction, _, expected in asked}
     with Session(EXAMPLES / example / "policy.gate") as session:
+        own = [expect for test in session.unit.tests for expect in test.expects]
+        decided |= {(session.chain(e.chain).direction, e.by) for e in own if e.by is not None}
         for chain in session.unit.chains:
             missing = {r.label for r in chain.rules} | {"default"}
             missing -= {rule for direction, rule in decided if direction == chain.direction}
@@ -94,9 +100,18 @@ def test_packets_reach_every_rule(example: str) -> None:
 
 @pytest.mark.parametrize("example", NAMES)
 def test_examples_are_without_findings(example: str) -> None:
-    with Session(EXAMPLES / example / "policy.gate") as session:
-        session.analyse()
-        assert not session.sink.diagnostics
+    for path in sorted((EXAMPLES / example).glob("*.gate")):
+        with Session(path, NOW) as session:
+            session.analyse()
+            assert not session.sink.diagnostics
+
+
+@pytest.mark.parametrize("example", NAMES)
+def test_their_own_tests_pass(example: str) -> None:
+    ran = CliRunner().invoke(
+        judge.test, [str(EXAMPLES / example / "policy.gate"), "--engine", "interp", "--engine", "native"]
+    )
+    assert ran.exit_code == 0, ran.output
 
 
 def test_the_blocklist_is_what_its_generator_makes() -> None:

@@ -10,10 +10,12 @@ import functools
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lockgate.compiler.diagnostics import PolicyError
 from lockgate.compiler.driver import MATCH_PIPELINE, Session
 from lockgate.compiler.irtext import IrSyntaxError
 from lockgate.compiler.match import text as match_text
@@ -132,12 +134,43 @@ def _plan(seed: int) -> None:
         assert str(error)
 
 
+SETTINGS = """# lockgate.toml
+include-paths = ["../lib"]
+[delegate]
+hooks = ["tc"]
+interfaces = ["tap*", "?", "**"]
+cgroups = []
+actions = ["drop", "pass"]
+owners = ["*@example.org"]
+must-own = true
+imports = ["./*", "std/**"]
+"""
+
+
+def _settings(seed: int) -> None:
+    """A file `lockgate.toml`, and a policy that it holds for."""
+    rng = random.Random(seed)
+    data = _damaged(SETTINGS.encode(), rng)
+    policy = rng.choice(mutate.samples()).encode()
+
+    def read(path: Path) -> bytes:
+        files = {P.name: policy, "lockgate.toml": data}
+        return files[path.name] if path.name in files else path.read_bytes()
+
+    with Session(P, read_file=read) as session:
+        try:
+            assert session.unit
+        except PolicyError as error:
+            assert error.diagnostics
+
+
 READERS: dict[str, Callable[[int], None]] = {
     "bundle": _bundle,
     "manifest": _manifest,
     "object": _object,
     "match": _match,
     "plan": _plan,
+    "settings": _settings,
 }
 
 

@@ -150,6 +150,9 @@ def test_sdist_and_wheel_have_all_files(built: tuple[Path, Path, Path]) -> None:
         "grammar/lexical.lark",
         "examples/edge/policy.gate",
         "examples/edge/blocklist.txt",
+        "examples/gateway/common.gate",
+        "stdlib_bpf/prelude/services.gate",
+        "stdlib_bpf/prelude/addresses.gate",
     ]
     wanted = {f"lockgate/{path}" for path in (*code, *data)} | {"lockgate/py.typed"}
     assert wanted <= in_wheel, sorted(wanted - in_wheel)

@@ -125,7 +125,7 @@ def test_an_object_gives_the_same_spec_twice() -> None:
     spec = elf.read(object_)
     assert spec == elf.read(object_)
     assert spec.license == "GPL"
-    assert [p.section for p in spec.programs] == ["xdp"]
+    assert [p.section for p in spec.programs] == ["xdp.frags"]
     assert len(spec.programs[0].insns) % 8 == 0
     assert spec.programs[0].lines[0].insn == 0, "the kernel wants a line for the first instruction"
     assert {line.file.rpartition("/")[2] for line in spec.programs[0].lines} == {"edge.gate"}
