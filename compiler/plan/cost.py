@@ -51,10 +51,7 @@ class OverBudget:
 
 def cost(plan: Plan) -> PlanCost:
     """Predict a verified plan."""
-    table_cost = {
-        table.name: tables.ALL[table.kind].cost(table.values, table.width_bits, table.max_entries)
-        for table in plan.tables
-    }
+    table_cost = {table.name: _price(plan, table.name) for table in plan.tables}
     worst = [0.0] * len(plan.nodes)
     weight = [0.0] * len(plan.nodes)
     weight[0], expected = 1.0, 0.0
@@ -68,6 +65,30 @@ def cost(plan: Plan) -> PlanCost:
         node = plan.nodes[index]
         worst[index] = _latency(node, table_cost) + max((worst[at] for at in successors(node)), default=0.0)
     return PlanCost(len(plan.nodes), worst[0], expected, sum(c.bytes for c in table_cost.values()))
+
+
+@dataclass(frozen=True)
+class RuleCost:
+    """What the tests that serve one rule cost a packet that meets all of them: how many, how long, and the
+    tables they look into."""
+
+    tests: int
+    ns: float
+    tables: tuple[str, ...]
+
+
+def rule_cost(plan: Plan, rule: int) -> RuleCost:
+    """The cost of one rule of a verified plan; nothing when its tests serve others, too."""
+    nodes = [node for node in plan.nodes if node.rule == rule]
+    tests = [node.test for node in nodes if isinstance(node, Branch)]
+    looked = dict.fromkeys(test.table for test in tests if isinstance(test, InTable))
+    prices = {name: _price(plan, name) for name in looked}
+    return RuleCost(len(tests), sum(_latency(node, prices) for node in nodes), tuple(looked))
+
+
+def _price(plan: Plan, name: str) -> Cost:
+    table = plan.table(name)
+    return tables.ALL[table.kind].cost(table.values, table.width_bits, table.max_entries)
 
 
 def over_budget(plan: Plan) -> OverBudget | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from lark import Token
@@ -60,6 +61,35 @@ def concrete(source: Source, sink: Sink) -> Node | None:
     return None if sink.has_errors else root
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A word or a finished part that what comes belongs to: name of its terminal or rule, its first word."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What can follow a text: names of terminals. `behind`: what is unfinished, the last first."""
+
+    terminals: frozenset[str]
+    behind: tuple[Unfinished, ...]
+
+
+def ahead(source: Source) -> Ahead:
+    """What can stand where a source ends, whatever slips it has before."""
+    parser = _Parse(source, Sink())
+    parser.read()
+    return Ahead(frozenset(parser._accepts()), tuple(map(_unfinished, reversed(parser.state.value_stack))))
+
+
+def _unfinished(value: Token | Node) -> Unfinished:
+    if isinstance(value, Token):
+        return Unfinished(value.type, str(value))
+    return Unfinished(value.data, next((str(c) for c in value.children if isinstance(c, Token)), ""))
+
+
 class _Parse:
     def __init__(self, source: Source, sink: Sink, *, whole: bool = False) -> None:
         self.source, self.text, self.sink = source, source.text, sink
@@ -82,11 +112,15 @@ class _Parse:
 
     def run(self) -> Node | None:
         """The root of what was read; None when reading was given up."""
+        return self._end() if self.read() else None
+
+    def read(self) -> bool:
+        """Read to the end; False when reading was given up."""
         while True:
             try:
                 token = next(self.tokens, None)
                 if token is None:
-                    return self._end()
+                    return True
                 if token.type == "NAME" and str(token) in words.ACTIONS:
                     token.type = "ACTION"  # begins a statement wherever it stands
                 if self.sink.reached and (token.start_pos or 0) >= self.told + PIECE:
@@ -94,7 +128,7 @@ class _Parse:
                     self.sink.reached(self.source, self.told)
                 if self._too_deep(token):
                     self._give_up(token.start_pos or 0)
-                    return None
+                    return False
                 if self._begins_the_next(token):
                     self._slip(token.start_pos or 0)
                 else:
@@ -106,7 +140,7 @@ class _Parse:
                 self._bad_character(slip.pos_in_stream or 0)
             if self.slips >= MAX_SLIPS:
                 self._give_up(self.lexer.state.line_ctr.char_pos)
-                return None
+                return False
 
     # ---- the end ----
 

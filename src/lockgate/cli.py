@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": (JUDGE, "Run the tests written in a policy."),
     "eval": (JUDGE, "Say what a policy does with packets, and which rule decides."),
     "fmt": ("lockgate.compiler.fmt", "Put policies into the one style."),
+    "lsp": ("lockgate.compiler.lsp.command", "Serve an editor."),
     "explain": (COMPILER, "Explain an error code."),
     "demo": (DEMO, "Show policies at work on this machine."),
     "up": (RUNTIME, "Load a bundle or policy and attach it, replacing what runs."),

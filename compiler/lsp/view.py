@@ -1,0 +1,81 @@
+"""One policy as it is in the editor: parsed and named at once, checked when asked.
+
+Knows the order of the front end's steps and of the analyses; must never know the protocol. What is broken
+gives what could be read of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from .. import syntax
+from ..diagnostics import Diagnostic, PolicyError, Sink
+from ..driver import Options, Session
+from ..policy import imports
+from ..policy.files import Inputs, ReadFile
+from ..policy.model import Network
+from ..policy.networks import BROKEN, Networks
+from ..policy.resolve import Scope
+from ..policy.targets import Targets
+from ..policy.traffic import TrafficTypes
+from ..source import Source
+from .index import Index
+
+
+@dataclass
+class Checked:
+    """What the compiler says of a policy. `session`: the compilation, when it has no errors."""
+
+    diagnostics: list[Diagnostic]
+    session: Session | None
+
+
+@dataclass
+class View:
+    """A policy's own file, which has a path, and what it leads to. Files are read with `read_file`."""
+
+    source: Source
+    read_file: ReadFile
+    include: tuple[Path, ...] = ()
+    sink: Sink = field(default_factory=Sink)
+
+    def __post_init__(self) -> None:
+        self.inputs = Inputs(self.read_file, self.include)
+        self.inputs.given(self.source)
+        self.module = syntax.parse(self.source, Sink())
+        self.program = imports.read(self.module, self.inputs, Sink())
+        self.scope = Scope(self.program, self.sink)
+        self.index = Index(self.program, self.scope)
+        self.networks = Networks(self.scope, self.inputs)
+        self.traffic = TrafficTypes(self.scope)
+        self.targets = Targets(self.scope)
+
+    @property
+    def sources(self) -> Iterable[Source]:
+        """All files of the policy, its own first."""
+        return [module.source for module in self.program.modules]
+
+    @cached_property
+    def checked(self) -> Checked:
+        """All that `lockgate check` says. Takes as long as that; safe to call from another thread."""
+        sink = Sink()
+        assert self.source.path is not None
+        session = Session(self.source.path, Options(include=self.include), sink, self.read_file)
+        try:
+            with session:
+                session.analyse()
+        except PolicyError:
+            return Checked(_sorted(sink), None)
+        return Checked(_sorted(sink), session)
+
+
+def _sorted(sink: Sink) -> list[Diagnostic]:
+    return sorted(sink.diagnostics, key=lambda d: d.sort_key)
+
+
+def sound(network: Network) -> Network | None:
+    """A network's value; None for one that was complained about."""
+    return None if network is BROKEN else network
