@@ -2,7 +2,8 @@
 
     make docs            (or: python docs/generate.py)
 
-A test compares the pages with what this makes. `docs/errors/` has its own generator, run from here too.
+A test compares the pages with what this makes. `docs/errors/` and the TextMate grammar have generators
+of their own, run from here too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import click
 
 from lockgate import cli
 from lockgate.compiler.errors import pages
+from lockgate.compiler.lsp import textmate
 from lockgate.stdlib_bpf import fields, hooks
 
 HERE = Path(__file__).parent
@@ -119,6 +121,7 @@ def main() -> None:
     for name, make in PAGES.items():
         (HERE / name).write_text(make())
     pages.write(HERE / "errors")
+    textmate.write()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import date
 from pathlib import Path
 
 import click
@@ -33,12 +34,14 @@ def lsp(include: tuple[Path, ...], stdio: bool) -> None:
     """Serve an editor: findings while typing, hover, definitions, renaming, completion, formatting, fixes.
 
     Speaks the Language Server Protocol on standard input and output. Editors start it: see docs/editors.md.
+    Rules that expire are judged for today.
     """
     if importlib.util.find_spec("pygls") is None:
         raise EditorMissing
+    from ..driver import Options
     from .server import serve
 
-    serve(include)
+    serve(Options(include=include, now=date.today()))
 
 
 COMMANDS = {"lsp": lsp}

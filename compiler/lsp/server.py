@@ -21,6 +21,7 @@ from lockgate import __version__
 
 from .. import fixes
 from ..diagnostics import Diagnostic, Sink
+from ..driver import Options
 from ..source import Source, Span
 from ..syntax import format_source
 from . import complete, hover, outline, rename
@@ -36,13 +37,12 @@ Answer = TypeVar("Answer")
 
 
 class Server(LanguageServer):
-    """One editor's server. `include`: folders where imported files are looked for."""
+    """One editor's server. `options`: how policies are read."""
 
-    def __init__(self, include: tuple[Path, ...] = (), debounce_seconds: float = DEBOUNCE_SECONDS) -> None:
+    def __init__(self, options: Options) -> None:
         super().__init__(NAME, __version__)
-        self.include = include
+        self.options = options
         self.buffers = Buffers()
-        self.debounce_seconds = debounce_seconds
         self._views: dict[str, tuple[int, View]] = {}
         self._checking = threading.Lock()
         self._published: dict[str, list[types.Diagnostic]] = {}
@@ -59,7 +59,7 @@ class Server(LanguageServer):
         known = self._views.get(key)
         if known is None or known[0] != self.buffers.edition:
             edition = self.buffers.edition
-            known = self._views[key] = edition, View(source, self.buffers.read, self.include)
+            known = self._views[key] = edition, View(source, self.buffers.read, self.options)
         return known[1]
 
     def open_view(self, uri: str) -> View | None:
@@ -83,7 +83,7 @@ class Server(LanguageServer):
         self._timer = asyncio.get_running_loop().create_task(self._check_soon())
 
     async def _check_soon(self) -> None:
-        await asyncio.sleep(self.debounce_seconds)
+        await asyncio.sleep(DEBOUNCE_SECONDS)
         edition = self.buffers.edition
         found: dict[str, list[Diagnostic]] = {self.buffers.uri(source): [] for source in self.buffers.sources}
         own = set(found)
@@ -134,7 +134,7 @@ class Server(LanguageServer):
                 continue
             if identity(source) not in seen:
                 seen.add(identity(source))
-                yield View(source, self.buffers.read, self.include)
+                yield View(source, self.buffers.read, self.options)
 
     def _files(self) -> Iterator[Path]:
         roots = [folder.uri for folder in self.workspace.folders.values()]
@@ -353,14 +353,9 @@ _HANDLERS: dict[str, tuple[Handler, Any]] = {
 }
 
 
-def serve(include: tuple[Path, ...] = ()) -> None:
+def serve(options: Options) -> None:
     """Answer one client on standard input and output, until it says goodbye."""
-    create(include).start_io()
-
-
-def create(include: tuple[Path, ...] = ()) -> Server:
-    """A server with all its features."""
-    server = Server(include)
-    for method, (handler, options) in _HANDLERS.items():
-        server.feature(method, options)(_quiet(handler))
-    return server
+    server = Server(options)
+    for method, (handler, able) in _HANDLERS.items():
+        server.feature(method, able)(_quiet(handler))
+    server.start_io()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from .. import syntax
 from ..diagnostics import Diagnostic, PolicyError, Sink
@@ -39,11 +38,11 @@ class View:
 
     source: Source
     read_file: ReadFile
-    include: tuple[Path, ...] = ()
+    options: Options = field(default_factory=Options)
     sink: Sink = field(default_factory=Sink)
 
     def __post_init__(self) -> None:
-        self.inputs = Inputs(self.read_file, self.include)
+        self.inputs = Inputs(self.read_file, self.options.include)
         self.inputs.given(self.source)
         self.module = syntax.parse(self.source, Sink())
         self.program = imports.read(self.module, self.inputs, Sink())
@@ -63,7 +62,7 @@ class View:
         """All that `lockgate check` says. Takes as long as that; safe to call from another thread."""
         sink = Sink()
         assert self.source.path is not None
-        session = Session(self.source.path, Options(include=self.include), sink, self.read_file)
+        session = Session(self.source.path, self.options, sink, self.read_file)
         try:
             with session:
                 session.analyse()
