@@ -115,10 +115,20 @@ def _names(place: _Place) -> Iterator[Proposal]:
 def _declared(wanted: type) -> Callable[[_Place], Iterator[Proposal]]:
     def find(place: _Place) -> Iterator[Proposal]:
         here = t.Name(Span(place.source, 0, 0), "")
+        yield from _parameters(place, _KIND_OF[wanted])
         for text, span in place.view.scope.known(here, wanted):
             yield Proposal(text, _KIND_OF[wanted], span.source.line_text(span.line).strip())
 
     return find
+
+
+def _parameters(place: _Place, kind: str) -> Iterator[Proposal]:
+    """Parameters of a kind, of the template that a rule stands in."""
+    for name, word in pairwise(place.ahead.behind):
+        if word.kind == "TEMPLATE":
+            decl = place.view.scope.lookup(t.Name(Span(place.source, 0, 0), name.text))
+            parameters = decl.parameters if isinstance(decl, t.Template) else ()
+            yield from (Proposal(p.name.text, "parameter") for p in parameters if p.kind.text == kind)
 
 
 def _kinds(place: _Place) -> Iterator[Proposal]:

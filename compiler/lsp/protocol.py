@@ -45,6 +45,7 @@ PROPOSALS = {
     "rule": types.CompletionItemKind.Method,
     "counter": types.CompletionItemKind.Property,
     "field": types.CompletionItemKind.Field,
+    "parameter": types.CompletionItemKind.TypeParameter,
     "value": types.CompletionItemKind.EnumMember,
     "keyword": types.CompletionItemKind.Keyword,
 }

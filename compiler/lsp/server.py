@@ -225,11 +225,11 @@ async def _definition(server: Server, params: types.DefinitionParams) -> types.L
 
 
 def _file_at(view: View, offset: int) -> Source | None:
-    """The file that an `import` names at an offset."""
+    """The file that an `import` or a `file` names at an offset."""
     for decl, module in view.program.imported.items():
         if decl.path.span.source is view.source and decl.path.span.start <= offset <= decl.path.span.end:
             return module.source
-    return None
+    return view.list_at(offset)
 
 
 async def _references(server: Server, params: types.ReferenceParams) -> list[types.Location]:

@@ -7,6 +7,7 @@ gives what could be read of it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,14 +15,15 @@ from .. import syntax
 from ..diagnostics import Diagnostic, PolicyError, Sink
 from ..driver import Options, Session
 from ..policy import imports
-from ..policy.files import Inputs, ReadFile
+from ..policy.files import Inputs, ReadFile, UnreadableInput
 from ..policy.model import Network
 from ..policy.networks import BROKEN, Networks
 from ..policy.resolve import Scope
 from ..policy.targets import Targets
 from ..policy.traffic import TrafficTypes
 from ..source import Source
-from .index import Index
+from ..syntax import tree as t
+from .index import Index, children
 
 
 @dataclass
@@ -56,6 +58,18 @@ class View:
     def sources(self) -> Iterable[Source]:
         """All files of the policy, its own first."""
         return [module.source for module in self.program.modules]
+
+    def list_at(self, offset: int) -> Source | None:
+        """The list of addresses that a `file` names at an offset; None when it cannot be read."""
+        pending: list[object] = list(self.module.decls)
+        while pending:
+            node = pending.pop()
+            if isinstance(node, t.File) and node.path.span.start <= offset <= node.path.span.end:
+                with suppress(UnreadableInput):
+                    return self.inputs.read(node.path.text, self.source)
+                return None
+            pending += [child for _, child in children(node)]
+        return None
 
     @cached_property
     def checked(self) -> Checked:

@@ -60,11 +60,13 @@ class Comment:
 @dataclass
 class Word:
     """A token. `lead`: comments on their own lines before it; `trail`: the one behind it on its line;
-    `blank`: an empty line stood before it; `space`: a blank comes between it and the word before."""
+    `fresh`: it began a line; `blank`: behind an empty one; `space`: a blank comes between it and the word
+    before."""
 
     text: str
     lead: list[Comment] = field(default_factory=list)
     trail: str | None = None
+    fresh: bool = False
     blank: bool = False
     space: bool = True
     breaks: Break = Break.NEVER
@@ -231,4 +233,4 @@ def _comments(gap: str, before: Word | None, after: Word) -> None:
         else:
             after.lead.append(Comment(text, blank=ends > 1))
         ends = 0
-    after.blank = ends > 1
+    after.fresh, after.blank = ends > 0, ends > 1

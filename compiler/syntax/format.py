@@ -130,9 +130,11 @@ class _Format:
         return Item(f"expect {flat(lead)}", [lead, direction, [action]], packet, by, OPTION_GAP)
 
     def claim(self, node: Node) -> Item:
-        """`assert`, the action, the packets."""
-        word, action, *packets = self.writing.docs(node)
-        return Item("assert", [[word], [action]], packets)
+        """`assert`, a direction, the action, the packets."""
+        word, *rest = self.writing.parts(node)
+        direction = rest.pop(0)[1] if rest[0][0] == "DIRECTION" else []
+        (_, action), *packets = rest
+        return Item("assert", [word[1], direction, action], _all(packets))
 
 
 _ITEMS: dict[str, Callable[[_Format, Node], Item]] = {

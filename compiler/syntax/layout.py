@@ -162,9 +162,9 @@ class Pen:
         inner = outer + STEP
         self.fresh(inner)
         commas = [self._comma(listing, index) for index in range(len(listing.items))]
-        one_a_line = any(comma and comma.trail for comma in commas)
+        commented = any(comma and comma.trail for comma in commas)  # then lines belong together as written
         for item, comma in zip(listing.items, commas, strict=True):
-            if one_a_line:
+            if commented and first(item[0]).fresh:
                 self.fresh(inner)
             self._item(item, comma, inner)
         self.comments(listing.closing.lead, inner)
@@ -189,7 +189,7 @@ class Pen:
         lead, begin.lead = begin.lead, []
         self.comments(lead, indent)
         text = flat(item)
-        if text is None or self.line.width + len(text) + 2 > WIDTH:
+        if text is None or self.line.comment or self.line.width + len(text) + 2 > WIDTH:
             self.fresh(indent)
         begin.space = True
         self.docs(item, indent + HANG)

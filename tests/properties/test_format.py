@@ -35,7 +35,7 @@ GAPS = st.sampled_from(
     (" ", " ", " ", " ", " ", "\n", "\t", "\r\n", "\n\n\n", "  # beside\n", "\n  # own\n", "\n\n#\n\n# two\n")
 )
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
-POLICIES = sorted((ROOT / "examples").rglob("*.gate"))
+POLICIES = sorted([*(ROOT / "examples").rglob("*.gate"), *(ROOT / "stdlib_bpf").rglob("*.gate")])
 
 
 def formatted(text: str) -> str:
@@ -146,9 +146,9 @@ def snippets(page: Path) -> list[str]:
     return [text for text in found if syntax.format_source(Source("p.gate", text), Sink()) is not None]
 
 
-@pytest.mark.parametrize("path", POLICIES, ids=lambda p: p.parent.name)
+@pytest.mark.parametrize("path", POLICIES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_examples_are_in_the_style(path: Path) -> None:
-    assert check(path.read_text()) == path.read_text(), "run: lockgate fmt examples"
+    assert check(path.read_text()) == path.read_text(), "run: lockgate fmt examples stdlib_bpf"
 
 
 @pytest.mark.parametrize("page", [p for p in DOCUMENTS if snippets(p)], ids=lambda p: p.name)

@@ -55,9 +55,9 @@ ports c = 3
         + ", ".join(f"192.168.100.{i}" for i in range(7))
         + ",\n  192.168.100.7, 192.168.100.8,\n}\n",
     ),
-    "one item a line where a comment stands beside one": (
-        "network a = { 10.0.0.1, # one\n10.0.0.2,10.0.0.3 # three\n}",
-        "network a = {\n  10.0.0.1,  # one\n  10.0.0.2,\n  10.0.0.3,  # three\n}\n",
+    "lines of a list stay together where a comment stands behind one": (
+        "network a = { 10.0.0.1, # one\n10.0.0.2,10.0.0.3 # two\n,\n10.0.0.4}",
+        "network a = {\n  10.0.0.1,            # one\n  10.0.0.2, 10.0.0.3,  # two\n  10.0.0.4,\n}\n",
     ),
     "alternatives of a long service": (
         f"service s = tcp port {{ {MANY} }}, udp port 443",
@@ -124,6 +124,10 @@ test "t" of p {
   repeat 5 expect ingress allow arp  by b
 }
 """,
+    ),
+    "assertions stand in columns": (
+        'test "t" of p { assert ingress allow tcp assert egress drop udp to port 53 }',
+        'test "t" of p {\n  assert ingress allow tcp\n  assert egress  drop  udp to port 53\n}\n',
     ),
     "nothing stays nothing": ("\n\n", ""),
     "empty brackets": ("network a = { }\nports p = {\n}", "network a = {}\nports p   = {}\n"),

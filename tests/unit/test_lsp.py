@@ -27,9 +27,11 @@ import "common.gate" as common
 network office = { 192.0.2.0/24, 10.0.0.0/8 } - 10.1.0.0/16
 network ban    = dynamic max 100
 ports admin    = { 22, 8000-8009 }
+network listed = file "list.txt" max 10
 
 policy edge at xdp on "eth0" {
   default pass
+  listed: drop from listed
   banned: drop from ban              count hits
   ssh:    drop tcp from not common.bastions to port admin  count hits log
   web:    pass common.web to office
@@ -146,6 +148,7 @@ def play(tmp_path: Path) -> Callable[[Scene], Editor]:
     """Run a scene against a server of its own."""
     (tmp_path / "common.gate").write_text(COMMON)
     (tmp_path / "edge.gate").write_text(EDGE)
+    (tmp_path / "list.txt").write_text("198.18.0.0/15\n")
 
     async def run(scene: Scene) -> Editor:
         editor = Editor(tmp_path)
@@ -210,11 +213,11 @@ HOVERS = [
     ("admin  count", 0, ["ports `admin`", "11 ports: 22, 8000-8009"]),
     ("web to", 0, ["service `web`", "tcp port 80, 443"]),
     ("ban ", 0, ["dynamic set `ban`", "100 prefixes"]),
-    ("ssh: ", 0, ["rule `ssh`", "rule 2 of 4", "behind `banned`", "ns"]),
+    ("ssh: ", 0, ["rule `ssh`", "rule 3 of 5", "behind `banned`", "ns"]),
     ("late", 0, ["**Never decides**", "`ssh`"]),
     ("by ssh", 0, ["`by RULE`"]),
     ("hits ", 0, ["counter `hits`", "2 rules"]),
-    ("drop from ban", 0, ["ends here", "asked first"]),
+    ("drop from listed", 0, ["ends here", "asked first"]),
     ("xdp", 0, ["arriving frames"]),
     ("log\n", 0, ["send an event"]),
 ]
@@ -241,9 +244,10 @@ def test_definition_crosses_files(play: Callable[[Scene], Editor]) -> None:
             ("bastions to", "common.gate", 0),
             ("common.web", "edge.gate", 0),
             ("common.gate", "common.gate", 0),
+            ("list.txt", "list.txt", 0),
             ("office\n", "edge.gate", 2),
-            ("edge {\n  given", "edge.gate", 6),
-            ("ssh\n}", "edge.gate", 9),
+            ("edge {\n  given", "edge.gate", 7),
+            ("ssh\n}", "edge.gate", 11),
         ):
             params = types.DefinitionParams(**editor.at("edge.gate", text))
             answer = await editor.client.text_document_definition_async(params)
@@ -332,6 +336,7 @@ COMPLETIONS = [
     ('}\ntest "x" of \n', ["edge"], ["office"]),
     ('}\ntest "x" of edge {\n  expect drop by \n}\n', ["ssh", "default", "malformed"], ["office"]),
     ('}\ntest "x" of edge {\n  expect \n}\n', ["drop", "pass"], ["allow"]),
+    ("}\ntemplate t(who: network, on: ports) {\n  drop tcp from \n}\n", ["who", "office"], ["on"]),
     ("  # from \n}\n", [], ["office", "drop"]),
 ]
 
@@ -366,7 +371,7 @@ def test_symbols_of_a_broken_file(play: Callable[[Scene], Editor]) -> None:
             assert answer is not None
             names = {symbol.name: [c.name for c in symbol.children or []] for symbol in answer}  # type: ignore[union-attr]
             assert {"common", "office", "ban", "admin", "edge"} <= set(names)
-            assert names["edge"][:2] == ["banned", "ssh"]
+            assert names["edge"][:2] == ["listed", "banned"]
 
     play(scene)
 
@@ -420,7 +425,7 @@ def test_positions_count_utf16(play: Callable[[Scene], Editor]) -> None:
         editor.change("edge.gate", 'test "ssh"', 'test "\N{GRINNING FACE}ß" of edge {}\ntest "ssh"')
         params = types.DefinitionParams(**editor.at("edge.gate", "edge {}"))
         answer = await editor.client.text_document_definition_async(params)
-        assert isinstance(answer, types.Location) and answer.range.start.line == 6
+        assert isinstance(answer, types.Location) and answer.range.start.line == 7
 
     play(scene)
 
