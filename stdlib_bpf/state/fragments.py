@@ -1,11 +1,11 @@
-"""Fragments: what a policy makes of them, and the table that lends later fragments the transport header of their
-first.
+"""Fragments: what a policy makes of them, and the table that lends later fragments the transport header of
+their first.
 
-Three modes. `first-only`: a later fragment has no transport fields, so rules that ask for some do not match it.
-`drop`: every fragment is dropped before any rule. `track`: the first fragment of a datagram leaves its transport
-fields in a table under the datagram's identification, and later ones are judged by them; a later fragment whose
-first has not been seen, or not within TIMEOUT_NS, is dropped before any rule. The first to write an entry wins,
-so that a forged second "first fragment" changes nothing for the rest of the datagram.
+Three modes. `first-only`: a later fragment has no transport fields, so rules that ask for some do not match
+it. `drop`: every fragment is dropped before any rule. `track`: the first fragment of a datagram leaves its
+transport fields in a table under the datagram's identification, and later ones are judged by them; a later
+fragment whose first has not been seen, or not within TIMEOUT_NS, is dropped before any rule. The first to
+write an entry wins, so that a forged second "first fragment" changes nothing for the rest of the datagram.
 
 A datagram is known by addresses and identification, in IPv4 also by protocol (RFC 791 §2.3). In IPv6 the
 protocol is what the first fragment says (RFC 8200 §4.5), and so it is judged. The table is an LRU hash of
