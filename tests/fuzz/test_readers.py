@@ -164,6 +164,24 @@ def _settings(seed: int) -> None:
             assert error.diagnostics
 
 
+def _import(seed: int) -> None:
+    """A broken policy that a sound one imports, and that imports itself and others."""
+    lib = 'import "other.gate" as other\n' + mutate.mutant(seed)
+    text = 'import "lib.gate" as lib\n' + random.Random(seed).choice(mutate.samples())
+    texts = {P.name: text, "lib.gate": lib, "other.gate": mutate.mutant(seed + 1)}
+
+    def read(path: Path) -> bytes:
+        if path.suffix == ".toml":
+            raise FileNotFoundError(2, "No such file or directory")
+        return texts.get(path.name, "10.0.0.1\n").encode("utf-8", "surrogatepass")
+
+    with Session(P, read_file=read) as session:
+        try:
+            assert session.unit
+        except PolicyError as error:
+            assert error.diagnostics
+
+
 READERS: dict[str, Callable[[int], None]] = {
     "bundle": _bundle,
     "manifest": _manifest,
@@ -171,6 +189,7 @@ READERS: dict[str, Callable[[int], None]] = {
     "match": _match,
     "plan": _plan,
     "settings": _settings,
+    "import": _import,
 }
 
 

@@ -230,6 +230,7 @@ BODIES = st.lists(
     st.sampled_from([
         "drop tcp from N to port P", "pass udp from not N port P", "pass ip to N + office",
         "drop tcp to port { P, 7 } flags syn", "drop tcp, udp to N port P - 85",
+        "pass ip from office + N", "drop sctp to port 7 + P", "drop ip from { office, N } to not N",
     ]), min_size=1, max_size=4)  # fmt: skip
 
 
