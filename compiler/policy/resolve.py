@@ -34,6 +34,7 @@ KINDS: dict[type, str] = {
     t.Import: "import",
 }
 MAX_DEPTH = 100  # declarations that rest on one another
+MAX_ADVISED = 100  # unknown names for which a known one is sought
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Scope:
         self.program, self.sink = program, sink
         self._used: set[int] = set()  # identities of declarations
         self._open: list[Named] = []
+        self._unknown = 0
         self._files: dict[Source, _File] = {}
         for module in program.modules:
             later = tuple(decl.span for decl in module.decls if isinstance(decl, t.NotYet))
@@ -135,8 +137,11 @@ class Scope:
         return None
 
     def unknown(self, name: t.Name, wanted: type) -> errors.UnknownName:
-        """The complaint about a name that nothing has, with names of the right kind to choose from."""
-        return errors.UnknownName(KINDS[wanted], name.text, name.span, tuple(self.known(name, wanted)))
+        """The complaint about a name that nothing has, with names of the right kind to choose from: the first
+        hundred times, since each choice looks at all names."""
+        self._unknown += 1
+        known = tuple(self.known(name, wanted)) if self._unknown <= MAX_ADVISED else ()
+        return errors.UnknownName(KINDS[wanted], name.text, name.span, known)
 
     def known(self, name: t.Name, wanted: type) -> Iterator[tuple[str, Span]]:
         """Names of a kind that could stand where `name` stands, each with its declaration."""

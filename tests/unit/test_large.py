@@ -14,7 +14,7 @@ from lockgate.compiler.match import coverage
 from lockgate.compiler.match.ir import Match, MatchProgram, RuleInfo
 from lockgate.stdlib_bpf.sets import IntervalSet
 
-from .front import xdp
+from .front import findings, xdp
 
 
 def analysed(folder: Path, rules: str) -> list[str]:
@@ -64,3 +64,10 @@ def test_coverage_looks_at_few_matches_for_each(monkeypatch: pytest.MonkeyPatch)
     program = hosts(20_000)
     assert not any(coverage.coverage(program))
     assert len(looks) < len(program.matches)
+
+
+def test_a_known_name_is_sought_for_the_first_hundred_unknown_ones() -> None:
+    rules = "".join(f"drop tcp from ofice to port {port}\n" for port in range(1, 103))
+    found = findings("network office = 192.0.2.0/24\n" + xdp(rules))
+    advised = [d.labels[0].text == "did you mean `office`?" for d in found]
+    assert advised == [True] * 100 + [False] * 2
