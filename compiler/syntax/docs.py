@@ -22,6 +22,7 @@ _CLOSING = {"{": "}", "[": "]", "ns[": "]", "(": ")"}
 # Signs without blanks around them, by the rule in which they stand.
 _TIGHT = {
     "portrange": frozenset("-"),
+    "value": frozenset("-"),
     "per": frozenset("/,"),
     "flags": frozenset("/"),
     "flag": frozenset("!"),
@@ -31,7 +32,7 @@ _TIGHT = {
 # Rules in whose lists the last item may have a comma behind it, too.
 _TRAILING_COMMA = frozenset(
     {"netset", "portset", "typeset", "numbers", "interface", "at_interface", "at_cgroup", "into", "setting"}
-    | {"template", "use"}
+    | {"template", "use", "vlan", "member"}
 )
 # Parts of a sentence that may begin a new line when it is long.
 _BREAKS = frozenset(
