@@ -360,9 +360,9 @@ def _image_member(chain: str, name: str) -> str:
     return f"images/{chain}/{name}.bin"
 
 
-def build_bundle(path: Path, options: Options | None = None) -> bytes:
-    """Compile a policy file to a bundle. PolicyError when it has errors."""
-    with Session(path, options or Options()) as session:
+def build_bundle(path: Path, options: Options | None = None, sink: Sink | None = None) -> bytes:
+    """Compile a policy file to a bundle; warnings go to `sink`. PolicyError when it has errors."""
+    with Session(path, options or Options(), Sink() if sink is None else sink) as session:
         session.prepare()
         session.analyse()
         return session.bundle()

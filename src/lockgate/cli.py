@@ -109,11 +109,17 @@ def require_compiler(what: str) -> None:
 
 
 def compile_policy(path: Path, reading: Mapping[str, Any]) -> bytes:
-    """A policy file as a bundle, for `up`. `reading`: `include`, `now`, `root` of `driver.Options`."""
+    """A policy file as a bundle, for `up`; prints its warnings. `reading`: `include`, `now`, `root` of
+    `driver.Options`."""
     require_compiler(f"`{path}` is a policy: compiling it")
+    from lockgate.compiler import cli as compiler
+    from lockgate.compiler.diagnostics import Sink
     from lockgate.compiler.driver import Options, build_bundle
 
-    return build_bundle(path, Options(**reading))
+    sink = Sink()
+    bundle = build_bundle(path, Options(**reading), sink)
+    compiler.report(sink.diagnostics, "human")
+    return bundle
 
 
 @click.group(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from datetime import date
 from pathlib import Path
@@ -112,3 +114,11 @@ def test_no_clock_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(time, "time", lambda: real() + 10 * 365 * 86400)
     with Session(path) as session:
         assert session.description() == now
+
+
+def test_up_says_what_has_left(tmp_path: Path) -> None:
+    (tmp_path / "p.gate").write_text(tc(RULE.format("allow")))
+    command = [sys.executable, "-m", "lockgate", "up", "--dry-run", "p.gate", "--now", "2026-04-01"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "warning[W0522]" in done.stderr and "(ticket NET-4711)" in done.stderr
