@@ -295,6 +295,7 @@ class Session:
             slots=slots,
             owner=chain.owner,
             data=tuple(d.section for d in module.data),
+            devices=chain.devices,
         )
 
     def bundle(self) -> bytes:

@@ -103,6 +103,7 @@ def hooks_page() -> str:
         )
         out.append("| action | the program returns |\n|---|---|\n")
         out += [f"| `{action}` | {value} |\n" for action, value in hook.verdicts.items()]
+        out += [f"| `{action}` | (the next rule is tried) |\n" for action in hook.passing]
         out.append("\n| not here | why | instead |\n|---|---|---|\n")
         out += [f"| `{action}` | {why} | {instead} |\n" for action, (why, instead) in hook.refusals.items()]
         out.append("\n| program | ELF section | program type | attach type |\n|---|---|---|---|\n")

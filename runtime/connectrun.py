@@ -1,9 +1,10 @@
 """Runs a connect chain on real socket calls: the kernel cannot test-run programs of this kind.
 
 A throw-away cgroup gets the chain's programs by links; a forked child enters it, and a network namespace of
-its own, and makes the calls. Refused means EPERM; any other answer (success, EINPROGRESS, ENETUNREACH, …)
-means that the policy let the call pass. Protocols that have no hook (raw sockets) cannot be asked; ICMP is
-asked by an unprivileged ping socket. Nothing is left behind, whatever happens.
+its own, and makes the calls. Whether a call was let pass is what the deciding rule's counter says; its errno
+is for the caller to judge, since the network has its own answers (EINPROGRESS, ENETUNREACH, …). Protocols
+that have no hook (raw sockets) cannot be asked; ICMP is asked by an unprivileged ping socket. Nothing is left
+behind, whatever happens.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ _sequence = itertools.count()
 
 @dataclass(frozen=True)
 class Called:
-    """What became of a call. `slot` is None when no program ran (the kernel refused the call before);
+    """What became of a call. `slot` is None when no program ran (the kernel refused the call before, and that
+    is not the policy's doing);
     `passed` as in `testrun.Ran`."""
 
     allowed: bool
@@ -89,7 +91,8 @@ class ConnectRunner:
             number = self._ask(call)
             after = self.chain.counters_raw()
             slot, passed = self.chain.decided(before, after) if before != after else (None, ())
-            out.append(Called(number != errno.EPERM, number, slot, passed))
+            allowed = slot is None or self.chain.chain.slots[slot].verdict != "reject"
+            out.append(Called(allowed, number, slot, passed))
         return out
 
     def _ask(self, call: SocketCall) -> int:

@@ -13,13 +13,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf.hooks.xdp import BPF_F_XDP_HAS_FRAGS
+from lockgate.stdlib_bpf.state import devices
 from lockgate.stdlib_bpf.state.clock import CLOCK
 
 from . import generation, refusal
 from .elf import ProgramSpec
 from .errors import LockgateError, PolicyLine, VerifierRejected, telling_line
 from .plan import OWN_KEY, WORD_KEY, DataPlan, LoadPlan, MapPlan, ProgramPlan, copy_key
-from .sys import attrs, bpf
+from .sys import attrs, bpf, netns
 from .sys.fd import Fd
 
 
@@ -51,11 +52,12 @@ def load(
     number: int = generation.FIRST,
     copies: Mapping[str, int] | None = None,
     own_clock: bool = False,
+    ifindexes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Loaded:
     """Make and fill all maps, load all programs. `reuse`: maps that exist already, by key; they change owner.
     `number`: this load's generation, which is in force at once unless `reuse` has a word that says otherwise.
     `copies`: how many copies of a program to load, each with an array for its own predecessor (default 1).
-    `own_clock`: leave the word of `stdlib_bpf.state.clock` writable.
+    `own_clock`: leave the word of `stdlib_bpf.state.clock` writable. `ifindexes`: of each chain's devices.
     Raises VerifierRejected, NoPrivileges, FeatureMissing or SystemRefused, and leaves nothing behind."""
     loaded = Loaded(plan, dict(reuse or {}))
     with ExitStack() as undo, ExitStack() as types:
@@ -66,7 +68,8 @@ def load(
                 loaded.maps[map_.key] = _make_map(map_)
         for data in (*plan.data, DataPlan(OWN_KEY, generation.pack(number))):
             freeze = not (own_clock and data.key.endswith(f":{CLOCK}"))
-            loaded.maps[data.key] = _make_data(data, freeze)
+            loaded.maps[data.key] = _make_data(_with_devices(data, ifindexes or {}), freeze)
+        _fill_devmaps(plan, loaded, ifindexes or {})
         if WORD_KEY not in loaded.maps:
             loaded.maps[WORD_KEY] = generation.make_word(number)
         for program in plan.programs:
@@ -123,6 +126,26 @@ def _make_data(plan: DataPlan, freeze: bool) -> Fd:
         fd.close()
         raise refusal.explain(error, f"filling table `{plan.key}`") from error
     return fd
+
+
+def _with_devices(plan: DataPlan, ifindexes: Mapping[str, tuple[int, ...]]) -> DataPlan:
+    """A table as it is, or a chain's devices as they are on this machine."""
+    chain, _, name = plan.key.partition(":")
+    return DataPlan(plan.key, devices.pack(ifindexes.get(chain, ()))) if name == devices.DEVICES else plan
+
+
+def _fill_devmaps(plan: LoadPlan, loaded: Loaded, ifindexes: Mapping[str, tuple[int, ...]]) -> None:
+    """The kernel looks an ifindex up in the namespace of whoever fills the map (kernel/bpf/devmap.c)."""
+    for chain in plan.devices:
+        devmap = loaded.maps.get(f"{chain.chain}:{devices.DEVMAP}")
+        if devmap is None:
+            continue
+        try:
+            with netns.inside(chain.netns):
+                for place, ifindex in enumerate(ifindexes.get(chain.chain, ())):
+                    bpf.map_update(devmap, struct.pack("<I", place), struct.pack("<I", ifindex))
+        except bpf.BpfError as error:
+            raise refusal.explain(error, f"naming the devices of `{chain.chain}`") from error
 
 
 def _load_program(plan: ProgramPlan, maps: Mapping[str, Fd], previous: Fd, btf: Fd | None) -> Fd:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lockgate.stdlib_bpf.manifest import Chain, Function, Manifest, Map, Slot
+from lockgate.stdlib_bpf.state.devices import BPF_MAP_TYPE_DEVMAP
 from lockgate.stdlib_bpf.state.generation import NOW_SECTION, OWN_SECTION, PREVIOUS
 
 from . import elf
@@ -99,6 +100,15 @@ class AttachPlan:
 
 
 @dataclass(frozen=True)
+class DevicesPlan:
+    """The interfaces that a chain sends packets to, found by name in a namespace when it is loaded."""
+
+    chain: str
+    names: tuple[str, ...]
+    netns: str | None
+
+
+@dataclass(frozen=True)
 class LoadPlan:
     """All steps, in order: type information per object, maps, tables, programs, hooks. Everything before the
     hooks is without effect on traffic."""
@@ -112,6 +122,7 @@ class LoadPlan:
     programs: tuple[ProgramPlan, ...]
     attachments: tuple[AttachPlan, ...]
     xdp_mode: XdpMode = "auto"
+    devices: tuple[DevicesPlan, ...] = ()
 
 
 def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -> LoadPlan:
@@ -122,6 +133,7 @@ def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -
     data: list[DataPlan] = []
     programs: list[ProgramPlan] = []
     attachments: list[AttachPlan] = []
+    devices: list[DevicesPlan] = []
     taken: dict[tuple[int, str], int] = {}
     for chain in bundle.manifest.chains:
         object_ = _object(bundle, chain)
@@ -139,6 +151,9 @@ def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -
             key = f"{chain.name}:{section.removeprefix('.rodata.')}"
             references[section] = key
             data.append(DataPlan(key, contents))
+        if chain.devices:
+            home = chain.targets[0].rpartition("/")[0] or netns
+            devices.append(DevicesPlan(chain.name, chain.devices, home))
         specs = {p.name: p for p in object_.programs}
         for function in chain.functions:
             program = _program(chain, function, specs, object_, references)
@@ -155,6 +170,7 @@ def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -
         tuple(programs),
         tuple(attachments),
         xdp_mode,
+        tuple(devices),
     )
 
 
@@ -259,6 +275,7 @@ _TYPE_NAMES = {
     attrs.MAP_TYPE_PERCPU_ARRAY: "per-CPU array",
     attrs.MAP_TYPE_LPM_TRIE: "LPM trie",
     attrs.MAP_TYPE_RINGBUF: "ring buffer",
+    BPF_MAP_TYPE_DEVMAP: "device map",
 }
 
 
@@ -274,6 +291,10 @@ def render(plan: LoadPlan) -> str:
         out.append(f"  make  {kind} {map_.key}: {spec.max_entries} entries{filled}")
     for data in plan.data:
         out.append(f"  make  table {data.key}: {len(data.contents)} bytes, frozen")
+    for devices in plan.devices:
+        space = f"{devices.netns}/" if devices.netns else ""
+        listed = ", ".join(space + name for name in devices.names)
+        out.append(f"  find  devices of {devices.chain}: {listed}")
     out.append("  make  the word of generations, unless the policy runs already")
     for program in plan.programs:
         out.append(

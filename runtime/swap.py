@@ -27,7 +27,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import attach, generation, loader, pins, running
+from . import attach, devices, generation, loader, pins, running
 from .attach import Place
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError, SystemRefused
 from .plan import WORD_KEY, AttachPlan, HookPoint, LoadPlan, MapPlan, copy_key
@@ -76,9 +76,10 @@ def up(plan: LoadPlan, bpffs: str | Path) -> Outcome:
         before = recover(directory)
         with _saying_what_remains(before is not None):
             targets = _find(plan, directory, before)
+            ifindexes = devices.numbers(plan)
             _check_modes(plan, targets, before)
             number = generation.following(before.generation if before else generation.NONE)
-            with _load(plan, directory, before, targets, number) as loaded:
+            with _load(plan, directory, before, targets, number, ifindexes) as loaded:
                 try:
                     outcome = _replace(plan, directory, before, targets, loaded, number)
                 except BaseException:
@@ -170,7 +171,12 @@ def _check_modes(plan: LoadPlan, targets: list[_Target], before: State | None) -
 
 
 def _load(
-    plan: LoadPlan, directory: Path, before: State | None, targets: list[_Target], number: int
+    plan: LoadPlan,
+    directory: Path,
+    before: State | None,
+    targets: list[_Target],
+    number: int,
+    ifindexes: devices.Numbers,
 ) -> loader.Loaded:
     """Load, with the running policy's dynamic sets and its word; a new word says that nothing is in force."""
     reuse: dict[str, Fd] = {}
@@ -190,7 +196,7 @@ def _load(
                 copies.append((map_, undo.enter_context(old)))
         word = directory / "current" / "maps" / pins.quote(WORD_KEY)
         reuse[WORD_KEY] = running.open_pin(word) if before else generation.make_word(generation.NONE)
-        loaded = loader.load(plan, reuse, number, counts)
+        loaded = loader.load(plan, reuse, number, counts, ifindexes=ifindexes)
         try:
             for map_, old in copies:
                 _copy(map_, old, loaded.maps[map_.key])

@@ -28,7 +28,7 @@ from .refusal import explain
 from .sets import Prefix, key_of
 from .sys import bpf
 from .sys.fd import Fd
-from .wirerun import TC_ACT_SHOT, Wire
+from .wirerun import LOOPBACK_IFINDEX, TC_ACT_SHOT, Wire
 
 MIN_FRAME_BYTES = 14
 
@@ -45,11 +45,22 @@ class Given:
 
 class Ran(NamedTuple):
     """`value`: what the program returned, signed (TC_ACT_UNSPEC is -1); `slot`: the deciding counter slot;
-    `passed`: slots of rules that matched before and let the packet go on, ascending."""
+    `passed`: slots of rules that matched before and let the packet go on, ascending; `frame` and `mark`: the
+    packet's afterwards, None where the kernel does not say."""
 
     value: int
     slot: int
     passed: tuple[int, ...] = ()
+    frame: bytes | None = None
+    mark: int | None = None
+
+
+class _Run(NamedTuple):
+    """`value`: None when the frame got through the wire, which does not tell."""
+
+    value: int | None
+    frame: bytes | None = None
+    mark: int | None = None
 
 
 class LoadedChain:
@@ -58,7 +69,7 @@ class LoadedChain:
     def __init__(self, plan: LoadPlan, chain: Chain) -> None:
         self.chain = chain
         self._wire: Wire | None = None
-        self._loaded = loader.load(plan, own_clock=True)
+        self._loaded = loader.load(plan, own_clock=True, ifindexes={chain.name: _devices(chain)})
         try:
             counters = next(m for m in chain.maps if m.role == "counters")
             self._counters = CounterReader(
@@ -123,36 +134,39 @@ class LoadedChain:
         for item in frames:
             given = Given(item) if isinstance(item, bytes) else item
             self.set_clock(given.clock_ns)
-            runnable, value = self._run_one(program, given)
-            if not runnable:
+            ran = self._run_one(program, given)
+            if ran is None:
                 out.append(None)
                 continue
             after = self._counters.raw()
             slot, passed = self.decided(before, after)
+            value = ran.value
             if value is None:  # it went through: TC_ACT_OK or TC_ACT_UNSPEC, as the slot's verdict has it
                 value = hooks.ALL[self.chain.hook].verdicts[self.chain.slots[slot].verdict or ""]
-            out.append(Ran(value, slot, passed))
+            out.append(Ran(value, slot, passed, ran.frame, ran.mark))
             before = after
         return out
 
-    def _run_one(self, program: Fd, given: Given) -> tuple[bool, int | None]:
-        """Whether the kernel can run the frame, and what the program returned; None when the frame got
-        through the wire, which does not tell."""
-        frame, context = given.data, b""
-        if self.chain.hook == "tc" and given.segments != 1:
-            context = hooks.ALL["tc"].context.pack(gso_segs=given.segments)
+    def _run_one(self, program: Fd, given: Given) -> _Run | None:
+        """What the program made of a frame; None when the kernel cannot run it."""
+        frame, context, tc = given.data, b"", hooks.ALL["tc"].context
+        if self.chain.hook == "tc":
+            context = tc.pack(gso_segs=0 if given.segments == 1 else given.segments)
         if len(frame) < MIN_FRAME_BYTES:
-            return False, None
+            return None
         try:
-            return True, _signed(bpf.test_run(program, frame, context=context).value)
+            ran = bpf.test_run(program, frame, context=context)
+            mark = tc.unpack(ran.context)["mark"] if context else 0
+            assert isinstance(mark, int)
+            return _Run(_signed(ran.value), ran.data, mark)
         except bpf.BpfError as error:
             if error.errno != errno.EINVAL:
                 raise explain(error, f"running a frame of {len(frame)} bytes") from error
         if self.chain.hook != "tc":
-            return False, None
+            return None
         if self._wire is None:
             self._wire = Wire(program)
-        return True, None if self._wire.send(frame) else TC_ACT_SHOT
+        return _Run(None if self._wire.send(frame) else TC_ACT_SHOT)
 
     def decided(self, before: bytes, after: bytes) -> tuple[int, tuple[int, ...]]:
         """The slot of who decided, and those that let the packet go on, from two readings of `counters_raw`.
@@ -195,6 +209,12 @@ def load_chain(bundle: Bundle, chain: str) -> LoadedChain:
         raise KeyError(chain)
     alone = Bundle(replace(bundle.manifest, chains=(found,)), bundle.members, bundle.digest)
     return LoadedChain(make(alone), found)
+
+
+def _devices(chain: Chain) -> tuple[int, ...]:
+    """Devices in a test run. At XDP a frame is not sent, but its device must be there: loopback. At tc a copy
+    would be sent, so there is none: the kernel knows no device 0."""
+    return (LOOPBACK_IFINDEX if chain.hook == "xdp" else 0,) * len(chain.devices)
 
 
 def sets_of(chain: Chain) -> Mapping[str, int]:

@@ -16,7 +16,7 @@ from .sys.fd import Fd
 from .sys.link import loopback_up
 
 TC_ACT_SHOT = 2  # include/uapi/linux/pkt_cls.h
-_LOOPBACK_IFINDEX = 1  # the first device of every namespace
+LOOPBACK_IFINDEX = 1  # the first device of every namespace
 
 
 class Wire:
@@ -29,7 +29,7 @@ class Wire:
             try:
                 self._socket.bind(("lo", 0))
                 self._link = bpf.link_create(
-                    program, _LOOPBACK_IFINDEX, attrs.TCX_EGRESS, 0, "a throw-away loopback device"
+                    program, LOOPBACK_IFINDEX, attrs.TCX_EGRESS, 0, "a throw-away loopback device"
                 )
             except bpf.BpfError as error:
                 self._socket.close()

@@ -1,7 +1,8 @@
 """What a rule does to a packet besides its verdict.
 
 Plain data, the same in a policy and in both IRs. Effects never change what later rules see: conditions are
-about the packet as it arrived. Of several rules that mark a packet, or rewrite its DSCP, the last one counts.
+about the packet as it arrived. Marks are set in the order of the rules, each on what the one before left; of
+several rules that rewrite the DSCP, the last one counts. What comes of them is `outcome`.
 """
 
 from __future__ import annotations

@@ -51,9 +51,10 @@ class Function:
 @dataclass(frozen=True)
 class Map:
     """One map of the object. `role`: counters, events, set (dynamic), table, state (what programs keep of
-    traffic) or previous (whom a program replaces, `state.generation`). `key` says how keys are written:
-    index, lpm32, lpm128, exact (big-endian integer), none. `image`: member with the initial contents. `set`:
-    name of the dynamic set; maps of one set and family are one map in all objects of the bundle."""
+    traffic), devices (`state.devices`) or previous (whom a program replaces, `state.generation`). `key` says
+    how keys are written: index, lpm32, lpm128, exact (big-endian integer), none. `image`: member with the
+    initial contents. `set`: name of the dynamic set; maps of one set and family are one map in all objects of
+    the bundle."""
 
     name: str
     role: str
@@ -71,7 +72,8 @@ class Map:
 @dataclass(frozen=True)
 class Chain:
     """One rule list: an ELF object with one or more programs. `data`: names of the sections of its in-place
-    tables. `owner`: of the policy, for people."""
+    tables; `devices`: interfaces that packets are sent to, in the namespace of the targets, sorted. `owner`:
+    of the policy, for people."""
 
     name: str
     policy: str
@@ -85,6 +87,7 @@ class Chain:
     slots: tuple[Slot, ...]
     data: tuple[str, ...] = ()
     owner: str | None = None
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,8 @@ def _pairs(items: list[list[str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _chain(raw: dict[str, Any]) -> Chain:
-    plain = {k: v for k, v in raw.items() if k not in ("functions", "maps", "slots", "targets", "data")}
+    lists = ("functions", "maps", "slots", "targets", "data", "devices")
+    plain = {k: v for k, v in raw.items() if k not in lists}
     return Chain(
         **plain,
         functions=tuple(Function(**f) for f in raw["functions"]),
@@ -184,4 +188,5 @@ def _chain(raw: dict[str, Any]) -> Chain:
         slots=tuple(Slot(**s) for s in raw["slots"]),
         targets=tuple(raw["targets"]),
         data=tuple(raw["data"]),
+        devices=tuple(raw.get("devices", ())),
     )

@@ -11,11 +11,12 @@ inside its IP header (slow, since it goes over a wire); `tests/kernel/test_real_
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -36,6 +37,8 @@ from lockgate.stdlib_bpf.decode import frame as frames
 from lockgate.stdlib_bpf.decode import sock_addr
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
+from lockgate.stdlib_bpf.effects import NONE
+from lockgate.stdlib_bpf.outcome import Outcome, outcome
 from lockgate.stdlib_bpf.state.limits import Buckets
 
 Packet = Frame | SocketCall
@@ -63,11 +66,13 @@ class Case:
 @dataclass(frozen=True)
 class Answer:
     """One engine's answers. `decisions`: None where it was not asked; `counters`: (packets, bytes) by slot,
-    None for an engine that does not count."""
+    None for an engine that does not count; `outcomes`: what became of each packet, None where that is not
+    known."""
 
     engine: str
     decisions: tuple[Decision | None, ...]
     counters: tuple[tuple[int, int], ...] | None = None
+    outcomes: tuple[Outcome | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,8 +174,9 @@ class Opened:
         """The generated code on this machine."""
         with self.session.native(self.chain) as native:
             native.set_live({name: (p.v4, p.v6) for name, p in self.case.live.items()})
-            decisions = native.run(self.case.packets)
-            return Answer("native", tuple(decisions), tuple(native.counters()))
+            seen = native.observe(self.case.packets)
+            decisions, outcomes = (tuple(part) for part in zip(*seen, strict=True)) if seen else ((), ())
+            return Answer("native", decisions, tuple(native.counters()), outcomes)
 
     def kernel(self) -> Answer:
         """The generated code in the kernel: test runs for frames, real sockets at connect."""
@@ -187,16 +193,15 @@ class Opened:
             self._fill(chain)
             indices = [i for i, p in enumerate(self.case.packets) if can_run(p, self.chain.hook)]
             ran = chain.run([given(self.case.packets[i]) for i in indices])  # type: ignore[arg-type]
-            verdicts = {v: k for k, v in hooks.ALL[self.chain.hook].verdicts.items()}
             decisions: list[Decision | None] = [None] * len(self.case.packets)
+            outcomes: list[Outcome | None] = [None] * len(self.case.packets)
             for i, result in zip(indices, ran, strict=True):
                 assert result is not None
-                decisions[i] = Decision(
-                    verdicts.get(result.value, f"value {result.value}"),
-                    _rule(result.slot),
-                    tuple(map(_rule, result.passed)),
-                )
-            return Answer("kernel", tuple(decisions), tuple(chain.counters()))
+                verdict = chain.chain.slots[result.slot].verdict or ""
+                decisions[i] = Decision(verdict, _rule(result.slot), tuple(map(_rule, result.passed)))
+                if result.frame is not None and result.mark is not None:
+                    outcomes[i] = Outcome(result.value, result.frame, result.mark)
+            return Answer("kernel", tuple(decisions), tuple(chain.counters()), tuple(outcomes))
 
     def _fill(self, chain: object) -> None:
         for name, prefixes in self.case.live.items():
@@ -206,8 +211,10 @@ class Opened:
         calls = [p for p in self.case.packets if can_run(p, self.chain.hook)]
         results = iter(runner.run(calls, EPOCH_NS))  # type: ignore[attr-defined]
         decisions: list[Decision | None] = []
+        outcomes: list[Outcome | None] = []
         for packet in self.case.packets:
             result = next(results) if can_run(packet, self.chain.hook) else None
+            outcomes.append(None if result is None else _called(result))
             if result is None:
                 decisions.append(None)
             elif result.slot is None:
@@ -220,7 +227,8 @@ class Opened:
                         tuple(map(_rule, result.passed)),
                     )
                 )
-        return Answer("kernel", tuple(decisions), tuple(runner.chain.counters()))  # type: ignore[attr-defined]
+        counters = tuple(runner.chain.counters())  # type: ignore[attr-defined]
+        return Answer("kernel", tuple(decisions), counters, tuple(outcomes))
 
     # ---- comparison ----
 
@@ -242,6 +250,19 @@ class Opened:
                 slots[slot][1] += size
         return tuple((packets, size) for packets, size in slots)
 
+    def outcome(self, number: int, decision: Decision) -> Outcome:
+        """What must become of a packet, by the reference."""
+        rules, hook = self.chain.rules, hooks.ALL[self.chain.hook]
+        applied = [(rules[i].verdict, rules[i].effects) for i in decision.passed]
+        last = rules[decision.rule].effects if decision.rule >= 0 else NONE
+        packet = self.case.packets[number]
+        applied.append((decision.verdict, last))
+        if isinstance(packet, SocketCall):
+            return outcome(hook, self.chain.direction, applied)
+        return outcome(
+            hook, self.chain.direction, applied, packet.data, tag_in_metadata=packet.vlan_in_metadata
+        )
+
     def differences(self, reference: Answer, answer: Answer) -> Iterator[Difference]:
         """Where an answer is not the reference's."""
         asked = [
@@ -249,6 +270,15 @@ class Opened:
             for expected, got in zip(reference.decisions, answer.decisions, strict=True)
         ]
         for i, (expected, got) in enumerate(zip(asked, answer.decisions, strict=True)):
+            if expected != got:
+                yield Difference(answer.engine, i, expected, got)
+        for i, got in enumerate(answer.outcomes):
+            decision = reference.decisions[i]
+            if got is None or decision is None:
+                continue
+            expected = self.outcome(i, decision)
+            if answer.engine == "kernel":  # which says nothing of where things were sent
+                expected = replace(expected, sent=None, copies=())
             if expected != got:
                 yield Difference(answer.engine, i, expected, got)
         if answer.counters is not None and answer.counters != (counted := self.count(asked)):
@@ -283,6 +313,13 @@ def networks_of(prefixes: Prefixes) -> list[ipaddress.IPv4Network | ipaddress.IP
     four = [ipaddress.IPv4Network((a, n)) for a, n in prefixes.v4.prefixes(32)]
     six = [ipaddress.IPv6Network((a, n)) for a, n in prefixes.v6.prefixes(128)]
     return [*four, *six]
+
+
+def _called(result: object) -> Outcome:
+    """What became of a socket call. An errno of a call that was let pass is the network's, unless it is
+    EPERM."""
+    allowed, number = result.allowed, result.errno  # type: ignore[attr-defined]
+    return Outcome(int(allowed), errno=0 if allowed and number != errno.EPERM else number)
 
 
 def _rule(slot: int) -> int:

@@ -11,8 +11,9 @@ A file says why it is there, then holds named sections, each a line `-- NAME` an
     -- match             the match IR before any pass
     -- after PASS        the match IR behind that pass
     -- plan              the plan
-    -- packets           `PACKET   VERDICT   RULE`, columns apart by two blanks or more; PACKET as in
-                         `tests/packettext.py`, RULE a name, `line N`, `default` or `malformed`
+    -- packets           `PACKET   VERDICT   RULE   MORE`, columns apart by two blanks or more; PACKET as in
+                         `tests/packettext.py`, RULE a name, `line N`, `default` or `malformed`, MORE what
+                         else became of it: where it and copies went, its mark, DSCP, answer
 
 Packets run through every engine there is, and all must agree. `pytest --bless` rewrites the expectations.
 """
@@ -20,10 +21,11 @@ Packets run through every engine there is, and all must agree. `pytest --bless` 
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,8 +35,12 @@ from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError, Sink
 from lockgate.compiler.match import text as match_text
 from lockgate.compiler.match.passes import PASSES
+from lockgate.compiler.packet import describe
 from lockgate.compiler.plan import text as plan_text
 from lockgate.compiler.policy.model import Chain, Prefixes
+from lockgate.stdlib_bpf.decode.frame import decode
+from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
+from lockgate.stdlib_bpf.headers import network_header
 from lockgate.stdlib_bpf.sets import IntervalSet
 from tests import engines, packettext
 
@@ -171,7 +177,9 @@ def _made(name: str, opened: engines.Opened, test: FileTest) -> str:
     if name == "packets":
         answers, found = opened.judge(kernel=False)
         disagree(opened, found)
-        return _table(test.get("packets") or "", opened.chain, answers[0].decisions)
+        decisions = answers[0].decisions
+        told = [_told(opened, i, d) for i, d in enumerate(decisions) if d is not None]
+        return _table(test.get("packets") or "", opened.chain, decisions, told)
     wanted, program = name.removeprefix("after "), opened.session.match(opened.chain)
     for item in PASSES:
         program = item(program)
@@ -194,17 +202,43 @@ def _like(old: str, new: str) -> str:
     return new.rstrip("\n") + "\n" * max(1, len(old) - len(old.rstrip("\n")))
 
 
-def _table(body: str, chain: Chain, decisions: tuple[Decision | None, ...]) -> str:
-    left = iter(zip(rows(body), decisions, strict=True))
+def _told(opened: engines.Opened, number: int, decision: Decision) -> str:
+    """The fourth column: what became of the packet besides its verdict."""
+    packet, found = opened.case.packets[number], opened.outcome(number, decision)
+    words = [f"copy to {device} as {way}" for device, way in found.copies]
+    if found.sent is not None and found.sent[0]:
+        words.append(f"to {found.sent[0]} as {found.sent[1]}")
+    if found.mark:
+        words.append(f"mark {found.mark:#x}")
+    if found.errno:
+        words.append(errno.errorcode[found.errno])
+    if not isinstance(packet, SocketCall) and found.frame != packet.data:
+        at, _ = network_header(found.frame, packet.vlan_in_metadata)
+        head = int.from_bytes(found.frame[at : at + 2])
+        dscp = head >> 2 & 63 if head >> 12 == 4 else head >> 6 & 63
+        facts = decode(found.frame, packet.vlan_in_metadata)
+        assert isinstance(facts, dict), "a malformed answer"
+        answered = found.sent is not None and not found.sent[0]
+        words.append(f"answer {describe(facts)}" if answered else f"dscp {dscp}")
+    return ", ".join(words)
+
+
+def _table(
+    body: str, chain: Chain, decisions: tuple[Decision | None, ...], told: Sequence[str] | None = None
+) -> str:
+    told = [""] * len(decisions) if told is None else told
+    left = iter(zip(rows(body), decisions, told, strict=True))
     width = max((len(row.packet) for row in rows(body) if len(row.packet) < 90), default=0)
     out = []
     for line in body.splitlines():
         if not line.strip() or line.startswith("#"):
             out.append(line)
             continue
-        row, decision = next(left)
+        row, decision, more = next(left)
         assert decision is not None
-        out.append(f"{row.packet:{width}}   {decision.verdict:6}  {label(chain, decision)}".rstrip())
+        name = label(chain, decision)
+        name = f"{name:9}  {more}" if more else name
+        out.append(f"{row.packet:{width}}   {decision.verdict:6}  {name}".rstrip())
     return "\n".join(out) + "\n"
 
 

@@ -11,13 +11,27 @@ import re
 from collections.abc import Callable, Mapping
 
 from lockgate import __version__
-from lockgate.stdlib_bpf import fields, hooks, manifest, tables
-from lockgate.stdlib_bpf.emit import frame, generation, limits, sock_addr, state
+from lockgate.stdlib_bpf import answers, fields, hooks, manifest, tables
+from lockgate.stdlib_bpf.effects import NONE, Effects
+from lockgate.stdlib_bpf.emit import effects, frame, generation, limits, reply, sock_addr, state
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label, Value, const
-from lockgate.stdlib_bpf.emit.registers import NAMED, NO_SLOT, SAMPLE, SLOT, Registers
+from lockgate.stdlib_bpf.emit.registers import (
+    ANSWER,
+    DSCP,
+    LEFT,
+    NAMED,
+    NETWORK,
+    NO_DSCP,
+    NO_SLOT,
+    SAMPLE,
+    SLOT,
+    TRANSPORT,
+    Registers,
+)
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
+from lockgate.stdlib_bpf.state.devices import DEVICES, IFINDEX_BYTES
 from lockgate.stdlib_bpf.state.events import RING_BYTES
 from lockgate.stdlib_bpf.state.generation import NOW, OWN, PREVIOUS
 from lockgate.stdlib_bpf.tables.base import MapImage
@@ -58,6 +72,12 @@ def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
     return tuple(slots)
 
 
+def answers_packets(plan: Plan) -> bool:
+    """Whether rejected packets are answered by packets."""
+    verdicts = {plan.default, *(rule.verdict for rule in plan.rules)}
+    return hooks.ALL[plan.hook].target == "interface" and "reject" in verdicts
+
+
 def identifier(name: str) -> str:
     """A name as a C identifier."""
     return re.sub(r"\W", "_", name)
@@ -87,6 +107,12 @@ class _Lowering:
                 definitions.limit(f"limit{index}", rule.limit)
         if any(r.limit is not None for r in self.plan.rules):
             data.append(DataSection(CLOCK, bytes(CLOCK_BYTES), CLOCK_BYTES))
+        if self.plan.devices and self.hook.name == "xdp":
+            definitions.devmap(len(self.plan.devices))
+        elif self.plan.devices:
+            data.append(DataSection(DEVICES, bytes(IFINDEX_BYTES * len(self.plan.devices)), IFINDEX_BYTES))
+        if answers_packets(self.plan):
+            definitions.scratch()
         for table in self.plan.tables:
             image = self.images[table.name]
             if isinstance(image, MapImage):
@@ -129,6 +155,7 @@ class _Lowering:
             images=tuple(definitions.images),
             data=tuple(data),
             slots=self.slots,
+            devices=self.plan.devices,
         )
 
     def _function(self, name: str, point: hooks.AttachPoint, previous: str) -> str:
@@ -164,7 +191,9 @@ class _Program:
         self.verdict = f.alloca("i32", "verdict", 4)
         self.logs = any(r.sample for r in self.plan.rules)
         self.counts = any(r.count for r in self.plan.rules)
-        self.registers = Registers(f, sorted(self._fields_read()))
+        self.rewrites = any(r.effects.dscp is not None for r in self.plan.rules)
+        self.answers = answers_packets(self.plan)
+        self.registers = Registers(f, [*sorted(self._fields_read()), *self._for_effects()])
         self.finish = f.label("finish")
 
     def _fields_read(self) -> set[tuple[str, int]]:
@@ -173,6 +202,11 @@ class _Program:
         if self.hook.decoder == "sock_addr" and self.logs:
             names |= {"ip4.dst", "ip6.dst", "th.dport"}
         return {(name, fields.BY_NAME[name].width_bits) for name in names}
+
+    def _for_effects(self) -> list[tuple[str, int]]:
+        """Registers for what rules do to packets."""
+        wanted = [DSCP, NETWORK] * self.rewrites + [ANSWER, NETWORK, TRANSPORT, LEFT] * self.answers
+        return [(name, 32) for name in dict.fromkeys(wanted)]
 
     def emit(self, previous: str) -> None:
         f = self.f
@@ -184,6 +218,11 @@ class _Program:
         )
         f.place(malformed)
         self._decide(counters.MALFORMED, self.hook.malformed)
+        if self.rewrites:
+            f.place(labels[0])
+            labels[0] = f.label("rules")
+            self.registers.set(DSCP, const("i32", NO_DSCP))
+            f.jump(labels[0])
         for number, node in enumerate(self.plan.nodes):
             f.place(labels[number])
             match node:
@@ -217,7 +256,22 @@ class _Program:
             f.branch(f.compare("eq", r.get(SAMPLE), 0), done, chosen)
             f.place(chosen)
             self._log(f.zext(r.get(SAMPLE), "i64"), seen, done)
+        if self.rewrites:
+            self._rewrite()
+        if self.answers:
+            way = "egress" if self.plan.direction == "ingress" else "ingress"
+            reply.emit(f, self.hook.context, self.ctx, r, self.verdict, way)
         f.ret(f.load("i32", self.verdict))
+
+    def _rewrite(self) -> None:
+        """Give the packet the DSCP of the last rule that asked for one."""
+        f, wanted = self.f, self.registers.get(DSCP)
+        chosen, done = f.label("rewrite"), f.label("rewritten")
+        f.branch(f.compare("eq", wanted, NO_DSCP), done, chosen)
+        f.place(chosen)
+        effects.dscp(f, self.hook.context, self.variant, self.ctx, self.registers, wanted)
+        f.jump(done)
+        f.place(done)
 
     def _log(self, sample: Value, seen: Value, done: Label) -> None:
         """Send an event for the first of every `sample` packets that a counter has seen; ends at `done`."""
@@ -238,22 +292,46 @@ class _Program:
         f.jump(done)
         f.place(done)
 
-    def _decide(self, slot: int, verdict: str, count: str | None = None, sample: int = 0) -> None:
+    def _decide(
+        self, slot: int, verdict: str, count: str | None = None, sample: int = 0, does: Effects = NONE
+    ) -> None:
         r = self.registers
         r.set(SLOT, const("i32", slot))
         if self.counts:
             r.set(NAMED, const("i32", self.l.slot_numbers["named", count] if count else NO_SLOT))
         if self.logs:
             r.set(SAMPLE, const("i32", sample))
-        self.f.store(const("i32", self.hook.verdicts[verdict]), self.verdict)
+        self._effects(does)
+        if verdict in self.hook.ends and self.rewrites:
+            r.set(DSCP, const("i32", NO_DSCP))
+        if self.answers:
+            answered = reply.encoded(answers.PACKETS[does.how]) if verdict == "reject" else 0
+            r.set(ANSWER, const("i32", answered))
+        value = const("i32", self.hook.verdicts[verdict])
+        if self.hook.target == "cgroup" and does.how:
+            errno = const("i32", -answers.ERRNOS[does.how])
+            self.f.call_helper(effects.BPF_SET_RETVAL, "i64", errno)
+        if verdict == "redirect":
+            value = effects.redirect(self.f, self.variant, self._places(does)[0], does.how)
+        self.f.store(value, self.verdict)
         self.f.jump(self.finish)
+
+    def _effects(self, does: Effects) -> None:
+        """What any rule that matches does to the packet."""
+        if does.mark is not None:
+            effects.mark(self.f, self.hook.context, self.ctx, *does.mark)
+        if does.dscp is not None:
+            self.registers.set(DSCP, const("i32", does.dscp))
+
+    def _places(self, does: Effects) -> list[int]:
+        return [self.plan.devices.index(device) for device in does.into]
 
     def _leaf(self, leaf: Leaf) -> None:
         if leaf.rule == DEFAULT:
             self._decide(counters.DEFAULT, self.plan.default)
             return
         rule = self._at(leaf.rule)
-        self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample)
+        self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample, rule.effects)
 
     def _at(self, index: int) -> RuleInfo:
         """A rule, whose line the instructions from here on belong to."""
@@ -274,6 +352,9 @@ class _Program:
             state.count(f, r, r.address(NAMED))
         if seen is not None:
             self._log(const("i64", rule.sample), seen, f.label("passed"))
+        self._effects(rule.effects)
+        if rule.verdict == "mirror":
+            effects.mirror(f, self.ctx, self._places(rule.effects), rule.effects.how)
         f.jump(following)
 
     def _admit(self, node: Admit, labels: list[Label]) -> None:

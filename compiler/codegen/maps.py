@@ -5,8 +5,9 @@ everything, one constant in a section of its own for each table. The manifest's 
 from __future__ import annotations
 
 from lockgate.stdlib_bpf import manifest
+from lockgate.stdlib_bpf.emit import reply
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo
-from lockgate.stdlib_bpf.state import generation
+from lockgate.stdlib_bpf.state import devices, generation
 from lockgate.stdlib_bpf.state.counters import COUNTER
 from lockgate.stdlib_bpf.state.limits import KEY_OF, KEYS, Limit
 from lockgate.stdlib_bpf.tables.base import MapImage
@@ -53,6 +54,19 @@ class MapDefinitions:
     def events(self, size: int) -> None:
         """The ring buffer of log events."""
         self._define(manifest.Map("events", "events", BPF_MAP_TYPE_RINGBUF, 0, 0, size), None, None)
+
+    def scratch(self) -> None:
+        """Room for the answer to a rejected packet."""
+        debug = self.debug
+        type_, size = BPF_MAP_TYPE_PERCPU_ARRAY, reply.SCRATCH_BYTES
+        row = manifest.Map(reply.SCRATCH, "state", type_, 4, size, 1, key="index")
+        self._define(row, debug.integer(32), debug.array(debug.integer(8), 8, size))
+
+    def devmap(self, count: int) -> None:
+        """The devices that frames are redirected to, by their places."""
+        u32 = self.debug.integer(32)
+        type_, size = devices.BPF_MAP_TYPE_DEVMAP, devices.IFINDEX_BYTES
+        self._define(manifest.Map(devices.DEVMAP, "devices", type_, 4, size, count, key="index"), u32, u32)
 
     def previous(self, name: str) -> None:
         """The array with a program's predecessor."""

@@ -41,3 +41,4 @@ class Module:
     images: tuple[tuple[str, MapImage], ...]
     data: tuple[DataSection, ...]
     slots: tuple[manifest.Slot, ...]
+    devices: tuple[str, ...] = ()

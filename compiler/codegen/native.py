@@ -1,7 +1,7 @@
 """Runs generated code natively, as an ordinary user: the worker's half of native simulation.
 
 Packets lie below 4 GiB, because contexts carry their addresses in 32 bits, and end at a page without access,
-so that a missing bounds check is a fault and not a lucky read. The only room of the compiler with ctypes.
+so that a missing bounds check is a fault and not a lucky read. With `acts` the only user of ctypes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import llvmlite.binding as llvm
 
 from lockgate.stdlib_bpf.state.clock import CLOCK
 
+from .acts import Acts, Note
 from .shim import DESCRIPTOR
 
 _PROT_NONE, _PROT_READ_WRITE = 0, 3
@@ -33,13 +34,15 @@ Buffer = ctypes.Array[ctypes.c_char]
 class NativeSpec:
     """What a program needs around it. `sets`: map → (ranges, key offset, key length in bytes); `states`: maps
     that the program writes → (key size, value size, whether it is an array); `data`: symbol → bytes;
-    `data_at`: offset of `data` in the context, None at connect; `slots`: of counters."""
+    `data_at` and `mark_at`: offsets of `data` and `mark` in the context, None where there are none; `slots`:
+    of counters."""
 
     sets: tuple[tuple[str, tuple[Range, ...], int, int], ...]
     states: tuple[tuple[str, int, int, bool], ...]
     data: tuple[tuple[str, bytes], ...]
     data_at: int | None
     slots: int
+    mark_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,19 @@ class Call:
     packet: bytes = b""
     linear: int | None = None
     clock_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run gave: the return value, the counter slots it touched in order, the packet if it changed, its
+    mark, what was sent where, and the errno of a socket call."""
+
+    value: int
+    slots: tuple[int, ...]
+    frame: bytes | None = None
+    mark: int = 0
+    notes: tuple[Note, ...] = ()
+    errno: int = 0
 
 
 class NativeProgram:
@@ -75,6 +91,10 @@ class NativeProgram:
             self._u32("lg.data_at").value = spec.data_at
         self._packets = _LowMemory(1 << 18)
         self._context = ctypes.create_string_buffer(512)
+        context = ctypes.addressof(self._context)
+        self._acts = Acts(self._packets.put, context, spec.data_at or 0)
+        self._act = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint32, *[ctypes.c_uint64] * 5)(self._acts.call)
+        self._u64("lg.act").value = ctypes.cast(self._act, ctypes.c_void_p).value or 0
         self._clock = self._u64(CLOCK) if any(name == CLOCK for name, _ in spec.data) else None
 
     def close(self) -> None:
@@ -114,8 +134,8 @@ class NativeProgram:
         """(packets, bytes) of every slot since loading."""
         return list(struct.iter_unpack("<QQ", self._counters.raw))
 
-    def run(self, function: str, calls: list[Call]) -> list[tuple[int, tuple[int, ...]]]:
-        """(return value, counter slots that it touched) of each call, in order."""
+    def run(self, function: str, calls: list[Call]) -> list[Answer]:
+        """What each call gave, in order."""
         address = self._engine.get_function_address(function)
         program = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
         slot_count, out = self._u32("lg.slot_count"), []
@@ -126,13 +146,23 @@ class NativeProgram:
                 self._clock.value = call.clock_ns
             ctypes.memset(self._context, 0, len(self._context))
             ctypes.memmove(self._context, call.context, len(call.context))
+            self._acts.begin(0, 0)
             if self._spec.data_at is not None:
                 start = self._packets.put(call.packet)
+                self._acts.begin(start, len(call.packet))
                 linear = len(call.packet) if call.linear is None else call.linear
                 struct.pack_into("<II", self._context, self._spec.data_at, start, start + linear)
             value = program(self._context)
-            out.append((value, tuple(slots[: min(slot_count.value, 64)])))
+            out.append(self._answer(call, value, tuple(slots[: min(slot_count.value, 64)])))
         return out
+
+    def _answer(self, call: Call, value: int, slots: tuple[int, ...]) -> Answer:
+        acts, mark_at = self._acts, self._spec.mark_at
+        mark = 0 if mark_at is None else struct.unpack_from("<I", self._context, mark_at)[0]
+        frame = acts.frame
+        return Answer(
+            value, slots, None if frame == call.packet else frame, mark, tuple(acts.notes), acts.errno
+        )
 
 
 class _States:

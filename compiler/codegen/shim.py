@@ -4,7 +4,8 @@ A map is a descriptor `%map = { kind, count, base, key_offset, key_length }`. Ki
 elements under a u32 index (the counters, one CPU's worth); kind 1 is a membership set: `base` points at
 `count` sorted inclusive ranges of i128, and a key is `key_length` bytes in network order at `key_offset`.
 Hash and LPM maps are sets here, read back from the very images that the kernel gets. Kind 2 is a map that
-programs write: look-ups and updates are calls of `native.py`.
+programs write: look-ups and updates are calls of `native.py`. Helpers that act on packets are calls of
+`acts.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _TEXT = """
 @lg.slot_count = global i32 0, align 8
 @lg.lookup = global i64 0, align 8
 @lg.update = global i64 0, align 8
+@lg.act = global i64 0, align 8
 @lg.events = global i64 0, align 8
 @lg.member = global i8 1, align 8
 @lg.data_at = global i32 0, align 8
@@ -113,43 +115,6 @@ define i64 @bpf_helper_5() {
   ret i64 0
 }
 
-; load_bytes(ctx, offset, to, length): `data` and `data_end` lie side by side in both contexts
-define i64 @bpf_helper_26(ptr %ctx, i32 %offset, ptr %to, i32 %length) {
-entry:
-  %data_at = load i32, ptr @lg.data_at
-  %data.p = getelementptr i8, ptr %ctx, i32 %data_at
-  %data.i = load i32, ptr %data.p
-  %end.p = getelementptr i8, ptr %data.p, i32 4
-  %end = load i32, ptr %end.p
-  %from.i = add i32 %data.i, %offset
-  %behind = add i32 %from.i, %length
-  %long = icmp ugt i32 %behind, %end
-  br i1 %long, label %fault, label %copy
-copy:
-  %from.w = zext i32 %from.i to i64
-  %from = inttoptr i64 %from.w to ptr
-  br label %loop
-loop:
-  %i = phi i32 [0, %copy], [%next, %more]
-  %done = icmp uge i32 %i, %length
-  br i1 %done, label %good, label %more
-more:
-  %s = getelementptr i8, ptr %from, i32 %i
-  %d = getelementptr i8, ptr %to, i32 %i
-  %b = load i8, ptr %s
-  store i8 %b, ptr %d
-  %next = add i32 %i, 1
-  br label %loop
-good:
-  ret i64 0
-fault:
-  ret i64 -14
-}
-define i64 @bpf_helper_189(ptr %ctx, i32 %offset, ptr %to, i32 %length) {
-  %r = call i64 @bpf_helper_26(ptr %ctx, i32 %offset, ptr %to, i32 %length)
-  ret i64 %r
-}
-
 ; skb_pull_data(skb, length): the bytes behind data_end are there already, only the linear part grows
 define i64 @bpf_helper_39(ptr %ctx, i32 %length) {
   %data_at = load i32, ptr @lg.data_at
@@ -175,10 +140,39 @@ define i64 @bpf_helper_130(ptr %ring, ptr %data, i64 %size, i64 %flags) {
 """
 
 
+# Helpers that act on packets, and what they take: each is a call of `acts.py`.
+_ACTS = {
+    9: ("ptr", "i32", "ptr", "i32", "i64"),  # skb_store_bytes
+    13: ("ptr", "i32", "i64"),  # clone_redirect
+    23: ("i32", "i64"),  # redirect
+    26: ("ptr", "i32", "ptr", "i32"),  # skb_load_bytes
+    28: ("ptr", "i32", "ptr", "i32", "i32"),  # csum_diff
+    38: ("ptr", "i32", "i64"),  # skb_change_tail
+    50: ("ptr", "i32", "i32", "i64"),  # skb_adjust_room
+    51: ("ptr", "i64", "i64"),  # redirect_map
+    152: ("i32", "ptr", "i32", "i64"),  # redirect_neigh
+    155: ("i32", "i64"),  # redirect_peer
+    187: ("i32",),  # set_retval
+    189: ("ptr", "i32", "ptr", "i32"),  # xdp_load_bytes
+}
+_WIDEN = {"ptr": "ptrtoint ptr %a{0} to i64", "i32": "zext i32 %a{0} to i64", "i64": "add i64 %a{0}, 0"}
+
+
+def _act(helper: int, types: tuple[str, ...]) -> str:
+    parameters = ", ".join(f"{type_} %a{i}" for i, type_ in enumerate(types))
+    widened = "".join(f"  %w{i} = {_WIDEN[type_].format(i)}\n" for i, type_ in enumerate(types))
+    arguments = "".join(f", i64 {f'%w{i}' if i < len(types) else 0}" for i in range(5))
+    return (
+        f"define i64 @bpf_helper_{helper}({parameters}) {{\n{widened}"
+        "  %act.i = load i64, ptr @lg.act\n  %act = inttoptr i64 %act.i to ptr\n"
+        f"  %r = call i64 %act(i32 {helper}{arguments})\n  ret i64 %r\n}}\n"
+    )
+
+
 def render_native(module: Module) -> str:
     """The module text for this machine: the generated functions as they are, helpers and maps from here."""
     body = re.sub(r",? !dbg !\d+", "", module.body)
     body = "".join(line for line in body.splitlines(keepends=True) if not line.startswith("!llvm."))
     maps = "".join(f"@{m.name} = global [64 x i8] zeroinitializer, align 16\n" for m in module.maps)
     data = re.sub(r", !dbg !\d+", "", module.data_definitions).replace("constant", "global")
-    return maps + data + _TEXT + body
+    return maps + data + _TEXT + "".join(_act(helper, types) for helper, types in _ACTS.items()) + body

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
+from lockgate.stdlib_bpf.outcome import SELF, Outcome, Sent
 from lockgate.stdlib_bpf.sets import IntervalSet
-from lockgate.stdlib_bpf.state import counters
+from lockgate.stdlib_bpf.state import counters, devices
 from lockgate.stdlib_bpf.state.counters import DECIDING
 from lockgate.stdlib_bpf.tables.base import MapImage
 
 from ..decision import DEFAULT, MALFORMED, Decision
+from .acts import CLONE_REDIRECT, REDIRECT_MAP, REDIRECT_NEIGH, REDIRECT_PEER, Note
 from .llvm import Worker
-from .module import Module
-from .native import Call, NativeSpec, Range
+from .module import DataSection, Module
+from .native import Answer, Call, NativeSpec, Range
 from .shim import render_native
 
 
@@ -33,6 +36,7 @@ class Frame:
     segments: int = 1
 
 
+SELF_IFINDEX = 2  # of the device that a simulated packet is at; those that rules name follow
 EPOCH_NS = 1_000_000_000  # what a program's clock says at time 0: not 0, which is the kernel's own clock
 Packet = bytes | Frame | SocketCall
 
@@ -55,13 +59,13 @@ class NativeChain:
             states=tuple(
                 (m.name, m.key_size, m.value_size, m.key == "index") for m in module.maps if m.role == "state"
             ),
-            data=tuple((d.name, d.data) for d in module.data),
+            data=tuple((d.name, self._numbered(d)) for d in module.data),
             data_at=self.hook.context.offset("data") if on_packets else None,
             slots=len(module.slots),
+            mark_at=self.hook.context.offset("mark") if "mark" in self.hook.context.by_name else None,
         )
         self._number = worker.request("load", render_native(module), spec)
         self._functions = {f.point: f.name for f in module.functions}
-        self._verdicts = {value: name for name, value in self.hook.verdicts.items()}
 
     def __enter__(self) -> NativeChain:
         return self
@@ -82,24 +86,55 @@ class NativeChain:
 
     def run(self, packets: Sequence[Packet]) -> list[Decision]:
         """Decide packets, in order."""
-        decisions: list[Decision] = []
+        return [decision for decision, _ in self.observe(packets)]
+
+    def observe(self, packets: Sequence[Packet]) -> list[tuple[Decision, Outcome]]:
+        """Decide packets, in order, and say what became of them."""
+        answers: list[Answer] = []
         for function, batch in groupby(packets, self._function):
-            answers = self._worker.request("run", self._number, function, [self._call(p) for p in batch])
-            decisions += [self._decision(value, slots) for value, slots in answers]
-        return decisions
+            answers += self._worker.request("run", self._number, function, [self._call(p) for p in batch])
+        return [
+            (self._decision(answer), self._outcome(packet, answer))
+            for packet, answer in zip(packets, answers, strict=True)
+        ]
 
     def counters(self) -> list[tuple[int, int]]:
         """(packets, bytes) of every slot since loading."""
         counted: list[tuple[int, int]] = self._worker.request("counters", self._number)
         return counted
 
-    def _decision(self, value: int, slots: tuple[int, ...]) -> Decision:
-        """`value`: what the program returned, which is the verdict; `slots`: what it counted, in order."""
-        *passed, last = [s for s in slots if self.module.slots[s].kind in DECIDING]
+    def _decision(self, answer: Answer) -> Decision:
+        """Who decided, by what was counted, in order."""
+        slots = self.module.slots
+        *passed, last = [s for s in answer.slots if slots[s].kind in DECIDING]
         rule = {counters.MALFORMED: MALFORMED, counters.DEFAULT: DEFAULT}.get(
             last, last - counters.FIRST_RULE
         )
-        return Decision(self._verdicts[value], rule, tuple(s - counters.FIRST_RULE for s in passed))
+        return Decision(slots[last].verdict or "", rule, tuple(s - counters.FIRST_RULE for s in passed))
+
+    def _outcome(self, packet: Packet, answer: Answer) -> Outcome:
+        if isinstance(packet, SocketCall):
+            rejected = answer.value == self.hook.verdicts["reject"]
+            return Outcome(answer.value, errno=(answer.errno or errno.EPERM) if rejected else 0)
+        frame = packet.data if isinstance(packet, Frame) else packet
+        sent = [self._sent(note) for note in answer.notes if note[0] != CLONE_REDIRECT]
+        copies = tuple(self._sent(note) for note in answer.notes if note[0] == CLONE_REDIRECT)
+        after = frame if answer.frame is None else answer.frame
+        return Outcome(answer.value, after, answer.mark, sent[-1] if sent else None, copies)
+
+    def _sent(self, note: Note) -> Sent:
+        helper, number, flags = note
+        way = {REDIRECT_PEER: "peer", REDIRECT_NEIGH: "neighbour"}.get(
+            helper, "ingress" if flags & 1 and helper != REDIRECT_MAP else "egress"
+        )
+        place = number if helper == REDIRECT_MAP else number - SELF_IFINDEX - 1
+        return SELF if place < 0 else self.module.devices[place], way
+
+    def _numbered(self, section: DataSection) -> bytes:
+        """An in-place table; simulated devices have numbers from SELF_IFINDEX on."""
+        if section.name != devices.DEVICES:
+            return section.data
+        return devices.pack([SELF_IFINDEX + 1 + i for i in range(len(self.module.devices))])
 
     def _function(self, packet: Packet) -> str:
         if isinstance(packet, SocketCall):
@@ -114,6 +149,7 @@ class NativeChain:
             members = {
                 "len": len(frame.data),
                 "vlan_present": int(frame.vlan_in_metadata),
+                "ifindex": SELF_IFINDEX,
                 "gso_segs": 0 if frame.segments == 1 else frame.segments,
             }
             context = self.hook.context.pack(**members)

@@ -48,6 +48,9 @@ from .e0308_hook_target import HookTarget
 from .e0309_misplaced_attribute import MisplacedAttribute
 from .e0310_shared_target import SharedTarget
 from .e0311_does_not_decide import DoesNotDecide
+from .e0320_misplaced_option import MisplacedOption
+from .e0321_needs_device import NeedsDevice
+from .e0322_foreign_device import ForeignDevice
 from .e0390_not_yet import NotYet
 from .e0401_not_delegated import NotDelegated
 from .e0402_bad_settings import BadSettings
@@ -114,6 +117,9 @@ ALL: tuple[type[Finding], ...] = (
     MisplacedAttribute,
     SharedTarget,
     DoesNotDecide,
+    MisplacedOption,
+    NeedsDevice,
+    ForeignDevice,
     NotYet,
     NotDelegated,
     BadSettings,
@@ -159,6 +165,7 @@ __all__ = [
     "ExpiresSoon",
     "FamilyMismatch",
     "Finding",
+    "ForeignDevice",
     "HookTarget",
     "HostBits",
     "ImportCycle",
@@ -166,6 +173,8 @@ __all__ = [
     "MappedAddress",
     "MisplacedAttribute",
     "MisplacedBlock",
+    "MisplacedOption",
+    "NeedsDevice",
     "NoDate",
     "NoDefault",
     "NoPorts",

@@ -19,8 +19,9 @@ class ActionNotAtHook(Finding):
 
     ## What it means
 
-    Each hook has its own actions: XDP `pass` and `drop`; tc `allow`, `drop` and `pass`; connect `allow`
-    and `reject`.
+    Each hook has its own actions: XDP `pass`, `drop` and `redirect`; tc `allow`, `drop`, `pass`, `reject`,
+    `redirect` and `mirror`; connect `allow` and `reject`; all of them `continue`. Marks exist at tc, a new
+    DSCP at XDP and tc.
 
     ## Why it matters
 

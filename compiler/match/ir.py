@@ -61,8 +61,8 @@ class Match:
 
 @dataclass(frozen=True)
 class MatchProgram:
-    """One chain. `live`: dynamic sets it may name, with their maximal number of entries, sorted by name.
-    Matches stand in the order of their rules."""
+    """One chain. `live`: dynamic sets it may name, with their maximal number of entries, sorted by name;
+    `devices`: sorted names of those that rules send packets to. Matches stand in the order of their rules."""
 
     name: str
     hook: str
@@ -71,3 +71,4 @@ class MatchProgram:
     rules: tuple[RuleInfo, ...]
     matches: tuple[Match, ...]
     live: tuple[tuple[str, int], ...] = ()
+    devices: tuple[str, ...] = ()

@@ -48,6 +48,7 @@ def lower(chain: Chain) -> MatchProgram:
         rules=tuple(_info(rule, hooks.ALL[chain.hook]) for rule in chain.rules),
         matches=tuple(matches),
         live=tuple((name, entries[name]) for name in sorted(used)),
+        devices=chain.devices,
     )
 
 
@@ -60,8 +61,8 @@ def conjunctions(rule: Rule, known: Cubes) -> Iterator[tuple[tuple[str, Interval
         common["th.dport"] = rule.dports
     if rule.flags is not None:
         common["tcp.flags"] = flag_values(rule.flags)
-    if rule.limit is not None and rule.limit.per is not None:
-        common["eth.type"] = fields.IP  # a bucket per address asks for one
+    if (rule.limit is not None and rule.limit.per is not None) or rule.effects.dscp is not None:
+        common["eth.type"] = fields.IP  # a bucket per address asks for one, and a DSCP for a header
     for traffic in rule.traffic:
         for kind in _traffic(traffic):
             for addresses in _addresses(rule.src, rule.dst, known):

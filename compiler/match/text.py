@@ -2,6 +2,7 @@
 
     matches "edge" at xdp default pass
     live "ban" 1000
+    device "eth1"
     rule 0 "block" drop "edge.gate" 4 3 name "block" count "hits" log
     match 0 from 0 when eth.type {0x0800} ip4.src {10.0.0.0/8} ip4.src@ban {0}
 
@@ -27,6 +28,7 @@ def write(program: MatchProgram) -> str:
     """The program as text."""
     out = [write_head("matches", program.name, program.hook, program.direction, program.default)]
     out += [f"live {quoted(name)} {entries}" for name, entries in program.live]
+    out += [f"device {quoted(name)}" for name in program.devices]
     out += [write_rule(index, rule) for index, rule in enumerate(program.rules)]
     out += [_write_match(match) for match in program.matches]
     return "\n".join(out) + "\n"
@@ -36,6 +38,7 @@ def read(text: str) -> MatchProgram:
     """The program of a text; not verified. IrSyntaxError for text that `write` would not write."""
     head: tuple[str, str, str, str] | None = None
     live: list[tuple[str, int]] = []
+    devices: list[str] = []
     rules: list[RuleInfo] = []
     matches: list[Match] = []
     for words in lines(text):
@@ -44,16 +47,20 @@ def read(text: str) -> MatchProgram:
                 head = read_head(words)
             case "live":
                 live.append((words.string(), words.number()))
+            case "device":
+                devices.append(words.string())
             case "rule":
                 rules.append(read_rule(words, len(rules)))
             case "match":
                 matches.append(_read_match(words))
             case word:
-                raise words.error(f"expected matches, live, rule or match, found `{word}`")
+                raise words.error(f"expected matches, live, device, rule or match, found `{word}`")
         words.end()
     if head is None:
         raise Words("", 1).error("no line begins with `matches`")
-    return MatchProgram(*head, rules=tuple(rules), matches=tuple(matches), live=tuple(live))
+    return MatchProgram(
+        *head, rules=tuple(rules), matches=tuple(matches), live=tuple(live), devices=tuple(devices)
+    )
 
 
 def write_head(word: str, name: str, hook: str, direction: str, default: str) -> str:

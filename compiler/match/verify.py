@@ -28,7 +28,7 @@ def verify(program: MatchProgram) -> None:
         raise VerifyError(f"there is no hook `{program.hook}`")
     if program.direction not in hook.points:
         raise VerifyError(f"the hook {hook.name} has no direction `{program.direction}`")
-    check_rules(program.default, program.rules, hook)
+    check_rules(program.default, program.rules, program.devices, hook)
     if any(map(gt, (m.rule for m in program.matches), (m.rule for m in islice(program.matches, 1, None)))):
         raise VerifyError("matches must be in the order of their rules")
     names = [name for name, _ in program.live]
@@ -42,14 +42,22 @@ def verify(program: MatchProgram) -> None:
             raise VerifyError(f"match {index} (rule {match.rule}): {reason}") from None
 
 
-def check_rules(default: str, rules: tuple[RuleInfo, ...], hook: hooks.Hook) -> None:
-    """Raise VerifyError for the first verdict that the hook has not, or that is passing and does not say
-    so."""
+def check_rules(
+    default: str, rules: tuple[RuleInfo, ...], devices: tuple[str, ...], hook: hooks.Hook
+) -> None:
+    """Raise VerifyError for the first verdict that the hook has not, or that is passing and does not say so,
+    or that sends packets to what is no device of the program."""
     if default not in hook.verdicts:
         raise VerifyError(f"the hook {hook.name} has no verdict `{default}`")
     for index, rule in enumerate(rules):
         if rule.verdict not in (hook.passing if rule.passing else hook.verdicts):
             raise VerifyError(f"rule {index}: the hook {hook.name} has no such verdict `{rule.verdict}`")
+        if not set(rule.effects.into) <= set(devices):
+            raise VerifyError(f"rule {index}: it sends packets to a device that is not declared")
+        if rule.verdict in ("redirect", "mirror") and not rule.effects.into:
+            raise VerifyError(f"rule {index}: it sends packets nowhere")
+    if list(devices) != sorted(set(devices)):
+        raise VerifyError("devices must be sorted, none twice")
 
 
 @dataclass

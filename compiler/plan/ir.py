@@ -112,7 +112,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plan:
-    """One chain, planned."""
+    """One chain, planned. `devices` as in the match IR."""
 
     name: str
     hook: str
@@ -121,6 +121,7 @@ class Plan:
     rules: tuple[RuleInfo, ...]
     tables: tuple[Table, ...]
     nodes: tuple[Node, ...]
+    devices: tuple[str, ...] = ()
 
     def table(self, name: str) -> Table:
         """A table by name; KeyError when there is none."""

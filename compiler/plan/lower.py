@@ -46,6 +46,7 @@ def lower(program: MatchProgram, structures: frozenset[str] | None = None) -> Pl
         rules=program.rules,
         tables=chooser.tables,
         nodes=builder.finish(entry),
+        devices=program.devices,
     )
 
 

@@ -1,6 +1,7 @@
 """Plans as text and back: `read(write(plan)) == plan`, spans of the rules aside.
 
     plan "edge" at xdp default pass
+    device "eth1"
     rule 0 "block" drop "edge.gate" 4 3 name "block"
     table set0 range_index 32 max 2 {10.0.0.0/8, 192.0.2.0/24}
     table set_ban_v4 lpm_trie 32 max 1000 live "ban"
@@ -28,6 +29,7 @@ from .ir import DEFAULT, Admit, Between, Branch, InTable, Leaf, Masked, Node, Pa
 def write(plan: Plan) -> str:
     """The plan as text."""
     out = [write_head("plan", plan.name, plan.hook, plan.direction, plan.default)]
+    out += [f"device {quoted(name)}" for name in plan.devices]
     out += [write_rule(index, rule) for index, rule in enumerate(plan.rules)]
     out += [_write_table(table) for table in plan.tables]
     out += [f"{index}: {_write_node(node)}" for index, node in enumerate(plan.nodes)]
@@ -38,12 +40,15 @@ def read(text: str) -> Plan:
     """The plan of a text; not verified. IrSyntaxError for text that `write` would not write."""
     head: tuple[str, str, str, str] | None = None
     rules: list[RuleInfo] = []
+    devices: list[str] = []
     tables: list[Table] = []
     nodes: list[Node] = []
     for words in lines(text):
         match words.next():
             case "plan":
                 head = read_head(words)
+            case "device":
+                devices.append(words.string())
             case "rule":
                 rules.append(read_rule(words, len(rules)))
             case "table":
@@ -51,11 +56,11 @@ def read(text: str) -> Plan:
             case word if word == f"{len(nodes)}:":
                 nodes.append(_read_node(words, {table.name for table in tables}))
             case word:
-                raise words.error(f"expected plan, rule, table or `{len(nodes)}:`, found `{word}`")
+                raise words.error(f"expected plan, device, rule, table or `{len(nodes)}:`, found `{word}`")
         words.end()
     if head is None:
         raise Words("", 1).error("no line begins with `plan`")
-    return Plan(*head, rules=tuple(rules), tables=tuple(tables), nodes=tuple(nodes))
+    return Plan(*head, rules=tuple(rules), tables=tuple(tables), nodes=tuple(nodes), devices=tuple(devices))
 
 
 def write_test(test: Test) -> str:

@@ -51,7 +51,7 @@ def verify(plan: Plan) -> None:
     hook = hooks.ALL.get(plan.hook)
     if hook is None or plan.direction not in hook.points:
         raise VerifyError(f"there is no hook `{plan.hook}` with direction `{plan.direction}`")
-    check_rules(plan.default, plan.rules, hook)
+    check_rules(plan.default, plan.rules, plan.devices, hook)
     _check_tables(plan)
     if not plan.nodes:
         raise VerifyError("the plan has no nodes")

@@ -18,6 +18,7 @@ from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
 from . import pending
+from .actions import SENDING, Place, decisions
 from .expiry import Expiry
 from .model import Chain
 from .rules import Rules
@@ -73,7 +74,10 @@ class Policies:
         written = contents.attributes.get("default")
         self._fragments(contents.attributes.get("fragments"), hook)
         self._rule_names(policy.name.text, contents.rules)
-        checked = [(direction, self.templates.checked(s, hook)) for direction, s in contents.rules]
+        checked = [
+            (direction, self.templates.checked(s, Place(hook, direction, targets)))
+            for direction, s in contents.rules
+        ]
         owner = contents.attributes.get("owner")
         holding = [(direction, r) for direction, r in checked if r is not None and self.expiry.holds(r)]
         return tuple(
@@ -142,10 +146,12 @@ class Policies:
             hidden = any(policy.span.start <= s.start < policy.span.end for s in self.module.skipped)
             if not hidden:
                 self._complain(
-                    errors.NoDefault(policy.name.text, policy.name.span, tuple(hook.verdicts), _body(policy))
+                    errors.NoDefault(policy.name.text, policy.name.span, decisions(hook), _body(policy))
                 )
         elif isinstance(attribute.value, t.Name) and self.rules.action(attribute.value, hook, decides=True):
-            return attribute.value.text
+            if attribute.value.text not in SENDING:
+                return attribute.value.text
+            self._complain(errors.NeedsDevice(attribute.value.text, attribute.value.span, 0))
         return hook.malformed
 
     def _fragments(self, attribute: t.Attribute | None, hook: hooks.Hook) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
-from lockgate.stdlib_bpf.fields import IPPROTO_ICMP, IPPROTO_ICMPV6
+from lockgate.stdlib_bpf.fields import IP, IPPROTO_ICMP, IPPROTO_ICMPV6
 from lockgate.stdlib_bpf.state.limits import Buckets
 
 from ..decision import DEFAULT, MALFORMED, Decision
@@ -48,6 +48,7 @@ def matches(rule: Rule, facts: Facts, live: Mapping[str, Prefixes]) -> bool:
     """Whether every part of a rule holds."""
     return (
         any(_is(traffic, facts) for traffic in rule.traffic)
+        and (rule.effects.dscp is None or facts.get("eth.type", -1) in IP)
         and (rule.src is None or _address_in(rule.src, "src", facts, live))
         and (rule.dst is None or _address_in(rule.dst, "dst", facts, live))
         and (rule.sports is None or facts.get("th.sport", -1) in rule.sports)

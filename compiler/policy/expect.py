@@ -17,6 +17,7 @@ from ..diagnostics import Sink
 from ..packet import Packet, arp_frame
 from ..syntax import tree as t
 from . import model, pending
+from .actions import Place
 from .check import Policies
 from .families import families
 from .model import Chain, Prefixes, Traffic
@@ -97,25 +98,58 @@ class Tests:
         chain = self._chain(step, hook, chains)
         if not self.rules.action(step.action, hook, decides=True):
             return None
-        rule = self.rules.rule(t.Rule(step.span, None, step.action, step.kinds, step.parts), hook)
+        sentence = t.Rule(step.span, None, step.action, step.kinds, step.parts)
+        rule = self.rules.rule(sentence, Place(hook), effects=False)
         return None if chain is None or rule is None else model.Assert(step.span, chain.name, rule)
 
     def _expect(self, step: t.Expect, policy: t.Policy, chains: Sequence[Chain]) -> model.Expect | None:
         before = self.sink.errors
-        for what, node in (("`into`", step.into), ("`with`", step.how)):
-            if node is not None:
-                self._complain(errors.NotYet(what, node.span))
         hook = hooks.ALL[chains[0].hook]
         chain = self._chain(step, hook, chains)
         self.rules.action(step.action, hook, decides=True)
         if step.repeat is not None:
             self.networks.in_range("`repeat`", step.repeat, 1, MAX_REPEAT)
         by = self._by(step, policy, chain)
+        into = self._into(step)
+        self._answer(step, hook)
         packet = self._packet(step, hook)
         if chain is None or packet is None or self.sink.errors > before:
             return None
         repeat = 1 if step.repeat is None else step.repeat.value
-        return model.Expect(step.span, chain.name, packet, step.action.text, by, repeat)
+        return model.Expect(
+            step.span,
+            chain.name,
+            packet,
+            step.action.text,
+            by,
+            repeat,
+            into=into,
+            how=None if step.how is None else step.how.text,
+        )
+
+    def _into(self, step: t.Expect) -> str | None:
+        """The device that a packet is expected to go to."""
+        if step.into is None:
+            return None
+        if step.action.text != "redirect":
+            why = f"`{step.action.text}` sends nothing to another device"
+            self._complain(errors.MisplacedOption("`into`", step.into.span, why, "expect `redirect`"))
+            return None
+        found = self.rules.actions.targets.devices((step.into,))
+        if len(found) > 1:
+            self._complain(errors.NeedsDevice("redirect", step.into.span, len(found)))
+        return found[0].rpartition("/")[2] if len(found) == 1 else None
+
+    def _answer(self, step: t.Expect, hook: hooks.Hook) -> None:
+        """The answer that is expected of a rejection must be one that the hook has."""
+        if step.how is None:
+            return
+        if step.action.text != "reject":
+            why = f"`{step.action.text}` answers nobody"
+            self._complain(errors.MisplacedOption("`with`", step.how.span, why, "expect `reject`"))
+        elif step.how.text not in hook.answers:
+            known = tuple((name, None) for name in hook.answers)
+            self._complain(errors.UnknownName("answer", step.how.text, step.how.span, known))
 
     def _chain(self, step: t.Expect | t.Assert, hook: hooks.Hook, chains: Sequence[Chain]) -> Chain | None:
         if step.direction is not None:

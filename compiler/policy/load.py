@@ -58,7 +58,7 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
     module = program.main
     scope = Scope(program, sink)
     networks, traffic, targets = Networks(scope, inputs), TrafficTypes(scope), Targets(scope)
-    rules = Rules(networks, traffic)
+    rules = Rules(networks, traffic, targets)
     templates = Templates(scope, networks, traffic, targets, rules)
     policies = Policies(module, rules, targets, templates, Expiry(now, sink))
     tests = Tests(scope, networks, traffic, policies)

@@ -149,6 +149,11 @@ class Chain:
         """`policy` or `policy.direction`: unique in a unit."""
         return f"{self.policy}.{self.direction}" if self.direction else self.policy
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Devices that rules send packets to, sorted; all in the namespace of the targets."""
+        return tuple(sorted({device for rule in self.rules for device in rule.effects.into}))
+
 
 # ---- tests ----
 
@@ -157,7 +162,7 @@ class Chain:
 class Expect:
     """One expectation: `packet` (a frame, or a socket call at connect) gets `verdict` in `chain`, `repeat`
     times in a row, `time_ns` after the test's begin; `by`: the deciding rule's name, "default", or None when
-    not asked."""
+    not asked; `into` and `how`: device of a redirect and answer of a rejection, None when not asked."""
 
     span: Span
     chain: str
@@ -166,6 +171,8 @@ class Expect:
     by: str | None = None
     repeat: int = 1
     time_ns: int = 0
+    into: str | None = None
+    how: str | None = None
 
 
 @dataclass(frozen=True)

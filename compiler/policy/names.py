@@ -66,3 +66,10 @@ ICMP_TYPES: dict[int, dict[str, int]] = {
 }
 
 TCP_FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ece": 64, "cwr": 128}
+
+# Code points of the DS field: RFC 2474, 2597, 3246, 5865, 8622.
+DSCP = (
+    {f"cs{n}": 8 * n for n in range(8)}
+    | {f"af{c}{d}": 8 * c + 2 * d for c in range(1, 5) for d in range(1, 4)}
+    | {"ef": 46, "va": 44, "le": 1}
+)

@@ -9,12 +9,7 @@ from .. import errors
 from ..diagnostics import Sink
 from ..syntax import tree as t
 
-WORDS: dict[type, str] = {
-    t.Into: "`into`",
-    t.Mark: "`mark`",
-    t.Dscp: "`dscp`",
-    t.With: "`with`",
-}
+WORDS: dict[type, str] = {}
 
 
 def refuse(node: t.Decl | t.Statement | t.Part | t.Net | t.Assert | t.After, sink: Sink) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf.effects import NONE
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Limit
 
@@ -18,10 +19,12 @@ from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
 from . import pending
+from .actions import ActionReader, Options, Place, decisions
 from .families import families
 from .model import Flags, Network, Rule, Traffic
 from .networks import BROKEN, Networks
 from .options import OptionReader
+from .targets import Targets
 from .traffic import TrafficTypes
 
 ETH_TYPE_OF = {4: fields.ETH_P_IP, 6: fields.ETH_P_IPV6}
@@ -43,18 +46,26 @@ class Parts:
     limit: t.Limit | None = None
     expires: t.Expires | None = None
     ticket: t.Ticket | None = None
+    actions: Options = field(default_factory=Options)
+
+
+# Options of `Parts.actions`: node → attribute.
+ACTIONS: dict[type, str] = {t.Into: "into", t.Mark: "mark", t.Dscp: "dscp", t.With: "how"}
 
 
 class Rules:
     """Checks rules. Complaints go to the sink of the scope; a rule that has any comes out as None."""
 
-    def __init__(self, networks: Networks, traffic: TrafficTypes) -> None:
+    def __init__(self, networks: Networks, traffic: TrafficTypes, targets: Targets) -> None:
         self.networks, self.traffic = networks, traffic
         self.sink: Sink = networks.sink
         self.options = OptionReader(self.sink)
+        self.actions = ActionReader(targets, self.sink)
 
-    def rule(self, rule: t.Rule, hook: hooks.Hook) -> Rule | None:
-        """The rule's meaning, or None after a complaint."""
+    def rule(self, rule: t.Rule, place: Place, *, effects: bool = True) -> Rule | None:
+        """The rule's meaning, or None after a complaint. `effects`: whether it does something to packets, or
+        only speaks of them."""
+        hook = place.hook
         before = self.sink.errors
         sound = self.action(rule.action, hook)
         parts = self.parts(rule.parts, hook)
@@ -72,6 +83,7 @@ class Rules:
         deadline = None if parts.expires is None else self.options.deadline(parts.expires)
         if kinds and not any(n is BROKEN for n in networks.values()):
             self._check_families(rule, parts, kinds, networks)
+        does = self.actions.effects(rule.action, parts.actions, kinds, place) if effects else NONE
         if not sound or not kinds or self.sink.errors > before:
             return None
         return Rule(
@@ -89,6 +101,7 @@ class Rules:
             sample=0 if parts.log is None else self.options.sample(parts.log),
             deadline=deadline,
             ticket=parts.ticket.text.text if parts.ticket else None,
+            effects=does,
         )
 
     def _limit(self, limit: t.Limit, kinds: tuple[Traffic, ...], hook: hooks.Hook) -> Limit | None:
@@ -104,7 +117,7 @@ class Rules:
             return True
         if action.text in hook.passing:
             if decides:
-                self._complain(errors.DoesNotDecide(action.text, action.span, tuple(hook.verdicts)))
+                self._complain(errors.DoesNotDecide(action.text, action.span, decisions(hook)))
             return not decides
         if action.span.text != action.text:
             return False  # a misspelt word that was complained about
@@ -155,6 +168,11 @@ class Rules:
                     if parts.ticket is not None:
                         self._repeated("`ticket`", span, parts.ticket.span)
                     parts.ticket = item
+                case t.Into() | t.Mark() | t.Dscp() | t.With():
+                    name = ACTIONS[type(item)]
+                    if (first := getattr(parts.actions, name)) is not None:
+                        self._repeated(f"`{item.span.text.split()[0]}`", item.span, first.span)
+                    setattr(parts.actions, name, item)
                 case _:
                     pending.refuse(item, self.sink)
         return parts

@@ -12,6 +12,11 @@ from .resolve import Scope
 MAX_DEVICE_BYTES = 15
 
 
+def namespace_of(target: str) -> str:
+    """The network namespace that a device is said to be in, "" when it is not said."""
+    return target.rpartition("/")[0]
+
+
 class Targets:
     """Evaluates `on …` and `for cgroup …`, each interface declaration once."""
 

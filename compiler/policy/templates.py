@@ -19,6 +19,7 @@ from ..diagnostics import Diagnostic, Label, Severity
 from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
+from .actions import Place
 from .model import Rule
 from .networks import Networks
 from .parameters import KINDS, SAMPLES, samples
@@ -87,13 +88,13 @@ class Templates:
             for i, (name, rule, uses) in enumerate(found, 1)
         ]
 
-    def checked(self, sentence: Sentence, hook: hooks.Hook) -> Rule | None:
-        """The meaning of a sentence at a hook; None after a complaint. Complaints about the body of a
+    def checked(self, sentence: Sentence, place: Place) -> Rule | None:
+        """The meaning of a sentence at a place; None after a complaint. Complaints about the body of a
         template show each use that led there."""
         if not sentence.uses:
-            return self.rules.rule(sentence.rule, hook)
+            return self.rules.rule(sentence.rule, place)
         before = len(self.sink.diagnostics)
-        rule = self.rules.rule(sentence.rule, hook)
+        rule = self.rules.rule(sentence.rule, place)
         for diagnostic in self.sink.take(before):
             self.sink.add(_with_uses(diagnostic, sentence.uses))
         if rule is None:
@@ -201,7 +202,8 @@ class Templates:
                 substitute(item, samples(decl, 0), self._misfit, seen)
         if self.sink.errors > before:
             return False
-        attempts = [self._attempt(decl, hook) for hook in hooks.ALL.values()]
+        places = [Place(hook, d) for hook in hooks.ALL.values() for d in hook.directions or ("",)]
+        attempts = [self._attempt(decl, place) for place in places]
         best = min(attempts, key=len)
         for diagnostic in best:
             self.sink.add(diagnostic)
@@ -211,16 +213,16 @@ class Templates:
                 self._complain(errors.UnusedName("parameter", p.name.text, p.name.span))
         return not best
 
-    def _attempt(self, decl: t.Template, hook: hooks.Hook) -> list[Diagnostic]:
-        """Errors of the body at a hook: of each statement those with the kindest stand-ins."""
-        found = [self._errors(item, decl, hook, i) for item in decl.items for i in range(SAMPLES)]
+    def _attempt(self, decl: t.Template, place: Place) -> list[Diagnostic]:
+        """Errors of the body at a place: of each statement those with the kindest stand-ins."""
+        found = [self._errors(item, decl, place, i) for item in decl.items for i in range(SAMPLES)]
         each = [found[i : i + SAMPLES] for i in range(0, len(found), SAMPLES)]
         return [d for choices in each for d in min(choices, key=len)]
 
-    def _errors(self, item: t.Statement, decl: t.Template, hook: hooks.Hook, choice: int) -> list[Diagnostic]:
+    def _errors(self, item: t.Statement, decl: t.Template, place: Place, choice: int) -> list[Diagnostic]:
         start, bound = len(self.sink.diagnostics), samples(decl, choice)
         if isinstance(item, t.Rule):
-            self.rules.rule(substitute(item, bound, _accept, set()), hook)
+            self.rules.rule(substitute(item, bound, _accept, set()), place)
         elif isinstance(item, t.Use):
             inner = self.scope.find(item.template, t.Template)
             if inner is not None:

@@ -26,6 +26,7 @@ _NUMBERS = {
     "ppc64le": 361,
 }
 _LOG_BYTES = 16 << 20
+_GROWTH = 256  # bytes that a program may add to a packet in a test run
 
 
 class BpfError(OSError):
@@ -48,12 +49,15 @@ class BpfError(OSError):
 
 @dataclass(frozen=True)
 class TestRun:
-    """What BPF_PROG_TEST_RUN says: the program's return value (u32) and the mean time of a run in ns."""
+    """What BPF_PROG_TEST_RUN says: the program's return value (u32), the mean time of a run in ns, and packet
+    and context as the program left them."""
 
     __test__ = False  # not a test class, whatever pytest thinks of the name
 
     value: int
     duration_ns: int
+    data: bytes = b""
+    context: bytes = b""
 
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
@@ -293,17 +297,24 @@ def test_run(program: Fd, data: bytes, repeat: int = 1, context: bytes = b"") ->
     few members and wants the others zero (net/bpf/test_run.c, convert___skb_to_skb). EINVAL for frames under
     14 bytes or over a page."""
     d, c = _memory(data), _memory(context)
+    data_out, context_out = _memory(bytes(len(data) + _GROWTH)), _memory(bytes(len(context)))
     attr = attrs.TEST_RUN.pack(
         prog_fd=program.number,
         data_size_in=len(data),
         data_in=_at(d),
         repeat=repeat,
+        data_size_out=len(data_out),
+        data_out=_at(data_out),
         ctx_size_in=len(context),
         ctx_in=_at(c) if context else 0,
+        ctx_size_out=len(context),
+        ctx_out=_at(context_out) if context else 0,
     )
-    _, out = _call(Command.PROG_TEST_RUN, attr, program.what)
-    number = int.from_bytes(out[4:8], "little")
-    return TestRun(number, int.from_bytes(out[36:40], "little"))
+    _, raw = _call(Command.PROG_TEST_RUN, attr, program.what)
+    out = attrs.TEST_RUN.unpack(raw)
+    value, duration, size = (out[name] for name in ("retval", "duration", "data_size_out"))
+    assert isinstance(value, int) and isinstance(duration, int) and isinstance(size, int)
+    return TestRun(value, duration, data_out.raw[:size], context_out.raw[: len(context)])
 
 
 test_run.__test__ = False  # type: ignore[attr-defined]

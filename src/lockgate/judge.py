@@ -121,7 +121,12 @@ def describe(chain: Chain, decision: Decision | None) -> dict[str, object]:
         rule = "default" if decision.rule == DEFAULT else "malformed"
         return {"verdict": decision.verdict, "rule": rule, "line": None}
     decided = chain.rules[decision.rule]
-    return {"verdict": decision.verdict, "rule": decided.label, "line": decided.span.line}
+    told: dict[str, object] = {"verdict": decision.verdict, "rule": decided.label, "line": decided.span.line}
+    if decision.verdict == "redirect":
+        told["into"] = decided.effects.into[0]
+    elif decision.verdict == "reject" and decided.effects.how:
+        told["with"] = decided.effects.how
+    return told
 
 
 def _print(line: dict[str, object], text: str | None, output: str) -> None:
@@ -291,7 +296,12 @@ def _packets(expects: Sequence[Expect]) -> Iterator[Packet]:
 
 
 def _holds(expect: Expect, got: dict[str, object]) -> bool:
-    return got["verdict"] == expect.verdict and expect.by in (None, got["rule"])
+    return (
+        got["verdict"] == expect.verdict
+        and expect.by in (None, got["rule"])
+        and expect.into in (None, got.get("into"))
+        and expect.how in (None, got.get("with", ""))
+    )
 
 
 def _refuted(session: Session, block: Test) -> Iterator[Diagnostic]:

@@ -29,7 +29,7 @@ from ..fields import (
 )
 from ..layout import Struct
 from .llvm import Function, Label, Value, const
-from .registers import Registers
+from .registers import LEFT, NETWORK, TRANSPORT, Registers
 
 BPF_SKB_PULL_DATA = 39
 
@@ -68,6 +68,11 @@ class _Frame:
         make LLVM read them by halves; x86-64 and arm64 read at any address, and their verifiers know it."""
         loaded = self.f.load(type_, self.f.gep(pointer, offset))
         return self.f.byteswap(loaded) if type_ != "i8" else loaded
+
+    def keep(self, register: str, slot: Value) -> None:
+        """Keep what a slot holds now for those that rewrite packets."""
+        if self.registers.wanted(register):
+            self.registers.set(register, self.f.trunc(self.f.load("i64", slot), "i32"))
 
     def advance(self, by: Value) -> None:
         """Step over a header of `by` bytes (i64) of the IP packet."""
@@ -154,6 +159,7 @@ def _link_layer(frame: _Frame, tag_in_metadata: Value | None, ip4: Label, ip6: L
     f.place(done)
     value = f.load("i32", ethertype)
     frame.registers.set("eth.type", value)
+    frame.keep(NETWORK, frame.offset)
     f.switch(value, rules, [(ETH_P_IP, ip4), (ETH_P_IPV6, ip6)])
 
 
@@ -257,6 +263,8 @@ def _extension_headers(frame: _Frame, protocol: Value, count: Value, transport: 
 
 def _transport(frame: _Frame, rules: Label) -> None:
     f, registers = frame.f, frame.registers
+    frame.keep(TRANSPORT, frame.offset)
+    frame.keep(LEFT, frame.left)
     protocol = registers.get("l4.proto")
     tcp, udp, sctp, icmp, icmp6 = (f.label(n) for n in ("tcp", "udp", "sctp", "icmp", "icmp6"))
     f.switch(

@@ -24,6 +24,11 @@ ALWAYS = ("eth.type", "ip.proto", "l4.proto")
 # how many packets one sends an event (0: none).
 LENGTH, SLOT, NAMED, SAMPLE = "length", "slot", "named", "sample"
 NO_SLOT = 0xFFFFFFFF
+# For what rules do to a packet: where its network and transport headers begin (bytes into the frame; the
+# latter MISSING where there is none), bytes of the IP packet from the transport header on, the new DSCP and
+# the answer to a rejected packet (`emit.reply`).
+NETWORK, TRANSPORT, LEFT, DSCP, ANSWER = "network", "transport", "left", "dscp", "answer"
+NO_DSCP = 0xFFFF
 
 
 class Registers:
@@ -59,7 +64,7 @@ class Registers:
                 for part in (0, 1):
                     self.function.store(wide, self.address(name, part), volatile=True)
             else:
-                value = const("i32", MISSING) if name in ALWAYS else filler
+                value = const("i32", MISSING) if name in (*ALWAYS, TRANSPORT) else filler
                 self.function.store(value, self.address(name), volatile=True)
 
     def set(self, name: str, value: Value) -> None:

@@ -26,7 +26,9 @@ class AttachPoint:
 @dataclass(frozen=True)
 class Hook:
     """`verdicts`: action that decides → value the program returns. `passing`: actions that do something and
-    let the next rule be tried. `refusals`: action → why this hook cannot do it and what to write instead.
+    let the next rule be tried. `ends`: actions after which there is no packet any more. `refusals`: action or
+    option → why this hook cannot do it and what to write instead. `ways`: of sending a packet to a device →
+    directions in which it can be, the first is meant where none is named; `answers`: of a rejection.
     `directions`: names of the blocks a policy may have (empty: rules stand alone); `points`: direction (""
     when there is none) → programs that one rule list is compiled to. `context` is the program's argument,
     `decoder` the module of `decode`/`emit` that reads it."""
@@ -43,3 +45,6 @@ class Hook:
     decoder: str
     points: dict[str, tuple[AttachPoint, ...]] = field(default_factory=dict)
     min_kernel: str = ""
+    ends: tuple[str, ...] = ()
+    ways: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    answers: tuple[str, ...] = ()

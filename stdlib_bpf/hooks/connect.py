@@ -1,5 +1,6 @@
 """connect: sockets of a cgroup that connect, or send a datagram without having connected."""
 
+from .. import answers
 from ..layout import Member, Struct
 from .base import AttachPoint, Hook
 
@@ -30,8 +31,17 @@ HOOK = Hook(
     refusals={
         "drop": ("at connect nothing is dropped: the call is allowed or fails", "write `reject`"),
         "pass": ("at connect a policy decides alone: there is nothing to pass to", "write `allow`"),
+        "redirect": (
+            "at connect there is no packet that could go to another device",
+            "redirect at tc or xdp",
+        ),
+        "mirror": ("at connect there is no packet to copy", "mirror at tc"),
+        "mark": ("at connect there is no packet to mark", "mark it at tc"),
+        "dscp": ("at connect there is no packet to rewrite", "rewrite it at tc"),
     },
     passing=("continue",),
+    ends=("reject",),
+    answers=tuple(answers.ERRNOS)[1:],
     malformed="reject",
     context=SOCK_ADDR,
     decoder="sock_addr",

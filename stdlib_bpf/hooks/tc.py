@@ -1,5 +1,6 @@
 """tc: packets at an interface's traffic-control hooks, attached by TCX links."""
 
+from .. import answers
 from ..layout import Member, Struct
 from .base import AttachPoint, Hook
 
@@ -29,15 +30,32 @@ SK_BUFF = Struct(
     source="include/uapi/linux/bpf.h",
 )
 
+TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7  # include/uapi/linux/pkt_cls.h
+
 # TC_ACT_OK ends the chain and lets the packet go on; TC_ACT_UNSPEC (TCX_NEXT) leaves it to the next program.
+# A rejected packet becomes the answer, which is redirected, or is dropped when there is none.
 HOOK = Hook(
     name="tc",
     doc="packets entering or leaving an interface, after XDP and before or behind the stack",
     target="interface",
     directions=("ingress", "egress"),
-    verdicts={"allow": 0, "drop": 2, "pass": -1},
+    verdicts={
+        "allow": 0,
+        "drop": TC_ACT_SHOT,
+        "pass": -1,
+        "reject": TC_ACT_SHOT,
+        "redirect": TC_ACT_REDIRECT,
+    },
     refusals={},
-    passing=("continue",),
+    passing=("continue", "mirror"),
+    ends=("drop", "reject"),
+    ways={
+        "egress": ("ingress", "egress"),
+        "ingress": ("ingress", "egress"),
+        "peer": ("ingress",),
+        "neighbour": ("ingress", "egress"),
+    },
+    answers=tuple(answers.PACKETS)[1:],
     malformed="drop",
     context=SK_BUFF,
     decoder="frame",

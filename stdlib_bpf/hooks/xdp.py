@@ -18,13 +18,14 @@ XDP_MD = Struct(
 )
 
 BPF_F_XDP_HAS_FRAGS = 1 << 5  # takes frames of several buffers, of which `data` to `data_end` is the first
+XDP_REDIRECT = 4  # include/uapi/linux/bpf.h
 
 HOOK = Hook(
     name="xdp",
     doc="arriving frames, before the kernel has built a packet",
     target="interface",
     directions=(),
-    verdicts={"drop": 1, "pass": 2},
+    verdicts={"drop": 1, "pass": 2, "redirect": XDP_REDIRECT},
     refusals={
         "allow": (
             "XDP cannot allow a packet, it can only not drop it",
@@ -32,10 +33,17 @@ HOOK = Hook(
         ),
         "reject": (
             "`reject` needs a reply packet, which XDP does not send",
-            "write `drop`, or reject at connect",
+            "write `drop`, or reject at tc or connect",
         ),
+        "mirror": (
+            "XDP cannot copy a frame, it can only send it elsewhere",
+            "mirror at tc, or write `redirect` for the frame itself",
+        ),
+        "mark": ("a frame has no mark yet when XDP sees it", "mark it at tc"),
     },
     passing=("continue",),
+    ends=("drop",),
+    ways={"egress": ("",)},
     malformed="drop",
     context=XDP_MD,
     decoder="frame",

@@ -145,7 +145,7 @@ def test_an_interface_taken_by_another_tool(bpffs: Path, pair: netns.Pair, tmp_p
     object_ = tmp_path / "other.o"
     object_.write_bytes(bundles.read(file).members["objects/edge.o"])
     ip = ("ip", "-n", pair.inner, "link", "set", "dev", pair.inner_if)
-    netns.run(*ip, "xdp", "obj", str(object_), "sec", "xdp")
+    netns.run(*ip, "xdp", "obj", str(object_), "sec", "xdp.frags")
     done = lockgate("up", str(file), "--bpffs", str(bpffs))
     assert done.returncode == 3
     assert "E0909" in done.stderr

@@ -11,7 +11,7 @@ import pytest
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.match.ir import MatchProgram, RuleInfo
 from lockgate.compiler.plan.ir import Between, Branch, InTable, Plan
-from lockgate.stdlib_bpf import fields
+from lockgate.stdlib_bpf import fields, hooks
 
 OPTIONS: dict[str, Callable[[RuleInfo], object]] = {
     "count": lambda rule: rule.count,
@@ -20,6 +20,25 @@ OPTIONS: dict[str, Callable[[RuleInfo], object]] = {
     "limit": lambda rule: rule.limit,
     "limit per key": lambda rule: rule.limit and rule.limit.per,
 }
+
+
+def effects_of(rule: RuleInfo) -> set[str]:
+    """What a rule does to packets, in words."""
+    does = rule.effects
+    found = {f"{rule.verdict} as {does.how}" if does.into else f"with {does.how}"} if does.how else set()
+    return found | ({"mark"} if does.mark else set()) | ({"dscp"} if does.dscp is not None else set())
+
+
+def effects_at(place: str) -> set[str]:
+    """What rules can do to packets at a place."""
+    name, _, direction = place.partition(" ")
+    hook = hooks.ALL[name]
+    ways = {way for way, where in hook.ways.items() if direction in where}
+    copies = ways & {"egress", "ingress"} if "mirror" in hook.passing else set()
+    found = {f"redirect as {way}" for way in ways} | {f"mirror as {way}" for way in copies}
+    return found | {f"with {answer}" for answer in hook.answers} | ({"mark", "dscp"} - hook.refusals.keys())
+
+
 KINDS = {DEFAULT: "default", MALFORMED: "malformed"}
 
 
@@ -38,6 +57,7 @@ class Coverage:
     decided: Counter[str] = field(default_factory=Counter)
     structures: Counter[str] = field(default_factory=Counter)
     options: Counter[str] = field(default_factory=Counter)
+    effects: Counter[str] = field(default_factory=Counter)
 
     def add(
         self,
@@ -57,6 +77,8 @@ class Coverage:
             self.structures[structure] += len(found)
         for name, has in OPTIONS.items():
             self.options[name] += len(found) * any(map(has, program.rules))
+        for rule in program.rules:
+            self.effects.update(effects_of(rule))
         for decision in found:
             self.options["let go on"] += len(decision.passed)
             self.verdicts[decision.verdict] += 1
@@ -77,6 +99,7 @@ class Coverage:
             row("decided", self.decided),
             row("tables", self.structures),
             row("options", self.options),
+            row("effects", self.effects),
         ]
 
     def check(self, hook: str, verdicts: Iterable[str], policies: int, pairs: int) -> None:
@@ -90,6 +113,9 @@ class Coverage:
         decided = {"default", "first rule", "later rule"} | ({"malformed"} if hook != "connect" else set())
         assert decided <= self.decided.keys(), table
         assert all(self.options[name] for name in (*OPTIONS, "let go on")), f"an option never used\n{table}"
+        assert effects_at(self.place) <= self.effects.keys(), (
+            f"effects never used: {effects_at(self.place) - self.effects.keys()}\n{table}"
+        )
         assert {"inline", "hash", "lpm_trie", "range_index"} <= self.structures.keys(), table
         assert self.policies >= policies and self.pairs >= pairs, table
 

@@ -85,7 +85,15 @@ class Shape:
     def transport(self) -> bytes:
         """Transport header and payload."""
         if self.protocol == TCP:
-            head = struct.pack("!HHIIBB", self.sport, self.dport, 1, 2, self.data_offset << 4, self.flags)
+            head = struct.pack(
+                "!HHIIBB",
+                self.sport,
+                self.dport,
+                self.sport << 15,
+                -self.dport & 0xFFFFFFFF,
+                self.data_offset << 4,
+                self.flags,
+            )
             head += struct.pack("!HHH", 9, 0, 0) + b"\1" * self.tcp_options
         elif self.protocol == UDP:
             head = struct.pack("!HHHH", self.sport, self.dport, 8 + len(self.payload), 0)

@@ -33,6 +33,10 @@ TYPES = {
     "icmp6": ("echo-request", "neighbour-solicit", "1", "0", "255"),
 }
 LIVE = {"ban": 64, "vip": 32}
+MANY_PORTS = ", ".join(str(1000 + 7 * i) for i in range(40))  # enough that a table pays
+DEVICES = ("eth1", "eth2", "ids0")
+MARKS = ("1", "0x10/0xff", "0xffffffff", "0/0xf0", "0x80000000/0x80000001")
+DSCPS = ("ef", "cs1", "af41", "0", "63", "0x2a")
 STRUCTURES = (
     None,
     frozenset({"inline"}),
@@ -167,7 +171,46 @@ def declarations(draw: st.DrawFn, at_connect: bool, wants_list: bool) -> Names:
     return names
 
 
-def rule(draw: st.DrawFn, names: Names, hook: str, number: int) -> str:
+def plain(hook: str) -> list[str]:
+    """Verdicts that need nothing more to be said."""
+    return sorted(hooks.ALL[hook].verdicts.keys() - {"redirect"})
+
+
+def effects(draw: st.DrawFn, verdict: str, kind: str, hook: str, direction: str) -> list[str]:
+    """What the rule does besides deciding."""
+    record, words = hooks.ALL[hook], []
+    if verdict in ("redirect", "mirror"):
+        ways = [way for way, where in record.ways.items() if direction in where]
+        ways = ways if verdict == "redirect" else [way for way in ways if way in ("egress", "ingress")]
+        most = 1 if verdict == "redirect" else len(DEVICES)
+        found = draw(st.lists(st.sampled_from(DEVICES), min_size=1, max_size=most, unique=True))
+        quoted = ", ".join(f'"{device}"' for device in found)
+        words += ["into", quoted if len(found) == 1 else f"{{ {quoted} }}"]
+        words += ["as", draw(st.sampled_from(ways))] if draw(st.booleans()) else []
+    if verdict == "reject" and draw(st.booleans()):
+        answers = [answer for answer in record.answers if answer != "reset" or kind in ("tcp", "protocol 6")]
+        words += ["with", draw(st.sampled_from(answers))]
+    for option, values in (("mark", MARKS), ("dscp", DSCPS)):
+        possible = option not in record.refusals and verdict not in record.ends
+        if possible and (option == "mark" or kind != "arp") and draw(st.integers(0, 4)) == 4:
+            words += [option, draw(st.sampled_from(values))]
+    return words
+
+
+def about_one_effect(draw: st.DrawFn, hook: str, direction: str) -> str:
+    """A rule that says little else, so that every way and every answer has its turn."""
+    record, kind = hooks.ALL[hook], draw(st.sampled_from(("tcp", "udp", "tcp, udp")))
+    ways = [way for way, where in record.ways.items() if direction in where]
+    device = draw(st.sampled_from(DEVICES))
+    found = [f'redirect {kind} into "{device}" as {way}' for way in ways]
+    if "mirror" in record.passing:
+        found += [f'mirror {kind} into "{device}" as {way}' for way in ("egress", "ingress")]
+    for answer in record.answers:
+        found.append(f"reject {'tcp' if answer == 'reset' else kind} with {answer}")
+    return draw(st.sampled_from(found))
+
+
+def rule(draw: st.DrawFn, names: Names, hook: str, direction: str, number: int) -> str:
     """One sentence."""
     at_connect = hook == "connect"
     family = draw(st.sampled_from((4, 6)))
@@ -218,6 +261,7 @@ def rule(draw: st.DrawFn, names: Names, hook: str, number: int) -> str:
         words.append(draw(st.sampled_from(("log", "log sample 3"))))
     if draw(st.integers(0, 4)) == 4:
         words.append(limit(draw, at_connect, keyed=kind != "arp"))
+    words += effects(draw, words[0], kind, hook, direction)
     label = f"r{number}: " if draw(st.booleans()) else ""
     return label + " ".join(word for word in words if word)
 
@@ -263,10 +307,15 @@ def policies(draw: st.DrawFn, place: str, max_rules: int = 15) -> Text:
     structures = draw(st.sampled_from(STRUCTURES))
     wants_list = structures is not None and "range_index" in structures
     names = declarations(draw, hook == "connect", wants_list)
-    verdicts = sorted(hooks.ALL[hook].verdicts)
+    verdicts = plain(hook)
     on = 'for cgroup "/shop"' if hook == "connect" else 'on "eth0"'
     count = draw(st.integers(1, max_rules))
-    rules = ["  " + rule(draw, names, hook, i) for i in range(count)]
+    rules = ["  " + rule(draw, names, hook, direction, i) for i in range(count)]
+    for _ in range(draw(st.sampled_from((0, 1, 3)))):
+        at = draw(st.integers(0, len(rules)))
+        rules.insert(at, "  " + about_one_effect(draw, hook, direction))
+    if structures is not None and "hash" in structures:
+        rules.insert(0, f"  {draw(st.sampled_from(verdicts))} tcp, udp to port {{ {MANY_PORTS} }}")
     if wants_list:
         rules.insert(0, f"  {draw(st.sampled_from(verdicts))} tcp, udp to net0")
     if direction:

@@ -130,7 +130,7 @@ REFUSED = [
     ("default: drop udp", [("E0208", "default")]),
     ("allow tcp", [("E0305", "allow")]),
     ("reject tcp", [("E0305", "reject")]),
-    ("redirect tcp", [("E0390", "redirect")]),
+    ("redirect tcp", [("E0321", "redirect")]),
     ("egress { drop tcp }", [("E0306", "egress")]),
     ("fragments track", [("E0390", "fragments track")]),
     ("fragments maybe", [("E0202", "maybe")]),

@@ -21,8 +21,8 @@ network internet = any - 10.0.0.0/8
 template admin(from-where: network, on: ports) { }
 """
 
-LATER = """proxy failsafe balance via into mark
-vlan if fragments-track order mode redirect expect-reply expect-backend pattern selector labels"""
+LATER = """proxy failsafe balance via
+vlan if fragments-track order mode expect-reply expect-backend pattern selector labels"""
 
 
 def test_grammar_has_no_conflict_and_no_colliding_terminals() -> None:

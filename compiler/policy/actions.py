@@ -1,0 +1,192 @@
+"""What a rule does besides deciding: `into`, `mark`, `dscp`, `with`, checked against its action and its hook.
+
+Knows which option goes with which action; must never know conditions, nor how anything is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf.effects import Effects
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from .. import errors
+from ..diagnostics import Sink
+from ..syntax import tree as t
+from . import names as builtin
+from .model import Traffic
+from .targets import Targets, namespace_of
+
+SENDING = ("redirect", "mirror")
+COPIED = ("egress", "ingress")  # ways that a copy can go
+MARK_MAX = (1 << 32) - 1
+DSCP_MAX = 63
+TCP = IntervalSet.of(fields.IPPROTO_TCP)
+
+
+def decisions(hook: hooks.Hook) -> tuple[str, ...]:
+    """Verdicts that need nothing more to be said: what a default can be."""
+    return tuple(action for action in hook.verdicts if action not in SENDING)
+
+
+@dataclass
+class Options:
+    """What a sentence says of them, each at most once."""
+
+    into: t.Into | None = None
+    mark: t.Mark | None = None
+    dscp: t.Dscp | None = None
+    how: t.With | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rule stands: its hook, the block's direction ("" without one), what its policy is on (nothing
+    where that is not known)."""
+
+    hook: hooks.Hook
+    direction: str = ""
+    targets: tuple[str, ...] = ()
+
+
+class ActionReader:
+    """Checks effects. Complaints go to the sink."""
+
+    def __init__(self, targets: Targets, sink: Sink) -> None:
+        self.targets, self.sink = targets, sink
+
+    def effects(self, action: t.Name, options: Options, kinds: tuple[Traffic, ...], place: Place) -> Effects:
+        """What the rule does to a packet; without what was complained about."""
+        into, how = self._into(action, options.into, place)
+        if options.how is not None:
+            how = self._with(action, options.how, kinds, place.hook)
+        return Effects(
+            mark=self._mark(action, options.mark, place.hook),
+            dscp=self._dscp(action, options.dscp, kinds, place.hook),
+            into=into,
+            how=how,
+        )
+
+    # ---- into ----
+
+    def _into(self, action: t.Name, into: t.Into | None, place: Place) -> tuple[tuple[str, ...], str]:
+        sends = action.text in SENDING and action.text in (*place.hook.verdicts, *place.hook.passing)
+        if into is None:
+            if sends:
+                self._complain(errors.NeedsDevice(action.text, action.span, 0))
+            return (), ""
+        if not sends:
+            if action.text not in SENDING:
+                why = f"`{action.text}` sends nothing to another device"
+                self._misplaced("`into`", into, why, "write `redirect`, or leave `into` out")
+            return (), ""
+        found = self.targets.devices(into.devices)
+        if action.text == "redirect" and len(found) > 1:
+            self._complain(errors.NeedsDevice(action.text, into.span, len(found)))
+        self._namespaces(into, found, place)
+        devices = tuple(sorted(device.rpartition("/")[2] for device in found))
+        return devices, self._way(action, into, place)
+
+    def _namespaces(self, into: t.Into, found: tuple[str, ...], place: Place) -> None:
+        """A device is looked up where the packet is, so all must lie in one namespace."""
+        homes = {namespace_of(target) for target in place.targets}
+        spoken = {namespace_of(device) for device in found} - {""}
+        if place.targets and (len(homes) > 1 or not spoken <= homes):
+            names = sorted((homes | spoken) - {""})
+            self._complain(errors.ForeignDevice(into.span, tuple(names)))
+
+    def _way(self, action: t.Name, into: t.Into, place: Place) -> str:
+        ways = place.hook.ways
+        first = next(iter(ways))
+        if into.how is None:
+            return first
+        word = into.how.text
+        known = [way for way in ways if action.text == "redirect" or way in COPIED]
+        if word not in hooks.ALL["tc"].ways:  # the hook with all ways
+            listed = tuple((way, None) for way in known)
+            self._complain(errors.UnknownName("way into a device", word, into.how.span, listed))
+        elif word not in known:
+            what = f"a copy cannot go `as {word}`" if action.text == "mirror" else ""
+            why = what or f"{place.hook.name} sends packets out of a device, and no other way"
+            self._misplaced(f"`as {word}`", into.how, why, f"leave it out: `as {first}` is meant")
+        elif place.direction not in ways[word]:
+            why = f"`as {word}` exists for packets that arrive, not at {place.direction}"
+            self._misplaced(f"`as {word}`", into.how, why, "write the rule in the block `ingress`")
+        else:
+            return word
+        return first
+
+    # ---- the others ----
+
+    def _with(self, action: t.Name, node: t.With, kinds: tuple[Traffic, ...], hook: hooks.Hook) -> str:
+        if action.text != "reject":
+            self._misplaced(
+                "`with`", node, f"`{action.text}` answers nobody", "write `reject`, or leave it out"
+            )
+            return ""
+        if "reject" not in hook.verdicts:
+            return ""
+        if node.how.text not in hook.answers:
+            known = tuple((name, None) for name in hook.answers)
+            self._complain(errors.UnknownName("answer", node.how.text, node.how.span, known))
+            return ""
+        only_tcp = all(kind.protocols is not None and kind.protocols.issubset(TCP) for kind in kinds)
+        if node.how.text == "reset" and kinds and not only_tcp:
+            remedy = "write `tcp` before it, or `with refused`, which fits every protocol"
+            self._complain(errors.ConditionMismatch("`with reset`", node.span, "TCP", remedy))
+        return node.how.text
+
+    def _mark(self, action: t.Name, node: t.Mark | None, hook: hooks.Hook) -> tuple[int, int] | None:
+        if node is None or not self._lives_on("mark", action, node, hook):
+            return None
+        mask = MARK_MAX if node.mask is None else node.mask.value
+        for number in (node.value, *((node.mask,) if node.mask else ())):
+            if number.value > MARK_MAX:
+                what = f"a mark of {number.span.text}"
+                self._complain(errors.OutOfRange(what, number.span, 0, MARK_MAX))
+                return None
+        if node.value.value & ~mask:
+            why = "its mask leaves out bits that it sets"
+            self._misplaced("`mark`", node, why, f"write {node.value.value & mask:#x}, or a wider mask")
+            return None
+        return node.value.value, mask
+
+    def _dscp(
+        self, action: t.Name, node: t.Dscp | None, kinds: tuple[Traffic, ...], hook: hooks.Hook
+    ) -> int | None:
+        if node is None or not self._lives_on("dscp", action, node, hook):
+            return None
+        if kinds and not any(k.eth_types is None or k.eth_types.overlaps(fields.IP) for k in kinds):
+            self._complain(errors.ConditionMismatch("`dscp`", node.span, "IP", "leave it out"))
+            return None
+        if isinstance(node.value, t.Number):
+            if node.value.value > DSCP_MAX:
+                what = f"a DSCP of {node.value.span.text}"
+                self._complain(errors.OutOfRange(what, node.value.span, 0, DSCP_MAX))
+                return None
+            return node.value.value
+        found = builtin.DSCP.get(node.value.text)
+        if found is None:
+            known = tuple((name, None) for name in builtin.DSCP)
+            self._complain(errors.UnknownName("DSCP", node.value.text, node.value.span, known))
+        return found
+
+    def _lives_on(self, word: str, action: t.Name, node: t.Mark | t.Dscp, hook: hooks.Hook) -> bool:
+        """Whether the hook has the option, and the packet a future in which it matters."""
+        if word in hook.refusals:
+            self._complain(errors.ActionNotAtHook(word, hook.name, node.span, *hook.refusals[word]))
+            return False
+        if action.text in hook.ends:
+            why = f"after `{action.text}` there is no packet that could carry it"
+            self._misplaced(f"`{word}`", node, why, "leave it out")
+            return False
+        return True
+
+    def _misplaced(
+        self, what: str, node: t.Into | t.With | t.Mark | t.Dscp | t.Name, why: str, remedy: str
+    ) -> None:
+        self._complain(errors.MisplacedOption(what, node.span, why, remedy))
+
+    def _complain(self, error: errors.Finding) -> None:
+        self.sink.add(error.diagnostic())

@@ -1,0 +1,21 @@
+"""Devices that packets are sent to: generated code knows them by their place in the chain's list, sorted by
+name, and the loader says which interface each one is.
+
+At tc the ifindexes (u32 each) lie in a section of their own, zero in the object: the kernel takes zero for no
+device. At XDP they are the values of a map that the kernel itself reads (DEVMAP), by the same places.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+DEVICES, DEVMAP = "devices", "devmap"
+DEVICES_SECTION = f".rodata.{DEVICES}"
+IFINDEX_BYTES = 4
+BPF_MAP_TYPE_DEVMAP = 14
+
+
+def pack(ifindexes: Sequence[int]) -> bytes:
+    """The section's bytes."""
+    return struct.pack(f"<{len(ifindexes)}I", *ifindexes)

@@ -1,0 +1,408 @@
+"""What rules do to real packets, seen by those who get them: sockets, and listeners on the wire.
+
+A client that is rejected must hear so at once, through the stacks of both sides, whose checks of checksums
+and sequence numbers no test of ours can bend. Devices of veth pairs compute no checksums: packets of local
+sockets arrive with theirs still to be computed, unless that is turned off.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lockgate.stdlib_bpf.reply import reply
+from tests import engines, netns
+
+from .actions import counts, lockgate, tcp_answer, up
+
+pytestmark = pytest.mark.kernel
+
+# Asks with sockets what becomes of a connection, and of a datagram.
+ASK = """
+import errno, socket, sys, time
+address, ports = sys.argv[1], sys.argv[2:]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+def name(error):
+    return errno.errorcode.get(error.errno, type(error).__name__)
+for port in ports:
+    kind, number = port.split(":")
+    started = time.monotonic()
+    s = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+    s.settimeout(2)
+    s.setsockopt(41, 25, 1) if ":" in address else s.setsockopt(0, 11, 1)  # also what may pass: IP_RECVERR
+    try:
+        s.connect((address, int(number)))
+        if kind == "udp":
+            s.send(bytes(100))
+            s.recv(1)
+        print("ok")
+    except OSError as error:
+        print(name(error), time.monotonic() - started < 1)
+"""
+
+# Prints `TYPE STATUS HEX` of each IP frame at a device until its standard input is closed; STATUS 1: its
+# checksum is still to be computed (TP_STATUS_CSUMNOTREADY).
+LISTEN = """
+import select, socket, struct, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA
+s.bind((sys.argv[1], 0))
+print("ready", flush=True)
+while True:
+    ready = select.select([s, sys.stdin], [], [])[0]
+    if s in ready:
+        data, extra, _, address = s.recvmsg(70000, 200)
+        status = struct.unpack_from("<I", extra[0][2])[0] >> 3 & 1 if extra else 0
+        if data[12:14] in (b"\\x08\\x00", b"\\x86\\xdd", b"\\x08\\x06"):
+            print(address[2], status, data.hex(), flush=True)
+    elif sys.stdin in ready:
+        break
+"""
+
+# Prints mark and traffic class of the next datagram to a port; its text.
+HEAR = """
+import socket, sys
+six = ":" in sys.argv[1]
+s = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 75, 1)  # SO_RCVMARK
+s.setsockopt(41, 66, 1) if six else s.setsockopt(0, 13, 1)  # IPV6_RECVTCLASS, IP_RECVTOS
+s.bind((sys.argv[1], int(sys.argv[2])))
+s.settimeout(1)
+print("ready", flush=True)
+try:
+    data, extra, _, _ = s.recvmsg(100, 200)
+except TimeoutError:
+    print("silence")
+else:
+    found = {(level, kind): int.from_bytes(value[:4], "little") for level, kind, value in extra}
+    print(data.decode(), found.get((1, 36), 0), found.get((41, 67), found.get((0, 1), 0)))
+"""
+
+SEND = """
+import socket, sys
+six = ":" in sys.argv[1]
+s = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(41, 67, int(sys.argv[3])) if six else s.setsockopt(0, 1, int(sys.argv[3]))
+s.sendto(b"hello", (sys.argv[1], int(sys.argv[2])))
+"""
+
+# ETHTOOL_STXCSUM and ETHTOOL_SGRO of include/uapi/linux/ethtool.h.
+FEATURE = """
+import ctypes, fcntl, socket, struct, sys
+value = ctypes.create_string_buffer(struct.pack("<II", int(sys.argv[2], 0), int(sys.argv[3])))
+request = struct.pack("<16sQ16x", sys.argv[1].encode(), ctypes.addressof(value))
+fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
+"""
+CHECKSUMS, GRO = "0x17", "0x2c"
+
+
+def compiled(text: str) -> bytes:
+    """A policy's bundle."""
+    with engines.Opened(engines.Case(text, ())) as opened:
+        return opened.session.bundle()
+
+
+def answers(netns_name: str, address: str, *asked: str) -> list[str]:
+    """What sockets in a namespace are told."""
+    done = netns.run("nsenter", f"--net=/run/netns/{netns_name}", "python3", "-c", ASK, address, *asked)
+    return done.stdout.splitlines()
+
+
+def feature(netns_name: str, device: str, command: str, on: bool) -> None:
+    """Turn a feature of a device on or off."""
+    inside = netns.inside(netns_name, "python3", "-c", FEATURE, device, command, str(int(on)))
+    netns.run(*inside)
+
+
+@contextmanager
+def listening(netns_name: str, device: str) -> Iterator[list[tuple[int, int, bytes]]]:
+    """Frames that come and go at a device meanwhile: (type, whether unfinished, bytes)."""
+    heard: list[tuple[int, int, bytes]] = []
+    process = netns.python(netns_name, LISTEN, device)
+    assert process.stdout is not None and process.stdin is not None
+    assert process.stdout.readline().strip() == "ready"
+    try:
+        yield heard
+        process.stdin.close()
+        for line in process.stdout:
+            kind, status, data = line.split()
+            heard.append((int(kind), int(status), bytes.fromhex(data)))
+        process.wait(10)
+    finally:
+        process.kill()
+        _close(process)
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def heard(where: str, address: str, port: int, sender: str, to: str, tos: int = 0) -> str:
+    """What a socket in one namespace hears of a datagram from another."""
+    process = netns.python(where, HEAR, address, str(port))
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "ready", process.stderr and process.stderr.read()
+        netns.run(*netns.inside(sender, "python3", "-c", SEND, to, str(port), str(tos)))
+        return process.stdout.readline().strip()
+    finally:
+        process.kill()
+        _close(process)
+
+
+REJECTS = """
+policy lan at tc on "{target}" {{
+  default allow
+  {direction} {{
+    refused:    reject tcp, udp to port 81
+    reset:      reject tcp to port 82 with reset
+    prohibited: reject tcp, udp to port 83 with prohibited
+    host:       reject udp to port 84 with host
+    quiet:      drop tcp to port 85
+  }}
+}}
+"""
+ASKED = ("tcp:81", "udp:81", "tcp:82", "tcp:83", "udp:83", "udp:84")
+TOLD = {
+    # Linux takes 3/13 for EHOSTUNREACH (net/ipv4/icmp.c) and 1/1 for EACCES (net/ipv6/icmp.c)
+    4: ["ECONNREFUSED"] * 3 + ["EHOSTUNREACH"] * 3,
+    6: ["ECONNREFUSED"] * 3 + ["EACCES"] * 2 + ["EHOSTUNREACH"],
+}
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["checksums to come", "checksums done"])
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("direction", ["ingress", "egress"])
+def test_a_rejected_sender_is_told_at_once(
+    bpffs: Path, pair: netns.Pair, direction: str, family: int, finished: bool
+) -> None:
+    inner, outer = (pair.inner4, pair.outer4) if family == 4 else (pair.inner6, pair.outer6)
+    asking, address = (pair.outer, inner) if direction == "ingress" else (pair.inner, outer)
+    if finished:
+        feature(pair.outer, pair.outer_if, CHECKSUMS, False)
+        feature(pair.inner, pair.inner_if, CHECKSUMS, False)
+    up(compiled(REJECTS.format(target=pair.target, direction=direction)), bpffs)
+    device = (pair.outer, pair.outer_if) if direction == "ingress" else (pair.inner, pair.inner_if)
+    with listening(*device) as frames:
+        assert answers(asking, address, *ASKED) == [f"{told} True" for told in TOLD[family]]
+    counted = counts(bpffs, "policy")
+    assert min(counted[name] for name in ("refused", "reset", "prohibited", "host")) >= 1
+    if direction == "ingress":
+        check_frames(frames, finished)
+
+
+def check_frames(frames: list[tuple[int, int, bytes]], finished: bool) -> None:
+    """Each answer is the reference's, byte by byte, and nobody will compute a checksum in it any more."""
+    outgoing, ports = 4, {81: "", 82: "", 83: "prohibited", 84: "host"}
+    asked = [data for kind, _, data in frames if kind == outgoing]
+    came = [(unfinished, data) for kind, unfinished, data in frames if kind != outgoing]
+    expected = []
+    for frame in asked:
+        at = 14 + (20 if frame[12:14] == b"\x08\x00" else 40)
+        port = int.from_bytes(frame[at + 2 : at + 4])
+        if frame[12:14] in (b"\x08\x00", b"\x86\xdd") and port in ports:
+            expected.append(reply(frame, ports[port]))
+    assert len(expected) >= len(ASKED)
+    assert {data for _, data in came} >= set(expected)
+    assert not any(unfinished for unfinished, data in came if data in expected)
+    if not finished:
+        assert any(unfinished for kind, unfinished, _ in frames if kind == outgoing)
+
+
+def test_an_open_connection_is_reset(bpffs: Path, pair: netns.Pair) -> None:
+    """Segments of megabytes of data, which come as super-packets, and acknowledge: the answer takes the
+    peer's own number, else the peer would not listen."""
+    serve = """
+import socket, sys
+s = socket.create_server((sys.argv[1], 80))
+print("ready", flush=True)
+c, _ = s.accept()
+while c.recv(1 << 16):
+    pass
+"""
+    pour = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], 80))
+s.settimeout(10)
+s.sendall(bytes(1 << 20))
+print("poured", flush=True)
+sys.stdin.readline()
+try:
+    while True:
+        s.sendall(bytes(1 << 20))
+except OSError as error:
+    print(type(error).__name__)
+"""
+    server = netns.python(pair.inner, serve, pair.inner4)
+    client = None
+    try:
+        assert server.stdout and server.stdout.readline().strip() == "ready"
+        client = netns.python(pair.outer, pour, pair.inner4)
+        assert client.stdout and client.stdin
+        assert client.stdout.readline().strip() == "poured"
+        rules = "ingress { web: reject tcp to port 80 }"
+        up(compiled(f'policy lan at tc on "{pair.target}" {{ default allow {rules} }}'), bpffs)
+        client.stdin.write("go\n")
+        client.stdin.flush()
+        assert client.stdout.readline().strip() == "ConnectionResetError"
+        assert counts(bpffs, "policy")["web"] >= 1
+    finally:
+        for process in (server, client):
+            if process is not None:
+                process.kill()
+                _close(process)
+
+
+@pytest.mark.parametrize("hook", ["xdp", "tc ingress", "tc egress"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_new_dscp_arrives_with_its_checksum_right(
+    bpffs: Path, pair: netns.Pair, family: int, hook: str
+) -> None:
+    """The stack drops IPv4 packets whose header checksum is wrong."""
+    name, _, direction = hook.partition(" ")
+    rules = "voice: pass udp to port 5060 dscp ef"
+    rules = f"{direction} {{ {rules} }}" if direction else rules
+    up(compiled(f'policy lan at {name} on "{pair.target}" {{ default pass {rules} }}'), bpffs)
+    inner, outer = (pair.inner4, pair.outer4) if family == 4 else (pair.inner6, pair.outer6)
+    here, there, to = (
+        (pair.inner, pair.outer, inner) if direction != "egress" else (pair.outer, pair.inner, outer)
+    )
+    assert heard(here, to, 5060, there, to, tos=0b000100_01) == f"hello 0 {46 << 2 | 1}"
+    assert heard(here, to, 5061, there, to, tos=0b000100_01) == f"hello 0 {0b000100_01}"
+
+
+def test_a_mark_is_on_the_packet_that_a_socket_gets(bpffs: Path, pair: netns.Pair) -> None:
+    text = f"""
+policy lan at tc on "{pair.target}" {{
+  default pass
+  ingress {{ continue udp mark 0x100/0xff00   pass udp to port 5060 mark 7/0xff }}
+}}
+"""
+    up(compiled(text), bpffs)
+    assert heard(pair.inner, pair.inner4, 5060, pair.outer, pair.inner4) == f"hello {0x107} 0"
+    assert heard(pair.inner, pair.inner6, 5061, pair.outer, pair.inner6) == f"hello {0x100} 0"
+
+
+# ---- other devices ----
+
+
+@contextmanager
+def third(pair: netns.Pair) -> Iterator[str]:
+    """A namespace behind a second device of the protected side: `out0` 10.9.9.1 to `far0` 10.9.9.2."""
+    far = netns.unique("lg-f")
+    netns.run("ip", "netns", "add", far)
+    try:
+        netns.run(
+            *("ip", "-n", pair.inner, "link", "add", "out0", "type", "veth", "peer", "far0", "netns", far)
+        )
+        for where, device, address in ((pair.inner, "out0", "10.9.9.1"), (far, "far0", "10.9.9.2")):
+            netns.run("ip", "-n", where, "address", "add", f"{address}/24", "dev", device)
+            netns.run("ip", "-n", where, "link", "set", device, "up")
+            netns.run("ip", "-n", where, "link", "set", "lo", "up")
+        netns.run("ip", "-n", pair.outer, "route", "add", "10.9.9.0/24", "via", pair.inner4)
+        netns.run("ip", "-n", far, "route", "add", "192.0.2.0/24", "via", "10.9.9.1")
+        yield far
+    finally:
+        netns.run("ip", "netns", "del", far, check=False)
+
+
+@pytest.mark.parametrize("way", ["peer", "neighbour"])
+def test_a_redirect_reaches_a_socket_in_another_namespace(bpffs: Path, pair: netns.Pair, way: str) -> None:
+    """The protected side forwards nothing, so only the redirect can bring the datagram there."""
+    with third(pair) as far:
+        text = f"""
+policy lan at tc on "{pair.target}" {{
+  default pass
+  ingress {{ away: redirect udp to 10.9.9.0/24 into "out0" as {way} dscp ef }}
+}}
+"""
+        assert heard(far, "10.9.9.2", 5060, pair.outer, "10.9.9.2") == "silence"
+        up(compiled(text), bpffs)
+        assert heard(far, "10.9.9.2", 5060, pair.outer, "10.9.9.2") == f"hello 0 {46 << 2}"
+
+
+@pytest.mark.parametrize(
+    ("action", "arrives"),
+    [
+        ('redirect udp into "out0"', False),
+        ('redirect udp into "out0" as ingress', False),
+        ('mirror udp into "out0"', True),
+        ('mirror udp into "out0" as ingress', True),
+    ],
+)
+@pytest.mark.parametrize("direction", ["ingress", "egress"])
+def test_other_devices_send_or_get_the_frame(
+    bpffs: Path, pair: netns.Pair, direction: str, action: str, arrives: bool
+) -> None:
+    """`out0` sends it (4: PACKET_OUTGOING), or receives it."""
+    text = f'policy lan at tc on "{pair.target}" {{ default pass {direction} {{ sent: {action} }} }}'
+    with third(pair), listening(pair.inner, "out0") as frames:
+        up(compiled(text), bpffs)
+        if direction == "ingress":
+            got = heard(pair.inner, pair.inner4, 5060, pair.outer, pair.inner4)
+        else:
+            got = heard(pair.outer, pair.outer4, 5060, pair.inner, pair.outer4)
+    assert got == ("hello 0 0" if arrives else "silence")
+    found = [kind for kind, _, data in frames if data.endswith(b"hello")]
+    assert [kind == 4 for kind in found] == ["ingress" not in action]
+
+
+def test_a_mirror_sends_a_copy_to_each_device(bpffs: Path, pair: netns.Pair) -> None:
+    text = f"""
+policy lan at tc on "{pair.target}" {{
+  default pass
+  ingress {{ seen: mirror udp into {{ "out0", "lo" }} count copied   pass udp dscp ef }}
+}}
+"""
+    with third(pair) as far, listening(far, "far0") as frames, listening(pair.inner, "lo") as looped:
+        up(compiled(text), bpffs)
+        assert heard(pair.inner, pair.inner4, 5060, pair.outer, pair.inner4) == f"hello 0 {46 << 2}"
+    for copies in (frames, looped):
+        found = {data for _, _, data in copies if data.endswith(b"hello")}
+        assert [data[15] for data in found] == [0], "as it arrived"
+    assert counts(bpffs, "policy")["copied"] == 1
+
+
+@pytest.mark.parametrize("mode", ["native", "generic"])
+def test_xdp_redirects_frames(bpffs: Path, pair: netns.Pair, mode: str) -> None:
+    text = f"""
+policy edge at xdp on "{pair.target}" {{
+  default pass
+  away: redirect udp to port 5060 into "out0" dscp ef
+}}
+"""
+    with third(pair) as far, listening(far, "far0") as frames:
+        feature(far, "far0", GRO, True)  # else a veth device takes no frames of XDP
+        up(compiled(text), bpffs, xdp_mode=mode)
+        assert heard(pair.inner, pair.inner4, 5060, pair.outer, pair.inner4) == "silence"
+        assert heard(pair.inner, pair.inner4, 5061, pair.outer, pair.inner4) == "hello 0 0"
+    found = [data for _, _, data in frames if data.endswith(b"hello")]
+    assert [data[15] for data in found] == [46 << 2]
+
+
+def test_a_missing_device_is_told_before_anything_changes(
+    bpffs: Path, pair: netns.Pair, tmp_path: Path
+) -> None:
+    text = """
+policy lan at tc on "{target}" {{
+  default pass
+  ingress {{ sent: redirect arp into "{device}" }}
+}}
+"""
+    bundle = tmp_path / "lan.bundle"
+    bundle.write_bytes(compiled(text.format(target=pair.target, device=pair.inner_if)))
+    done = lockgate("up", str(bundle), "--bpffs", str(bpffs))
+    assert done.returncode == 0, done.stderr
+    assert f"devices of lan.ingress: {pair.target}" in lockgate("up", str(bundle), "--dry-run").stdout
+    bundle.write_bytes(compiled(text.format(target=pair.target, device="nowhere")))
+    done = lockgate("up", str(bundle), "--bpffs", str(bpffs))
+    assert done.returncode == 3
+    assert "E0903" in done.stderr and "`nowhere`" in done.stderr and "still attached" in done.stderr
+    assert tcp_answer(pair.outer, pair.inner, pair.outer4, 80) == "hello"
