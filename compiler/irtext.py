@@ -2,7 +2,7 @@
 
     {10.0.0.0/8, 192.0.2.1-192.0.2.9}   {80, 1024-65535}   {0x0800}   "quoted text"
 
-Values: IPv4 and IPv6 fields as addresses and prefixes, `eth.type` as 0x and four digits, others in decimal.
+Values are written in the field's style: addresses and prefixes, MAC addresses, 0x and four digits, decimal.
 What is printed reads back to an equal value. Knows no IR.
 """
 
@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
+from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 _TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[{},]|[^\s{},"]+)')
@@ -119,11 +120,15 @@ def quoted(text: str) -> str:
     return json.dumps(text)
 
 
-def style_of(field: str, width_bits: int) -> str:
-    """How values of a field, or of keys of that width (field ""), are written."""
-    if field == "eth.type":
-        return "hex"
+def style_of_keys(width_bits: int) -> str:
+    """How keys of a table are written."""
     return {32: "ip4", 128: "ip6"}.get(width_bits, "int")
+
+
+def style_of(field: str) -> str:
+    """How values of a field or live field are written; an unknown one has numbers."""
+    row = fields.BY_NAME.get(field)
+    return "int" if row is None else row.style
 
 
 def print_set(values: IntervalSet, style: str) -> str:
@@ -147,6 +152,8 @@ def print_value(value: int, style: str) -> str:
         return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
     if style == "ip6":
         return str(IPv6Address(value))
+    if style == "mac":
+        return value.to_bytes(6).hex(":")
     return f"{value:#06x}" if style == "hex" else str(value)
 
 
@@ -163,6 +170,8 @@ def _read_range(word: str, style: str) -> tuple[int, int]:
 def _read_value(word: str, style: str) -> int:
     if style == "ip4":
         return int(IPv4Address(word))
+    if style == "mac":
+        return int(word.replace(":", ""), 16)
     return int(IPv6Address(word)) if style == "ip6" else int(word, 0)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lockgate.stdlib_bpf import fields, hooks
-from lockgate.stdlib_bpf.decode.frame import decode
+from lockgate.stdlib_bpf.decode.frame import Frame, decode
 
 from . import errors, packet, policy
 from .decision import DEFAULT
@@ -90,5 +90,5 @@ def _named(protocol: Protocol, program: MatchProgram) -> bool:
 
 def _dropped(protocol: Protocol, chain: Chain) -> bool:
     frame = packet.parse(protocol.frame)
-    facts = decode(frame) if isinstance(frame, bytes) else None
+    facts = decode(frame) if isinstance(frame, Frame) else None
     return isinstance(facts, dict) and policy.decide(chain, facts, {}).rule == DEFAULT

@@ -1,137 +1,53 @@
-"""Packets as text, as values and as bytes: for tests, `expect`, `lockgate eval` and witnesses.
+"""Packets as text: for tests, `lockgate eval` and witnesses.
 
     tcp 10.0.0.1:4000 > 10.0.0.2:80 syn        udp [2001:db8::1]:53 > [2001:db8::2]:53
     icmp 10.0.0.1 > 10.0.0.2 type 8            10.0.0.1 > 10.0.0.2 protocol 47
+    tcp vlan 7 ttl 1 dscp ef                   arp op reply arp.spa 10.0.0.1
     arp                                        hex 0011223344…
     connect tcp 10.0.0.1:80                    sendmsg udp [::ffff:10.0.0.1]:53
 
-What is left out has a default: TCP with SYN, ports 40000 and 80, TTL 64, 192.0.2.1 to 198.51.100.1 and
-2001:db8::1 to 2001:db8::2. Knows headers (RFC 791, 8200, 9293, 768, 9260, 792, 4443, 826, 1071); must never
-know a policy. Numbers are integers in host order.
+Behind the addresses may stand any field with a value, by its name or a short word (`WORDS`); what is left out
+has the defaults of `frames`. Knows words; must never know headers, nor a policy.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from lockgate.stdlib_bpf import fields as f
-from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, AF_INET6, SocketCall
+from lockgate.stdlib_bpf.decode.frame import Frame, decode
+from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 
-FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ece": 64, "cwr": 128}
+from . import frames
+from .codes import NAMES, TCP_FLAGS, read_mac
+from .irtext import print_value
+
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1, "icmp6": 58}
-ECHO_REQUEST = {f.IPPROTO_ICMP: 8, f.IPPROTO_ICMPV6: 128}
-ICMP_TYPES = {
-    f.IPPROTO_ICMP: {"echo-reply": 0, "destination-unreachable": 3, "echo-request": 8, "time-exceeded": 11},
-    f.IPPROTO_ICMPV6: {
-        "destination-unreachable": 1,
-        "packet-too-big": 2,
-        "time-exceeded": 3,
-        "echo-request": 128,
-        "echo-reply": 129,
-        "router-solicit": 133,
-        "router-advert": 134,
-        "neighbour-solicit": 135,
-        "neighbour-advert": 136,
-    },
+# Short words for fields; of two the one of the packet's own protocol.
+WORDS = {
+    "code": ("icmp.code", "icmp6.code"),
+    "dscp": ("ip.dscp",),
+    "ecn": ("ip.ecn",),
+    "fragment": ("ip.fragment",),
+    "length": ("ip.length",),
+    "mark": ("meta.mark",),
+    "op": ("arp.op",),
+    "options": ("ip4.options",),
+    "priority": ("vlan.priority",),
+    "protocol": ("ip.proto",),
+    "ttl": ("ip.ttl",),
+    "type": ("icmp.type", "icmp6.type"),
+    "uid": ("sock.uid",),
+    "vlan": ("vlan.id",),
+    "window": ("tcp.window",),
 }
-WIDTH_BYTES = {4: 4, 6: 16}
-DEFAULT_SRC = {4: 0xC0000201, 6: 0x20010DB8 << 96 | 1}
-DEFAULT_DST = {4: 0xC6336401, 6: 0x20010DB8 << 96 | 2}
-DEFAULT_SPORT, DEFAULT_DPORT, DEFAULT_TTL = 40000, 80, 64
-MACS = bytes.fromhex("020000000002") + bytes.fromhex("020000000001")  # destination, source; both local
+WHAT = {"protocol": "a protocol number", "type": "an ICMP type"}
 
 
 class PacketTextError(ValueError):
     """Text that is no packet; the message says what is wrong and what would be right."""
-
-
-@dataclass(frozen=True)
-class Packet:
-    """One unfragmented packet. `family` 4 or 6; `protocol` an IP protocol number; ports matter for TCP, UDP
-    and SCTP, `flags` for TCP, `icmp_type` (None: echo request) for ICMP."""
-
-    family: int = 4
-    protocol: int = f.IPPROTO_TCP
-    src: int | None = None
-    dst: int | None = None
-    sport: int = DEFAULT_SPORT
-    dport: int = DEFAULT_DPORT
-    flags: int = FLAGS["syn"]
-    icmp_type: int | None = None
-
-    def frame(self) -> bytes:
-        """The Ethernet frame, with right lengths and checksums."""
-        width = WIDTH_BYTES[self.family]
-        src = (DEFAULT_SRC[self.family] if self.src is None else self.src).to_bytes(width)
-        dst = (DEFAULT_DST[self.family] if self.dst is None else self.dst).to_bytes(width)
-        payload = self._payload(src, dst)
-        if self.family == 6:
-            head = struct.pack("!IHBB", 6 << 28, len(payload), self.protocol, DEFAULT_TTL)
-            return MACS + struct.pack("!H", f.ETH_P_IPV6) + head + src + dst + payload
-        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, DEFAULT_TTL, self.protocol, 0)
-        head = head[:10] + struct.pack("!H", checksum(head + src + dst)) + src + dst
-        return MACS + struct.pack("!H", f.ETH_P_IP) + head + payload
-
-    def _payload(self, src: bytes, dst: bytes) -> bytes:
-        if self.protocol == f.IPPROTO_TCP:
-            head = struct.pack("!HHIIBBHHH", self.sport, self.dport, 1, 0, 0x50, self.flags, 65535, 0, 0)
-            return _with_checksum(head, 16, self._pseudo(src, dst, len(head)))
-        if self.protocol == f.IPPROTO_UDP:
-            head = struct.pack("!HHHH", self.sport, self.dport, 8, 0)
-            return _with_checksum(head, 6, self._pseudo(src, dst, len(head)))
-        if self.protocol == f.IPPROTO_SCTP:
-            head = struct.pack("!HHI", self.sport, self.dport, 0)
-            return head + struct.pack("<I", crc32c(head + bytes(4)))
-        if (self.family, self.protocol) in ((4, f.IPPROTO_ICMP), (6, f.IPPROTO_ICMPV6)):
-            kind = ECHO_REQUEST[self.protocol] if self.icmp_type is None else self.icmp_type
-            head = struct.pack("!BBHHH", kind, 0, 0, 1, 1)
-            return _with_checksum(head, 2, self._pseudo(src, dst, len(head)) if self.family == 6 else b"")
-        return bytes(8)
-
-    def _pseudo(self, src: bytes, dst: bytes, length: int) -> bytes:
-        """The pseudo header: the same 16-bit sum for both families (RFC 9293 §3.1, RFC 8200 §8.1)."""
-        return src + dst + struct.pack("!II", length, self.protocol)
-
-    def call(self, operation: str = "connect") -> SocketCall:
-        """The socket call that would send it; `operation`: "connect" or "sendmsg"."""
-        address = DEFAULT_DST[self.family] if self.dst is None else self.dst
-        family = AF_INET if self.family == 4 else AF_INET6
-        return SocketCall(operation, family, self.protocol, address, self.dport)
-
-
-def arp_frame() -> bytes:
-    """An ARP request of 192.0.2.1 for 198.51.100.1 (RFC 826)."""
-    body = struct.pack("!HHBBH", 1, f.ETH_P_IP, 6, 4, 1) + MACS[6:] + DEFAULT_SRC[4].to_bytes(4)
-    return (
-        b"\xff" * 6 + MACS[6:] + struct.pack("!H", f.ETH_P_ARP) + body + bytes(6) + DEFAULT_DST[4].to_bytes(4)
-    )
-
-
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071) of bytes whose checksum field is zero."""
-    padded = data + bytes(len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def crc32c(data: bytes) -> int:
-    """The CRC of SCTP (RFC 9260, appendix A)."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def _with_checksum(head: bytes, offset: int, pseudo: bytes) -> bytes:
-    return head[:offset] + struct.pack("!H", checksum(pseudo + head) or 0xFFFF) + head[offset + 2 :]
 
 
 # ---- text to packets ----
@@ -139,18 +55,21 @@ def _with_checksum(head: bytes, offset: int, pseudo: bytes) -> bytes:
 _ENDPOINT = re.compile(r"\[(?P<v6>[^\]]*)\](?::(?P<port6>\d+))?$|(?P<v4>[\d.]+)(?::(?P<port4>\d+))?$")
 
 
-def parse(text: str) -> bytes | SocketCall:
+def parse(text: str) -> Frame | SocketCall:
     """A frame or socket call from text. Raises PacketTextError."""
     words = text.split()
     if not words:
         raise PacketTextError("no packet: write, for example, `tcp 10.0.0.1:4000 > 10.0.0.2:80 syn`")
     if words[0] == "hex":
-        return _hex("".join(words[1:]))
-    if words == ["arp"]:
-        return arp_frame()
+        return Frame(_hex("".join(words[1:])))
     if words[0] in ("connect", "sendmsg"):
         return _call(words)
-    return _packet(words).frame()
+    asked = _asked(words)
+    frame = frames.build(asked)
+    found = decode(frame)  # what is malformed on purpose is taken as it is
+    for name in frames.unmet(found, asked) if isinstance(found, dict) else ():
+        raise PacketTextError(f"no packet like this has `{name} {value_text(name, asked[name])}`")
+    return frame
 
 
 def _hex(digits: str) -> bytes:
@@ -161,21 +80,27 @@ def _hex(digits: str) -> bytes:
 
 
 def _call(words: list[str]) -> SocketCall:
-    if len(words) != 3 or words[1] not in PROTOCOLS:
-        raise PacketTextError(f"write `{words[0]} tcp 10.0.0.1:80` or `{words[0]} udp [2001:db8::1]:53`")
+    if len(words) < 3 or words[1] not in PROTOCOLS or (words[3:] and (len(words) != 5 or words[3] != "uid")):
+        raise PacketTextError(
+            f"write `{words[0]} tcp 10.0.0.1:80` or `{words[0]} udp [2001:db8::1]:53 uid 1000`"
+        )
     family, address, port = _endpoint(words[2])
-    dport = DEFAULT_DPORT if port is None else port
-    return Packet(family, PROTOCOLS[words[1]], dst=address, dport=dport).call(words[0])
+    asked = {"ip.proto": PROTOCOLS[words[1]], f"ip{family}.dst": address}
+    asked["eth.type"] = f.ETH_P_IP if family == 4 else f.ETH_P_IPV6
+    if port is not None:
+        asked["th.dport"] = port
+    if words[3:]:
+        asked["sock.uid"] = _value("uid", "sock.uid", words[4])
+    return frames.call(asked, words[0])
 
 
-def _packet(words: list[str]) -> Packet:
-    protocol = PROTOCOLS.get(words[0])
-    rest = words if protocol is None else words[1:]
-    packet = Packet(
-        family=6 if protocol == f.IPPROTO_ICMPV6 else 4,
-        protocol=f.IPPROTO_TCP if protocol is None else protocol,
-    )
-    if rest and rest[0] != "type" and (protocol is None or (rest[0][0] in "[.0123456789")):
+def _asked(words: list[str]) -> dict[str, int]:
+    asked: dict[str, int] = {}
+    rest = words
+    if words[0] in PROTOCOLS or words[0] == "arp":
+        rest = words[1:]
+        asked |= {"eth.type": f.ETH_P_ARP} if words[0] == "arp" else {"ip.proto": PROTOCOLS[words[0]]}
+    if rest and rest[0][0] in "[.0123456789":
         if len(rest) < 3 or rest[1] != ">":
             raise PacketTextError(
                 f"`{' '.join(words)}` needs a source and a destination: `SOURCE > DESTINATION`"
@@ -183,30 +108,69 @@ def _packet(words: list[str]) -> Packet:
         (family, src, sport), (other, dst, dport) = _endpoint(rest[0]), _endpoint(rest[2])
         if family != other:
             raise PacketTextError(f"`{rest[0]}` and `{rest[2]}` are of different IP families")
-        packet = replace(packet, family=family, src=src, dst=dst)
-        packet = packet if sport is None else replace(packet, sport=sport)
-        packet = packet if dport is None else replace(packet, dport=dport)
+        asked |= {f"ip{family}.src": src, f"ip{family}.dst": dst}
+        asked |= {name: port for name, port in (("th.sport", sport), ("th.dport", dport)) if port is not None}
         rest = rest[3:]
-    return _details(packet, rest)
+    _details(asked, rest)
+    return asked
 
 
-def _details(packet: Packet, words: list[str]) -> Packet:
-    """What follows the addresses: `type T`, `protocol N`, TCP flags."""
-    if not words:
-        return packet
-    if words[0] == "protocol" and len(words) == 2:
-        return replace(packet, protocol=_number(words[1], 255, "a protocol number"))
-    if words[0] == "type" and len(words) == 2:
-        named = ICMP_TYPES.get(packet.protocol, {}).get(words[1])
-        return replace(packet, icmp_type=_number(words[1], 255, "an ICMP type") if named is None else named)
+def _details(asked: dict[str, int], words: list[str]) -> None:
+    """What follows the addresses: fields with their values, TCP flags."""
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if (name := _field(word, asked)) is not None:
+            if at + 1 == len(words):
+                raise PacketTextError(f"`{word}` needs a value behind it")
+            asked[name] = _value(word, name, words[at + 1])
+            at += 2
+        else:
+            asked["tcp.flags"] = asked.get("tcp.flags", 0) | _flags(word, asked)
+            at += 1
+
+
+def _field(word: str, asked: Mapping[str, int]) -> str | None:
+    """The field that a word stands for."""
+    fitting = WORDS.get(word, ())
+    if len(fitting) == 2:
+        return fitting[frames.implied_protocol(asked) == f.IPPROTO_ICMPV6]
+    return fitting[0] if fitting else word if word in f.BY_NAME and word != f.L4_PROTO.name else None
+
+
+def _flags(word: str, asked: Mapping[str, int]) -> int:
     flags = 0
-    for word in ",".join(words).split(","):
-        if word == "none":
-            continue
-        if word not in FLAGS or packet.protocol != f.IPPROTO_TCP:
-            raise PacketTextError(f"`{word}` is not understood: write TCP flags, `type T` or `protocol N`")
-        flags |= FLAGS[word]
-    return replace(packet, flags=flags)
+    for flag in word.split(","):
+        known = {**TCP_FLAGS, "none": 0}
+        if flag not in known or frames.implied_protocol(asked) != f.IPPROTO_TCP:
+            raise PacketTextError(
+                f"`{flag}` is not understood: write TCP flags, `type T`, `protocol N` or `ttl N`"
+            )
+        flags |= known[flag]
+    return flags
+
+
+def _value(word: str, name: str, text: str) -> int:
+    """The value of a field from text."""
+    row = f.BY_NAME[name]
+    top = row.full.ranges[0][1]
+    named = NAMES.get(name, {}).get(text)
+    if named is not None:
+        return named
+    try:
+        if row.style == "mac":
+            return read_mac(text)
+        if row.style in ("ip4", "ip6"):
+            return int.from_bytes(
+                socket.inet_pton(socket.AF_INET if row.style == "ip4" else socket.AF_INET6, text)
+            )
+        value = int(text, 0) if re.fullmatch(r"0x[0-9a-fA-F]+|\d+", text) else -1
+    except (OSError, ValueError):
+        value = -1
+    if not 0 <= value <= top:
+        right = f"it must be 0 to {top}" if row.style in ("int", "hex") else "it is an address"
+        raise PacketTextError(f"`{text}` is not {WHAT.get(word, f'a value of `{word}`')}: {right}")
+    return value
 
 
 def _endpoint(text: str) -> tuple[int, int, int | None]:
@@ -221,44 +185,60 @@ def _endpoint(text: str) -> tuple[int, int, int | None]:
         raise PacketTextError(
             f"`{text}` is not an address: write `10.0.0.1:80` or `[2001:db8::1]:80`"
         ) from None
-    return family, int.from_bytes(packed), None if port is None else _number(port, 65535, "a port")
-
-
-def _number(text: str, maximum: int, what: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 6 or int(text) > maximum:
-        raise PacketTextError(f"`{text}` is not {what}: it must be 0 to {maximum}")
-    return int(text)
+    if port is not None and (len(port) > 5 or int(port) > 65535):
+        raise PacketTextError(f"`{port}` is not a port: it must be 0 to 65535")
+    return family, int.from_bytes(packed), None if port is None else int(port)
 
 
 # ---- packets to text ----
 
 
 def describe(facts: Mapping[str, int]) -> str:
-    """Short text of decoded fields, as `parse` reads it, for witnesses: what a packet with them looks like.
-    Fields that are missing are left out or take their defaults."""
-    eth_type, proto = facts.get("eth.type"), facts.get("ip.proto", f.IPPROTO_TCP)
-    if eth_type == f.ETH_P_ARP:
-        return "arp"
-    if eth_type is not None and eth_type not in f.IP:
-        return f"EtherType 0x{eth_type:04x}"
-    family = 6 if eth_type == f.ETH_P_IPV6 or any(name.startswith("ip6.") for name in facts) else 4
+    """Short text of fields, as `parse` reads it, for witnesses: what a packet with them looks like. Fields
+    that are missing are left out or take their defaults."""
+    words = _heading(facts)
+    have = decode(frames.build(_asked(words)))
+    have = have if isinstance(have, dict) else {}
+    short = {names[0]: word for word, names in WORDS.items()}
+    for name, value in facts.items():
+        if name != f.L4_PROTO.name and have.get(name) != value:
+            words += [short.get(name, name), value_text(name, value)]
+    return " ".join(words)
+
+
+def heading(facts: Mapping[str, int]) -> str:
+    """Protocol, addresses, ports, flags and type only."""
+    return " ".join(_heading(facts))
+
+
+def _heading(facts: Mapping[str, int]) -> list[str]:
+    eth_type = facts.get("eth.type", frames.implied_eth_type(facts))
+    if eth_type not in f.IP:
+        return ["arp"] if eth_type == f.ETH_P_ARP else ["eth.type", f"0x{eth_type:04x}"]
+    family, proto = 4 if eth_type == f.ETH_P_IP else 6, frames.implied_protocol(facts)
     name = next((n for n, number in PROTOCOLS.items() if number == proto), None)
     ports = proto in f.WITH_PORTS and "th.dport" in facts
-    ends = [
-        _end_text(
-            family, facts.get(f"ip{family}.{side}", default[family]), facts.get(port) if ports else None
-        )
-        for side, port, default in (("src", "th.sport", DEFAULT_SRC), ("dst", "th.dport", DEFAULT_DST))
-    ]
+    source = facts.get(f"ip{family}.src", frames.DEFAULT_SRC[family])
+    destination = facts.get(f"ip{family}.dst", frames.DEFAULT_DST[family])
     words = [] if name is None else [name]
-    words += [ends[0], ">", ends[1]]
+    words += [
+        _end_text(family, source, facts.get("th.sport") if ports else None),
+        ">",
+        _end_text(family, destination, facts.get("th.dport") if ports else None),
+    ]
     if name is None:
         words += ["protocol", str(proto)]
     elif proto == f.IPPROTO_TCP and "tcp.flags" in facts:
-        words.append(",".join(n for n, bit in FLAGS.items() if facts["tcp.flags"] & bit) or "none")
+        words.append(",".join(n for n, bit in TCP_FLAGS.items() if facts["tcp.flags"] & bit) or "none")
     elif (kind := facts.get("icmp.type", facts.get("icmp6.type"))) is not None:
         words += ["type", str(kind)]
-    return " ".join(words)
+    return words
+
+
+def value_text(name: str, value: int) -> str:
+    """A value as `parse` reads it: a name where the field has one for it."""
+    named = next((word for word, number in NAMES.get(name, {}).items() if number == value), None)
+    return print_value(value, f.BY_NAME[name].style) if named is None else named
 
 
 def describe_call(facts: Mapping[str, int]) -> str:
@@ -266,8 +246,10 @@ def describe_call(facts: Mapping[str, int]) -> str:
     family = 6 if facts.get("eth.type") == f.ETH_P_IPV6 or "ip6.dst" in facts else 4
     proto = facts.get("ip.proto", f.IPPROTO_TCP)
     name = next((n for n, number in PROTOCOLS.items() if number == proto), f"protocol {proto}")
-    address = facts.get(f"ip{family}.dst", DEFAULT_DST[family])
-    return f"connect {name} {_end_text(family, address, facts.get('th.dport', DEFAULT_DPORT))}"
+    address = facts.get(f"ip{family}.dst", frames.DEFAULT_DST[family])
+    port = facts.get("th.dport", frames.DEFAULT_DPORT)
+    uid = f" uid {facts['sock.uid']}" if facts.get("sock.uid") else ""
+    return f"connect {name} {_end_text(family, address, port)}{uid}"
 
 
 def address_text(family: int, address: int) -> str:

@@ -15,7 +15,8 @@ from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.decode.sock_addr import decode as decode_call
 from lockgate.stdlib_bpf.sets import IntervalSet
 
-from . import packet, policy
+from . import frames, packet, policy
+from .codes import TCP_FLAGS
 from .decision import Decision
 from .match.boxes import Box
 from .match.ir import MatchProgram
@@ -32,10 +33,10 @@ USUAL = {
     "th.dport": (80, 443, 22),
     "ip.proto": (fields.IPPROTO_TCP, fields.IPPROTO_UDP, fields.IPPROTO_ICMP, fields.IPPROTO_ICMPV6),
     "tcp.flags": (2, 16),
-    "ip4.src": (0x08080808, packet.DEFAULT_SRC[4]),
-    "ip4.dst": (packet.DEFAULT_DST[4],),
-    "ip6.src": (0x20014860486000000000000000008888, packet.DEFAULT_SRC[6]),
-    "ip6.dst": (packet.DEFAULT_DST[6],),
+    "ip4.src": (0x08080808, frames.DEFAULT_SRC[4]),
+    "ip4.dst": (frames.DEFAULT_DST[4],),
+    "ip6.src": (0x20014860486000000000000000008888, frames.DEFAULT_SRC[6]),
+    "ip6.dst": (frames.DEFAULT_DST[6],),
 }
 
 
@@ -178,7 +179,7 @@ def sentence(example: Counterexample, by: str) -> str | None:
             words += [side, packet.address_text(family, address)]
             words += ["port", str(facts[port])] if port in facts else []
     if "tcp.flags" in facts:
-        words += ["flags", ", ".join(n for n, bit in packet.FLAGS.items() if facts["tcp.flags"] & bit)]
+        words += ["flags", ", ".join(n for n, bit in TCP_FLAGS.items() if facts["tcp.flags"] & bit)]
     kind = facts.get("icmp.type", facts.get("icmp6.type"))
     words += [] if kind is None else ["type", str(kind)]
     return " ".join([*words, "by", by])

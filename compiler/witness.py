@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lockgate.stdlib_bpf.decode.frame import decode
+from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.fields import split_live
 
 from . import packet, policy
@@ -26,7 +27,7 @@ def of(chain: Chain, match: Match) -> str | None:
         frame = packet.parse(text)
     except ValueError:
         return None
-    decoded = decode(frame) if isinstance(frame, bytes) else None
+    decoded = None if isinstance(frame, SocketCall) else decode(frame)
     if not isinstance(decoded, dict) or any(decoded.get(name) != value for name, value in facts.items()):
         return None
     decision = policy.decide(chain, decoded, {})

@@ -34,7 +34,7 @@ from .sys import netns
 from .sys.link import loopback_up
 from .testrun import LoadedChain, load_chain
 
-REQUEST = struct.Struct("<BBHH16s")  # sendmsg?, family, protocol, port, address
+REQUEST = struct.Struct("<BBHHI16s")  # sendmsg?, family, protocol, port, user id, address
 ANSWER = struct.Struct("<i")
 _KINDS = {socket.IPPROTO_TCP: socket.SOCK_STREAM}
 _sequence = itertools.count()
@@ -98,7 +98,7 @@ class ConnectRunner:
     def _ask(self, call: SocketCall) -> int:
         address = call.address.to_bytes(4 if call.family == AF_INET else 16).ljust(16, b"\0")
         sendmsg = call.operation == "sendmsg"
-        self._socket.sendall(REQUEST.pack(sendmsg, call.family, call.protocol, call.port, address))
+        self._socket.sendall(REQUEST.pack(sendmsg, call.family, call.protocol, call.port, call.uid, address))
         answer = self._socket.recv(ANSWER.size)
         if len(answer) != ANSWER.size:
             raise SystemRefused("the process that makes the socket calls has died")
@@ -184,11 +184,12 @@ def _child(cgroup: Path, channel: socket.socket) -> None:
         channel.sendall(ANSWER.pack(_call(*REQUEST.unpack(request))))
 
 
-def _call(sendmsg: int, family: int, protocol: int, port: int, raw: bytes) -> int:
-    """Make one call; 0 or its errno."""
+def _call(sendmsg: int, family: int, protocol: int, port: int, uid: int, raw: bytes) -> int:
+    """Make one call; 0 or its errno. Only the real user id changes, which is the one that programs see."""
     address = str(ipaddress.IPv4Address(raw[:4])) if family == AF_INET else str(ipaddress.IPv6Address(raw))
     kind = _KINDS.get(protocol, socket.SOCK_DGRAM)
     try:
+        os.setresuid(uid, -1, -1)
         with socket.socket(family, kind, protocol) as s:
             s.setblocking(False)
             if protocol == socket.IPPROTO_UDP:

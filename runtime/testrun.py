@@ -36,11 +36,12 @@ MIN_FRAME_BYTES = 14
 @dataclass(frozen=True)
 class Given:
     """A frame to run. `segments`: how many packets of the wire it stands for (tc only); `clock_ns`: what the
-    program's clock says, 0 for the kernel's own."""
+    program's clock says, 0 for the kernel's own; `mark`: the packet's mark (tc only)."""
 
     data: bytes
     segments: int = 1
     clock_ns: int = 0
+    mark: int = 0
 
 
 class Ran(NamedTuple):
@@ -149,24 +150,24 @@ class LoadedChain:
 
     def _run_one(self, program: Fd, given: Given) -> _Run | None:
         """What the program made of a frame; None when the kernel cannot run it."""
-        frame, context, tc = given.data, b"", hooks.ALL["tc"].context
+        data, context, tc = given.data, b"", hooks.ALL["tc"].context
         if self.chain.hook == "tc":
-            context = tc.pack(gso_segs=0 if given.segments == 1 else given.segments)
-        if len(frame) < MIN_FRAME_BYTES:
+            context = tc.pack(mark=given.mark, gso_segs=0 if given.segments == 1 else given.segments)
+        if len(data) < MIN_FRAME_BYTES:
             return None
         try:
-            ran = bpf.test_run(program, frame, context=context)
+            ran = bpf.test_run(program, data, context=context)
             mark = tc.unpack(ran.context)["mark"] if context else 0
             assert isinstance(mark, int)
             return _Run(_signed(ran.value), ran.data, mark)
         except bpf.BpfError as error:
             if error.errno != errno.EINVAL:
-                raise explain(error, f"running a frame of {len(frame)} bytes") from error
+                raise explain(error, f"running a frame of {len(data)} bytes") from error
         if self.chain.hook != "tc":
             return None
         if self._wire is None:
             self._wire = Wire(program)
-        return _Run(None if self._wire.send(frame) else TC_ACT_SHOT)
+        return _Run(None if self._wire.send(data, given.mark) else TC_ACT_SHOT)
 
     def decided(self, before: bytes, after: bytes) -> tuple[int, tuple[int, ...]]:
         """The slot of who decided, and those that let the packet go on, from two readings of `counters_raw`.

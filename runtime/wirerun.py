@@ -38,8 +38,9 @@ class Wire:
                 self._socket.close()
                 raise
 
-    def send(self, frame: bytes) -> bool:
-        """Send a frame; False when the program dropped it."""
+    def send(self, frame: bytes, mark: int = 0) -> bool:
+        """Send a frame with a mark; False when the program dropped it."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         try:
             self._socket.send(frame)
         except OSError as error:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from lockgate.compiler import policy
 from lockgate.compiler.codegen.llvm import Worker
-from lockgate.compiler.codegen.simulate import EPOCH_NS, Frame
+from lockgate.compiler.codegen.simulate import EPOCH_NS
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.diagnostics import Sink
 from lockgate.compiler.driver import Options, Session
@@ -35,7 +35,7 @@ from lockgate.engines import given
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.decode import frame as frames
 from lockgate.stdlib_bpf.decode import sock_addr
-from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
+from lockgate.stdlib_bpf.decode.frame import Facts, Frame, Malformed
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
 from lockgate.stdlib_bpf.effects import NONE
 from lockgate.stdlib_bpf.outcome import Outcome, outcome
@@ -101,12 +101,8 @@ def load(source: str, files: Mapping[str, str], sink: Sink | None = None) -> Uni
 def facts_of(packet: Packet) -> Facts | Malformed:
     """What the reference decoder reads."""
     if isinstance(packet, SocketCall):
-        return sock_addr.decode(packet) | {"meta.time": packet.time_ns}
-    facts = frames.decode(packet.data, packet.vlan_in_metadata)
-    if isinstance(facts, Malformed):
-        return facts
-    beside = {"meta.time": packet.time_ns, "meta.segments": packet.segments, "meta.length": len(packet.data)}
-    return facts | beside
+        return sock_addr.decode(packet)
+    return frames.decode(packet)
 
 
 @cache
@@ -260,7 +256,7 @@ class Opened:
         if isinstance(packet, SocketCall):
             return outcome(hook, self.chain.direction, applied)
         return outcome(
-            hook, self.chain.direction, applied, packet.data, tag_in_metadata=packet.vlan_in_metadata
+            hook, self.chain.direction, applied, packet.data, packet.mark, packet.vlan_tci is not None
         )
 
     def differences(self, reference: Answer, answer: Answer) -> Iterator[Difference]:
@@ -299,7 +295,7 @@ def can_run(packet: Packet, hook: str) -> bool:
     if isinstance(packet, Frame):
         size, eth_type = len(packet.data), packet.data[12:14]
         least = IP_HEADER.get(eth_type, 0) if hook == "tc" else 0
-        return not packet.vlan_in_metadata and MIN_KERNEL_FRAME + least <= size <= MAX_KERNEL_FRAME
+        return packet.vlan_tci is None and MIN_KERNEL_FRAME + least <= size <= MAX_KERNEL_FRAME
     # Protocols with a connect hook, on the sockets that Linux lets one open. A datagram to port 0 never
     # reaches the hook; neither does a datagram of a ping socket or of TCP.
     if packet.protocol == socket.IPPROTO_UDP:

@@ -35,7 +35,7 @@ from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError, Sink
 from lockgate.compiler.match import text as match_text
 from lockgate.compiler.match.passes import PASSES
-from lockgate.compiler.packet import describe
+from lockgate.compiler.packet import heading
 from lockgate.compiler.plan import text as plan_text
 from lockgate.compiler.policy.model import Chain, Prefixes
 from lockgate.stdlib_bpf.decode.frame import decode
@@ -208,18 +208,18 @@ def _told(opened: engines.Opened, number: int, decision: Decision) -> str:
     words = [f"copy to {device} as {way}" for device, way in found.copies]
     if found.sent is not None and found.sent[0]:
         words.append(f"to {found.sent[0]} as {found.sent[1]}")
-    if found.mark:
+    if not isinstance(packet, SocketCall) and found.mark != packet.mark:
         words.append(f"mark {found.mark:#x}")
     if found.errno:
         words.append(errno.errorcode[found.errno])
     if not isinstance(packet, SocketCall) and found.frame != packet.data:
-        at, _ = network_header(found.frame, packet.vlan_in_metadata)
+        at, _ = network_header(found.frame, packet.vlan_tci is not None)
         head = int.from_bytes(found.frame[at : at + 2])
         dscp = head >> 2 & 63 if head >> 12 == 4 else head >> 6 & 63
-        facts = decode(found.frame, packet.vlan_in_metadata)
+        facts = decode(replace(packet, data=found.frame))
         assert isinstance(facts, dict), "a malformed answer"
         answered = found.sent is not None and not found.sent[0]
-        words.append(f"answer {describe(facts)}" if answered else f"dscp {dscp}")
+        words.append(f"answer {heading(facts)}" if answered else f"dscp {dscp}")
     return ", ".join(words)
 
 

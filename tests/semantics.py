@@ -8,6 +8,7 @@ id exists.
 from __future__ import annotations
 
 FT = "tests/filetests/semantics"
+FIELDS = "tests/filetests/fields"
 LAW = "tests/properties/test_law.py::test_five_meanings_agree"
 DECODE = "tests/properties/test_decode.py"
 REAL = "tests/kernel/test_real_frames.py"
@@ -36,13 +37,18 @@ ROWS: dict[str, list[str] | str] = {
         f"{REAL}::test_frames_cut_short_and_tagged_ones",
     ],
     "IP options": [f"{FT}/ip_options.ft", f"{DECODE}::test_fields_are_what_scapy_finds"],
-    "`ip.options` as a condition": later("conditions on options"),
+    "`ip.options` as a condition": [f"{FIELDS}/ip4_options.ft", f"{FIELDS}/ip6_headers.ft", LAW],
     "VLAN, QinQ": [
         f"{FT}/vlan_tags.ft",
         f"{FT}/vlan_in_metadata.ft",
         f"{REAL}::test_frames_cut_short_and_tagged_ones",
     ],
-    "`vlan` as a condition": later("conditions on tags"),
+    "`vlan` as a condition": [
+        f"{FIELDS}/vlan_id.ft",
+        f"{FIELDS}/vlan_priority.ft",
+        f"{REAL}::test_frames_cut_short_and_tagged_ones",
+        LAW,
+    ],
     "IPv6 extension headers": [
         f"{FT}/extension_headers.ft",
         f"{FT}/too_many_extension_headers.ft",

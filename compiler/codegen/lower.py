@@ -196,17 +196,16 @@ class _Program:
         self.registers = Registers(f, [*sorted(self._fields_read()), *self._for_effects()])
         self.finish = f.label("finish")
 
-    def _fields_read(self) -> set[tuple[str, int]]:
+    def _fields_read(self) -> set[str]:
         names = {n.test.field for n in self.plan.nodes if isinstance(n, Branch)}
         names |= {name for r in self.plan.rules if r.limit for name in limits.fields_read(r.limit)}
         if self.hook.decoder == "sock_addr" and self.logs:
             names |= {"ip4.dst", "ip6.dst", "th.dport"}
-        return {(name, fields.BY_NAME[name].width_bits) for name in names}
+        return names
 
-    def _for_effects(self) -> list[tuple[str, int]]:
+    def _for_effects(self) -> list[str]:
         """Registers for what rules do to packets."""
-        wanted = [DSCP, NETWORK] * self.rewrites + [ANSWER, NETWORK, TRANSPORT, LEFT] * self.answers
-        return [(name, 32) for name in dict.fromkeys(wanted)]
+        return [DSCP, NETWORK] * self.rewrites + [ANSWER, NETWORK, TRANSPORT, LEFT] * self.answers
 
     def emit(self, previous: str) -> None:
         f = self.f

@@ -47,13 +47,14 @@ class NativeSpec:
 
 @dataclass(frozen=True)
 class Call:
-    """One run: the context's bytes, the packet, how much of it is linear (None: all), and what the clock
-    says."""
+    """One run: the context's bytes, the packet, how much of it is linear (None: all), what the clock says,
+    and who calls."""
 
     context: bytes
     packet: bytes = b""
     linear: int | None = None
     clock_ns: int = 0
+    uid: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class NativeProgram:
         """What each call gave, in order."""
         address = self._engine.get_function_address(function)
         program = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
-        slot_count, out = self._u32("lg.slot_count"), []
+        slot_count, uid, out = self._u32("lg.slot_count"), self._u32("lg.uid"), []
         slots = (ctypes.c_uint32 * 64).from_address(self._engine.get_global_value_address("lg.slots"))
         for call in calls:
             slot_count.value = 0
@@ -152,6 +153,7 @@ class NativeProgram:
                 self._acts.begin(start, len(call.packet))
                 linear = len(call.packet) if call.linear is None else call.linear
                 struct.pack_into("<II", self._context, self._spec.data_at, start, start + linear)
+            uid.value = call.uid
             value = program(self._context)
             out.append(self._answer(call, value, tuple(slots[: min(slot_count.value, 64)])))
         return out

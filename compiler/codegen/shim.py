@@ -27,6 +27,7 @@ _TEXT = """
 @lg.events = global i64 0, align 8
 @lg.member = global i8 1, align 8
 @lg.data_at = global i32 0, align 8
+@lg.uid = global i32 0, align 8
 
 define ptr @bpf_helper_1(ptr %map, ptr %key) {
 entry:
@@ -124,6 +125,13 @@ define i64 @bpf_helper_39(ptr %ctx, i32 %length) {
   %end = add i32 %data, %length
   store i32 %end, ptr %end.p
   ret i64 0
+}
+
+; get_current_uid_gid(): the group in the upper half, here that of root
+define i64 @bpf_helper_15() {
+  %uid = load i32, ptr @lg.uid
+  %wide = zext i32 %uid to i64
+  ret i64 %wide
 }
 
 ; tail_call(ctx, array, index): the array is empty, and the caller goes on

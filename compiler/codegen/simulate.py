@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
 from lockgate.stdlib_bpf.outcome import SELF, Outcome, Sent
 from lockgate.stdlib_bpf.sets import IntervalSet
@@ -21,20 +21,6 @@ from .llvm import Worker
 from .module import DataSection, Module
 from .native import Answer, Call, NativeSpec, Range
 from .shim import render_native
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A frame as a hook sees it. `vlan_in_metadata`: its outermost tag was taken off before (tc only);
-    `linear`: bytes that lie in the packet's linear part, None for all (tc only); `time_ns`: when it comes;
-    `segments`: how many packets of the wire it stands for (tc only)."""
-
-    data: bytes
-    vlan_in_metadata: bool = False
-    linear: int | None = None
-    time_ns: int = 0
-    segments: int = 1
-
 
 SELF_IFINDEX = 2  # of the device that a simulated packet is at; those that rules name follow
 EPOCH_NS = 1_000_000_000  # what a program's clock says at time 0: not 0, which is the kernel's own clock
@@ -143,18 +129,23 @@ class NativeChain:
 
     def _call(self, packet: Packet) -> Call:
         if isinstance(packet, SocketCall):
-            return Call(socket_context(packet), clock_ns=packet.time_ns + EPOCH_NS)
+            return Call(socket_context(packet), clock_ns=packet.time_ns + EPOCH_NS, uid=packet.uid)
         frame = packet if isinstance(packet, Frame) else Frame(packet)
         if self.module.hook == "tc":
-            members = {
-                "len": len(frame.data),
-                "vlan_present": int(frame.vlan_in_metadata),
-                "ifindex": SELF_IFINDEX,
-                "gso_segs": 0 if frame.segments == 1 else frame.segments,
-            }
-            context = self.hook.context.pack(**members)
-            return Call(context, frame.data, frame.linear, frame.time_ns + EPOCH_NS)
+            return Call(packet_context(frame), frame.data, frame.linear, frame.time_ns + EPOCH_NS)
         return Call(b"", frame.data, clock_ns=frame.time_ns + EPOCH_NS)
+
+
+def packet_context(frame: Frame) -> bytes:
+    """struct __sk_buff as the kernel shows it, but for where the packet lies."""
+    return hooks.ALL["tc"].context.pack(
+        len=len(frame.data),
+        vlan_present=frame.vlan_tci is not None,
+        vlan_tci=frame.vlan_tci or 0,
+        mark=frame.mark,
+        ifindex=SELF_IFINDEX,
+        gso_segs=0 if frame.segments == 1 else frame.segments,
+    )
 
 
 def socket_context(call: SocketCall) -> bytes:

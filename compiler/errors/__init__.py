@@ -34,6 +34,10 @@ from .e0221_unreadable_file import UnreadableFile
 from .e0222_too_many_entries import TooManyEntries
 from .e0224_no_ports import NoPorts
 from .e0225_bad_date import BadDate
+from .e0226_wide_condition import WideCondition
+from .e0227_wrong_value import WrongValue
+from .e0228_bad_relation import BadRelation
+from .e0229_settled_condition import SettledCondition
 from .e0240_unreadable_import import UnreadableImport
 from .e0241_import_cycle import ImportCycle
 from .e0243_bad_argument import BadArgument
@@ -100,6 +104,10 @@ ALL: tuple[type[Finding], ...] = (
     TooManyEntries,
     NoPorts,
     BadDate,
+    WideCondition,
+    WrongValue,
+    BadRelation,
+    SettledCondition,
     UnusedName,
     EmptyNetwork,
     UnreadableImport,
@@ -150,6 +158,7 @@ __all__ = [
     "BadDynamic",
     "BadFileLine",
     "BadFlags",
+    "BadRelation",
     "BadSettings",
     "BadTarget",
     "ConditionMismatch",
@@ -189,6 +198,7 @@ __all__ = [
     "ReservedName",
     "ReversedRange",
     "RulesNeedBlocks",
+    "SettledCondition",
     "ShadowedRule",
     "SharedTarget",
     "TooDeep",
@@ -204,5 +214,7 @@ __all__ = [
     "UnusedImport",
     "UnusedName",
     "WhichDirection",
+    "WideCondition",
     "WrongKind",
+    "WrongValue",
 ]

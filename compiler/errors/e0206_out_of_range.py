@@ -15,7 +15,8 @@ class OutOfRange(Finding):
 
     ## What it means
 
-    Ports go from 0 to 65535, protocols and ICMP types from 0 to 255, sizes from 1 to 16777216.
+    Ports go from 0 to 65535, protocols and ICMP types from 0 to 255, sizes from 1 to 16777216. The values of
+    other fields are in the table of fields.
 
     ## Why it matters
 

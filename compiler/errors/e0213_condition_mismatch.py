@@ -15,7 +15,7 @@ class ConditionMismatch(Finding):
 
     ## What it means
 
-    Flags belong to TCP, types to ICMP, ports to TCP, UDP and SCTP.
+    Flags belong to TCP, types to ICMP, ports to TCP, UDP and SCTP; the table of fields says it of the others.
 
     ## Why it matters
 

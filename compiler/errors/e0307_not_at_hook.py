@@ -13,6 +13,10 @@ WHY = {
     "fragments": "sockets send no fragments of their own",
     "arp": "sockets send no ARP",
 }
+WHY_ELSEWHERE = {
+    "meta.mark": "marks belong to the packet that the kernel builds later",
+    "sock.uid": "a packet has no user",
+}
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,16 @@ class NotAtHook(Finding):
     condition: str
     hook: str
     span: Span
+    seen_at: tuple[str, ...] = ("tc", "xdp")
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
-        why = WHY.get(self.condition, "there is no packet yet")
+        at_connect = WHY.get(self.condition, "there is no packet yet")
+        why = (
+            at_connect if self.hook == "connect" else WHY_ELSEWHERE.get(self.condition, "it cannot be known")
+        )
         return self.make(
             f"`{self.condition}` is not known at {self.hook}",
             (self.span, why),
-            help=["a policy at tc or xdp sees it"],
+            help=[f"a policy at {' or '.join(self.seen_at)} sees it"],
         )

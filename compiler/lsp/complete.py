@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from lockgate.stdlib_bpf import fields, hooks
 
+from .. import codes
 from ..policy import names
 from ..source import Source, Span
 from ..syntax import grammars, words
@@ -137,7 +138,7 @@ def _kinds(place: _Place) -> Iterator[Proposal]:
 
 
 def _types(place: _Place) -> Iterator[Proposal]:
-    known = dict.fromkeys(name for types in names.ICMP_TYPES.values() for name in types)
+    known = dict.fromkeys(name for types in codes.ICMP_TYPES.values() for name in types)
     yield from (Proposal(name, "value", describe.icmp_type(name) or "") for name in known)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lockgate.stdlib_bpf import fields, hooks
 
-from ..policy import names
+from .. import codes
 
 DECLARATIONS = {
     "network": "`network NAME = NETWORK`: a set of IPv4 and IPv6 addresses.",
@@ -165,8 +165,8 @@ def icmp_type(text: str) -> str | None:
     numbers = [
         f"{protocol} type {types[text]}"
         for protocol, types in (
-            ("ICMP", names.ICMP_TYPES[fields.IPPROTO_ICMP]),
-            ("ICMPv6", names.ICMP_TYPES[fields.IPPROTO_ICMPV6]),
+            ("ICMP", codes.ICMP_TYPES[fields.IPPROTO_ICMP]),
+            ("ICMPv6", codes.ICMP_TYPES[fields.IPPROTO_ICMPV6]),
         )
         if text in types
     ]

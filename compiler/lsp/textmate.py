@@ -15,6 +15,7 @@ from typing import Any
 
 from lockgate.stdlib_bpf import fields, hooks
 
+from .. import codes
 from ..policy import names
 from . import describe
 
@@ -41,7 +42,7 @@ def _pair(before: Iterable[str], keyword: str, scope: str, besides: Iterable[str
 
 def grammar() -> dict[str, Any]:
     """The grammar as a value; of two patterns that match at one place, the first counts."""
-    types = {name for types in names.ICMP_TYPES.values() for name in types}
+    values = {name for known in codes.NAMES.values() for name in known}
     keywords = set(describe.KEYWORDS) - set(describe.ACTIONS) - set(describe.DECLARATIONS)
     return {
         "$schema": "https://raw.githubusercontent.com/martinring/tmlanguage/master/tmlanguage.json",
@@ -70,7 +71,7 @@ def grammar() -> dict[str, Any]:
             _words("storage.type", describe.DECLARATIONS),
             _words("keyword.other", keywords),
             _words("support.type.protocol", {*names.PROTOCOLS, *hooks.ALL, *names.ENTITIES}),
-            _words("support.constant", {*names.TCP_FLAGS, *types}),
+            _words("support.constant", values),
             {"name": "keyword.operator.lockgate", "match": OPERATORS},
             {"name": "variable.other.lockgate", "match": f"{BEFORE}{NAME}"},
             {"name": "punctuation.lockgate", "match": r"[{}()\[\],]"},

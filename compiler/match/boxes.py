@@ -2,7 +2,8 @@
 
 A missing field is one more value of its domain, 2**width, that no test accepts; a box that does not test a
 field has the whole domain there. Fields are taken as independent, which can only make a box look larger than
-it is. One promise of the decoder is used (`present`): a family's addresses and protocol are always there.
+it is. One promise of the decoder is used (`present`): where a field's guards hold it is there, unless it is
+optional or lies in a transport header.
 """
 
 from __future__ import annotations
@@ -15,26 +16,28 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 
 Box = Mapping[str, IntervalSet]
 
-_ALWAYS = {"ip.proto": fields.IP} | {
-    f"ip{family}.{side}": values
-    for family, values in ((4, fields.IP4), (6, fields.IP6))
-    for side in ("src", "dst")
-}
-
 
 def present(name: str, box: Box) -> bool:
     """Whether every packet of the box surely has that field."""
-    if name == "eth.type":
-        return True
-    needed = _ALWAYS.get(name.partition("@")[0])
-    eth_types = box.get("eth.type")
-    return needed is not None and eth_types is not None and eth_types.issubset(needed)
+    guards = _guards_of_the_sure(name)
+    if guards is None:
+        return False
+    held = ((box.get(guard), allowed) for guard, allowed in guards)
+    return all(values is not None and values.issubset(allowed) for values, allowed in held)
+
+
+@lru_cache(maxsize=256)
+def _guards_of_the_sure(name: str) -> tuple[tuple[str, IntervalSet], ...] | None:
+    """The guards of a field that is there whenever they hold, None for any other field."""
+    row = fields.lookup(name)
+    return None if row.transport or row.optional else row.guards
 
 
 @lru_cache(maxsize=256)
 def domain(name: str) -> IntervalSet:
-    """Every value of a field, and the one that stands for "missing"."""
-    return IntervalSet.of((0, 1 << fields.lookup(name).width_bits))
+    """Every value that a field can have, and the one that stands for "missing"."""
+    row = fields.lookup(name)
+    return row.possible | IntervalSet.of(1 << row.width_bits)
 
 
 def inside(inner: Box, outer: Box) -> bool:
@@ -42,7 +45,7 @@ def inside(inner: Box, outer: Box) -> bool:
     for name, allowed in outer.items():
         values = inner.get(name)
         if values is None:
-            if not present(name, inner) or allowed != fields.lookup(name).full:
+            if not present(name, inner) or not fields.lookup(name).possible.issubset(allowed):
                 return False
         elif values is not allowed and not values.issubset(allowed):
             return False

@@ -80,7 +80,7 @@ def _covering(
 def _takers(box: Box, boxes: Sequence[Box], indices: Sequence[_Index], names: Sequence[str]) -> list[int]:
     """Boxes that take the lowest packet of a box, ascending."""
     packet = {name: values.ranges[0][0] for name, values in box.items()}
-    packet |= {name: 0 for name in names if name not in packet and present(name, box)}
+    packet |= {n: fields.lookup(n).least for n in names if n not in packet and present(n, box)}
     near = (i for index in indices for i in index.at(packet))
     return sorted(i for i in islice(near, MAX_LOOKS) if _takes(boxes[i], packet))
 

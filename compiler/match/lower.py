@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.sets import IntervalSet
 
+from ..policy import alternatives
 from ..policy.model import Chain, Flags, Network, Rule, Traffic
 from .ir import Match, MatchProgram, RuleInfo
 from .networks import FAMILIES, Cube, Cubes, families, live_sets
@@ -66,9 +67,10 @@ def conjunctions(rule: Rule, known: Cubes) -> Iterator[tuple[tuple[str, Interval
     for traffic in rule.traffic:
         for kind in _traffic(traffic):
             for addresses in _addresses(rule.src, rule.dst, known):
-                tests = _all_of(kind, common, addresses)
-                if tests is not None:
-                    yield tuple(sorted(tests.items(), key=lambda test: fields.sort_key(test[0])))
+                for conditions in alternatives.conjunctions(rule.where):
+                    tests = fields.guarded(kind, common, addresses, conditions)
+                    if tests is not None:
+                        yield tuple(sorted(tests.items(), key=lambda test: fields.sort_key(test[0])))
 
 
 def flag_values(flags: Flags) -> IntervalSet:
@@ -114,22 +116,6 @@ def _cube_tests(cube: Cube, field: str) -> Tests:
     tests = {field: cube.values}
     for name, member in cube.live:
         tests[fields.live_field(field, name)] = IntervalSet.of(int(member))
-    return tests
-
-
-def _all_of(*parts: Tests) -> Tests | None:
-    """All parts and all their guards at once; None when no packet can satisfy them."""
-    tests: Tests = {}
-    pending = [test for part in parts for test in part.items()]
-    while pending:
-        name, values = pending.pop()
-        if name in tests:
-            values = values & tests[name]
-        else:
-            pending.extend(fields.lookup(name).guards)
-        if not values:
-            return None
-        tests[name] = values
     return tests
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.effects import Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Limit
@@ -159,7 +158,7 @@ def _write_match(match: Match) -> str:
     out = [f"match {match.rule} from", *map(str, match.origins)]
     if match.tests:
         out.append("when")
-    out += [f"{name} {print_set(values, _style(name))}" for name, values in match.tests]
+    out += [f"{name} {print_set(values, style_of(name))}" for name, values in match.tests]
     return " ".join(out)
 
 
@@ -173,10 +172,5 @@ def _read_match(words: Words) -> Match:
     if words.take("when"):
         while words.peek() is not None:
             name = words.next()
-            tests.append((name, words.value_set(_style(name))))
+            tests.append((name, words.value_set(style_of(name))))
     return Match(tuple(tests), rule, tuple(origins))
-
-
-def _style(name: str) -> str:
-    row = fields.lookup(name) if name.partition("@")[0] in fields.BY_NAME else None
-    return style_of(name, row.width_bits if row else 0)

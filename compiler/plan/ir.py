@@ -3,7 +3,7 @@
 Nodes are numbered; an edge always leads to a higher number, so a plan has no cycle and every walk ends.
 Entry is node 0. A test of a field may stand only where every path has established the field's presence
 (`plan.verify`), because generated code reads a register that is meaningless otherwise; `eth.type` is always
-there, and `ip.proto` and `l4.proto` answer no to every test where they are missing.
+there, and those of `fields.ANSWERED` answer no where they are missing, to every test that compares ranges.
 """
 
 from __future__ import annotations

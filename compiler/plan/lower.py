@@ -22,7 +22,7 @@ from .builder import Builder
 from .choose import STRUCTURES, Chooser, Form
 from .ir import DEFAULT, Between, Plan
 from .order import ordered
-from .specialise import L4_PROTO, REST, Conjunction, specialise
+from .specialise import REST, Conjunction, specialise
 
 Planned = list[tuple[int, list[Form]]]
 
@@ -56,8 +56,9 @@ def _planned(conjunctions: list[Conjunction], chooser: Chooser) -> Planned:
 
 
 def _forms(tests: tuple[tuple[str, IntervalSet], ...], chooser: Chooser) -> list[Form]:
-    # `l4.proto` may be missing; every other field is there by the time it is asked.
-    planned = [(name, values, chooser.choose(name, values, name != L4_PROTO)) for name, values in tests]
+    # Of what may be missing `ip.proto` is there in its family; every other field is by the time it is asked.
+    doubtful = fields.ANSWERED - {"ip.proto"}
+    planned = [(name, values, chooser.choose(name, values, name not in doubtful)) for name, values in tests]
     return [form for _, _, form in ordered(planned)]
 
 

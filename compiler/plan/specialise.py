@@ -1,9 +1,9 @@
 """A match list as one kind of packet sees it: IPv4, IPv6, or everything else.
 
 What the EtherType already decides is dropped: tests of `eth.type`, matches of other kinds, and tests for the
-presence of what such a packet always has. Relies on the decoder's promise (`stdlib_bpf.decode`): a frame that
-is not malformed has the addresses and the protocol of its family, ports when `l4.proto` is TCP, UDP or SCTP,
-flags when it is TCP, a type when it is that family's ICMP.
+presence of what such a packet always has. Relies on the decoder's promise (`stdlib_bpf.decode`): in a frame
+that is not malformed every field is there that is not optional and whose guards hold, with `l4.proto` in the
+place of `ip.proto` for the fields of a transport header.
 """
 
 from __future__ import annotations
@@ -54,6 +54,6 @@ def _remaining(match: Match, eth_types: IntervalSet) -> tuple[tuple[str, Interva
             # Where the transport header is read, test the protocol of a header that is there: one comparison
             # leaves out later fragments too.
             tests.append((L4_PROTO, values))
-        elif values != fields.lookup(name).full:
+        elif (row := fields.lookup(name)).optional or not row.possible.issubset(values):
             tests.append((name, values))
     return tuple(tests)

@@ -17,10 +17,9 @@ A node is `TEST ? YES : NO`, with the rule it serves behind `for`. The other tes
 
 from __future__ import annotations
 
-from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import EMPTY
 
-from ..irtext import Words, lines, print_range, print_set, print_value, quoted, style_of
+from ..irtext import Words, lines, print_range, print_set, print_value, quoted, style_of, style_of_keys
 from ..match.ir import RuleInfo
 from ..match.text import read_head, read_rule, write_head, write_rule
 from .ir import DEFAULT, Admit, Between, Branch, InTable, Leaf, Masked, Node, Pass, Plan, Table, Test
@@ -65,7 +64,7 @@ def read(text: str) -> Plan:
 
 def write_test(test: Test) -> str:
     """One test, as in a node."""
-    style = _style(test.field)
+    style = style_of(test.field)
     match test:
         case Between(field, low, high):
             return f"{field} in {print_range(low, high, style)}"
@@ -79,7 +78,7 @@ def _write_table(table: Table) -> str:
     out = f"table {table.name} {table.kind} {table.width_bits} max {table.max_entries}"
     if table.live is not None:
         return f"{out} live {quoted(table.live)}"
-    return f"{out} {print_set(table.values, style_of('', table.width_bits))}"
+    return f"{out} {print_set(table.values, style_of_keys(table.width_bits))}"
 
 
 def _read_table(words: Words) -> Table:
@@ -87,7 +86,7 @@ def _read_table(words: Words) -> Table:
     words.expect("max")
     entries = words.number()
     live = words.string() if words.take("live") else None
-    style = style_of("", width)
+    style = style_of_keys(width)
     values = words.value_set(style) if live is None else EMPTY
     return Table(name, kind, width, values, entries, live)
 
@@ -128,7 +127,7 @@ def _read_ways(words: Words) -> tuple[int, int]:
 
 def _read_test(words: Words, tables: set[str]) -> Test:
     field = words.next()
-    style = _style(field)
+    style = style_of(field)
     if words.take("&"):
         mask, _ = words.value_range(style)
         words.expect("=")
@@ -139,8 +138,3 @@ def _read_test(words: Words, tables: set[str]) -> Test:
         words.next()
         return InTable(field, name)
     return Between(field, *words.value_range(style))
-
-
-def _style(field: str) -> str:
-    row = fields.BY_NAME.get(field)
-    return style_of(field, row.width_bits if row else 0)

@@ -32,7 +32,8 @@ from .ir import (
 
 NO_OTHER = -9  # no number of a rule
 MISSING = 256  # stands for a missing `l4.proto` among its values
-ALWAYS_ANSWERED = frozenset({"eth.type", "ip.proto", fields.L4_PROTO.name})
+# What may be missing where it is asked: a mask or a table might answer yes there.
+ONLY_RANGES = fields.ANSWERED - {"ip.proto"}
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def _check_test(test: Test, hook: str, by_name: dict[str, Table]) -> None:
     row = fields.BY_NAME.get(test.field)
     if row is None or hook not in row.hooks:
         raise VerifyError(f"there is no field `{test.field}` at {hook}")
+    if row.name in ONLY_RANGES and not isinstance(test, Between):
+        raise VerifyError(f"{row.name} may be missing: only a range is safe to ask for")
     limit = 1 << row.width_bits
     match test:
         case Between(_, low, high):
@@ -134,7 +137,7 @@ def _check_test(test: Test, hook: str, by_name: dict[str, Table]) -> None:
 
 
 def _check_presence(field: str, here: Known) -> None:
-    if field in ALWAYS_ANSWERED:
+    if field in fields.ANSWERED:
         return
     row = fields.BY_NAME[field]
     for guard, allowed in row.guards:

@@ -12,9 +12,9 @@ from lockgate.stdlib_bpf.effects import Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 from .. import errors
+from ..codes import DSCP
 from ..diagnostics import Sink
 from ..syntax import tree as t
-from . import names as builtin
 from .model import Traffic
 from .targets import Targets, namespace_of
 
@@ -166,9 +166,9 @@ class ActionReader:
                 self._complain(errors.OutOfRange(what, node.value.span, 0, DSCP_MAX))
                 return None
             return node.value.value
-        found = builtin.DSCP.get(node.value.text)
+        found = DSCP.get(node.value.text)
         if found is None:
-            known = tuple((name, None) for name in builtin.DSCP)
+            known = tuple((name, None) for name in DSCP)
             self._complain(errors.UnknownName("DSCP", node.value.text, node.value.span, known))
         return found
 

@@ -17,7 +17,21 @@ from lockgate.stdlib_bpf.state.limits import Buckets
 
 from ..decision import DEFAULT, MALFORMED, Decision
 from .families import families
-from .model import Chain, Live, Minus, Network, Not, Prefixes, Rule, Traffic, Union
+from .model import (
+    AllOf,
+    AnyOf,
+    Chain,
+    FieldTest,
+    Live,
+    Minus,
+    Network,
+    Not,
+    Prefixes,
+    Rule,
+    Traffic,
+    Union,
+    Where,
+)
 
 ICMP_TYPE_OF = {IPPROTO_ICMP: "icmp.type", IPPROTO_ICMPV6: "icmp6.type"}
 NOTHING = Prefixes()
@@ -54,7 +68,19 @@ def matches(rule: Rule, facts: Facts, live: Mapping[str, Prefixes]) -> bool:
         and (rule.sports is None or facts.get("th.sport", -1) in rule.sports)
         and (rule.dports is None or facts.get("th.dport", -1) in rule.dports)
         and (rule.flags is None or ("tcp.flags" in facts and rule.flags.matches(facts["tcp.flags"])))
+        and (rule.where is None or holds(rule.where, facts))
     )
+
+
+def holds(condition: Where, facts: Facts) -> bool:
+    """Whether a condition holds; a test of a field that the packet lacks does not."""
+    match condition:
+        case FieldTest(field, values):
+            return field in facts and facts[field] in values
+        case AllOf(items):
+            return all(holds(item, facts) for item in items)
+        case AnyOf(items):
+            return any(holds(item, facts) for item in items)
 
 
 def _is(traffic: Traffic, facts: Facts) -> bool:

@@ -9,27 +9,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf.decode.frame import Frame, decode
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.sets import IntervalSet
 
-from .. import errors
+from .. import errors, frames
 from ..diagnostics import Sink
-from ..packet import Packet, arp_frame
 from ..syntax import tree as t
 from . import model, pending
 from .actions import Place
 from .check import Policies
+from .conditions import requirements
 from .families import families
-from .model import Chain, Prefixes, Traffic
+from .model import AllOf, Chain, FieldTest, Prefixes, Traffic
 from .networks import BROKEN, Networks
 from .options import duration_ns
 from .resolve import Scope
-from .rules import Parts
+from .rules import ETH_TYPE_OF, Parts
 from .traffic import TrafficTypes, single
 
-ARP = IntervalSet.of(fields.ETH_P_ARP)
 MAX_REPEAT = 100_000
-FAMILY_OF = {fields.ETH_P_IP: 4, fields.ETH_P_IPV6: 6}
 
 
 class Tests:
@@ -174,69 +173,89 @@ class Tests:
 
     # ---- the packet ----
 
-    def _packet(self, step: t.Expect, hook: hooks.Hook) -> bytes | SocketCall | None:
+    def _packet(self, step: t.Expect, hook: hooks.Hook) -> Frame | SocketCall | None:
         """The packet a sentence describes; None after a complaint."""
+        before = len(self.sink.diagnostics)
         parts = self.rules.parts(step.parts, hook)
+        kind = self._kind(step, parts, hook)
+        if kind is None:
+            return None
+        asked = self._where(parts, kind, hook)
+        ends = {side: self._address(part) for side, part in parts.sides.items()}
+        self._name_family(step, kind, asked, [end for end in ends.values() if end is not None])
+        for side, word in (("from", "src"), ("to", "dst")):
+            if (end := ends.get(side)) is not None:
+                asked[f"ip{end[0]}.{word}"] = end[1]
+        self._transport(asked, kind, parts)
+        if len(self.sink.diagnostics) > before:
+            return None
+        if hook.target == "cgroup":
+            return frames.call(asked)
+        return self._built(step, parts, asked)
+
+    def _kind(self, step: t.Expect, parts: Parts, hook: hooks.Hook) -> Traffic | None:
+        """The one kind of traffic of a sentence; None after a complaint."""
         kinds = self.rules.kinds(step.kinds, hook)
         if kinds and parts.types is not None:
             kinds = self.traffic.with_types(kinds, parts.types.types)
-        if len(kinds) != 1:
-            if kinds:
-                reason = f"stands for {len(kinds)} kinds of traffic"
-                self._complain(
-                    errors.NotOnePacket(f"`{step.kinds[0].span.text}`", step.kinds[0].span, reason)
-                )
-            return None
-        kind = kinds[0]
-        if kind.eth_types == ARP:
-            return arp_frame()
-        ends = {side: self._address(part) for side, part in parts.sides.items()}
-        family = self._family(step, kind, [end for end in ends.values() if end is not None])
-        if family is None:
-            return None
-        protocol = single(kind.protocols)
-        packet = Packet(
-            family=family,
-            protocol=fields.IPPROTO_TCP if protocol is None else protocol,
-            src=_value(ends.get("from")),
-            dst=_value(ends.get("to")),
-            icmp_type=None if kind.icmp_types is None else single(kind.icmp_types),
-        )
-        return self._with_ports(packet, kind, parts, hook)
+        if len(kinds) > 1:
+            reason = f"stands for {len(kinds)} kinds of traffic"
+            self._complain(errors.NotOnePacket(f"`{step.kinds[0].span.text}`", step.kinds[0].span, reason))
+        return kinds[0] if len(kinds) == 1 else None
 
-    def _with_ports(
-        self, packet: Packet, kind: Traffic, parts: Parts, hook: hooks.Hook
-    ) -> bytes | SocketCall | None:
-        concrete = Traffic(
-            kind.eth_types, kind.protocols or IntervalSet.of(packet.protocol), kind.ports, kind.icmp_types
-        )
-        sport, dport, flags = packet.sport, packet.dport, packet.flags
+    def _where(self, parts: Parts, kind: Traffic, hook: hooks.Hook) -> dict[str, int]:
+        """Fields that `if` and `vlan` name, each with its one value."""
+        asked: dict[str, int] = {}
+        if not parts.conditions:
+            return asked
+        where = self.rules.where(parts, (kind,), (), hook)
+        pending = [] if where is None else [where]
+        while pending:
+            match pending.pop():
+                case AllOf(items):
+                    pending += items
+                case FieldTest(field, values) if (value := single(values)) is not None:
+                    asked[field] = value
+                case _:
+                    span = next(iter(parts.conditions.values())).span
+                    reason = "does not say one value of each field: join `==` by `and`"
+                    self._complain(errors.NotOnePacket("this", span, reason))
+        return asked
+
+    def _transport(self, asked: dict[str, int], kind: Traffic, parts: Parts) -> None:
+        """Protocol, ports, flags and type of a sentence."""
+        if kind.protocols is not None and (protocol := single(kind.protocols)) is not None:
+            asked["ip.proto"] = protocol
+        protocols = kind.protocols or IntervalSet.of(frames.implied_protocol(asked))
+        concrete = Traffic(kind.eth_types, protocols, kind.ports, kind.icmp_types)
         if kind.ports is not None:
-            dport = kind.ports.ranges[0][0]
+            asked["th.dport"] = kind.ports.ranges[0][0]
+        if kind.icmp_types is not None and (number := single(kind.icmp_types)) is not None:
+            asked["icmp.type" if asked["ip.proto"] == fields.IPPROTO_ICMP else "icmp6.type"] = number
         for side, part in parts.sides.items():
-            if part.ports is None:
+            if part.ports is None or not self.traffic.have_ports((concrete,), part.ports):
                 continue
-            if not self.traffic.have_ports((concrete,), part.ports):
-                return None
             port = single(self.traffic.ports(part.ports))
             if port is None:
                 self._complain(errors.NotOnePacket("this", part.ports.span, "stands for more than one port"))
-                return None
-            sport, dport = (port, dport) if side == "from" else (sport, port)
-        if parts.flags is not None:
-            if parts.flags.mask is not None:
-                self._complain(
-                    errors.NotOnePacket("`flags`", parts.flags.span, "needs no mask: list the flags set")
-                )
-                return None
-            test = self.rules.flags(parts.flags, (concrete,))
-            if test is None:
-                return None
-            flags = test.value
-        made = Packet(
-            packet.family, packet.protocol, packet.src, packet.dst, sport, dport, flags, packet.icmp_type
-        )
-        return made.call() if hook.target == "cgroup" else made.frame()
+            else:
+                asked["th.sport" if side == "from" else "th.dport"] = port
+        if parts.flags is not None and parts.flags.mask is not None:
+            reason = "needs no mask: list the flags set"
+            self._complain(errors.NotOnePacket("`flags`", parts.flags.span, reason))
+        elif parts.flags is not None and (flags := self.rules.flags(parts.flags, (concrete,))) is not None:
+            asked["tcp.flags"] = flags.value
+
+    def _built(self, step: t.Expect, parts: Parts, asked: dict[str, int]) -> Frame | None:
+        """The frame, unless there is none like this."""
+        frame = frames.build(asked)
+        found = decode(frame)
+        missed = frames.unmet(found, asked) if parts.conditions and isinstance(found, dict) else []
+        if not missed:
+            return frame
+        span = next(iter(parts.conditions.values())).span
+        self._complain(errors.NotOnePacket("this", span, f"describes no packet: `{missed[0]}` cannot be so"))
+        return None
 
     def _address(self, side: t.Side) -> tuple[int, int] | None:
         """(family, address) of one end, None when it has none or after a complaint."""
@@ -255,22 +274,20 @@ class Tests:
         self._complain(errors.NotOnePacket(f"`{span.text}`", span, "stands for more than one address"))
         return None
 
-    def _family(self, step: t.Expect, kind: Traffic, ends: list[tuple[int, int]]) -> int | None:
-        """The IP family that kind and addresses agree on, 4 when nothing says."""
-        spoken = {family for family, _ in ends}
-        if kind.eth_types is not None:
-            possible = {family for number, family in FAMILY_OF.items() if number in kind.eth_types}
-            spoken = spoken or ({4} if 4 in possible else possible)
-            if not spoken <= possible:
-                spoken |= possible
-        if len(spoken) > 1:
+    def _name_family(
+        self, step: t.Expect, kind: Traffic, asked: dict[str, int], ends: list[tuple[int, int]]
+    ) -> None:
+        """Ask for the EtherType that kind, conditions and addresses agree on; none where nothing says."""
+        spoken = {ETH_TYPE_OF[family] for family, _ in ends}
+        spoken |= {asked["eth.type"]} if "eth.type" in asked else set()
+        conditions = {name: IntervalSet.of(value) for name, value in asked.items()}
+        possible = (fields.guarded(requirements(kind, None), conditions) or {}).get("eth.type")
+        if possible is not None and not spoken:
+            spoken = {fields.ETH_P_IP if fields.ETH_P_IP in possible else possible.ranges[0][0]}
+        if len(spoken) > 1 or (possible is not None and not all(e in possible for e in spoken)):
             self._complain(errors.FamilyMismatch(step.span, step.action.span))
-            return None
-        return min(spoken) if spoken else 4
+        elif spoken:
+            asked["eth.type"] = min(spoken)
 
     def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())
-
-
-def _value(end: tuple[int, int] | None) -> int | None:
-    return None if end is None else end[1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
@@ -97,6 +98,32 @@ class Deadline:
 
 
 @dataclass(frozen=True)
+class FieldTest:
+    """The field (a name of `stdlib_bpf.fields`) is there and its value one of `values`."""
+
+    field: str
+    values: IntervalSet
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """Every one of them holds."""
+
+    items: tuple[Where, ...]
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """One of them holds."""
+
+    items: tuple[Where, ...]
+
+
+# No negation: it is carried to the tests, so that a missing field satisfies neither a test nor its opposite.
+Where = FieldTest | AllOf | AnyOf
+
+
+@dataclass(frozen=True)
 class Rule:
     """One sentence. `traffic`: alternatives, one must hold (`Traffic()` for every packet); all other parts
     that are not None must hold too. `limit`: the rule matches while its bucket has tokens, asked last.
@@ -121,6 +148,7 @@ class Rule:
     number: int = 0
     deadline: Deadline | None = None
     ticket: str | None = None
+    where: Where | None = None
 
     @property
     def label(self) -> str:
@@ -166,7 +194,7 @@ class Expect:
 
     span: Span
     chain: str
-    packet: bytes | SocketCall
+    packet: Frame | SocketCall
     verdict: str
     by: str | None = None
     repeat: int = 1

@@ -14,14 +14,15 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Limit
 
 from .. import errors
+from ..codes import TCP_FLAGS
 from ..diagnostics import Sink
 from ..source import Span
 from ..syntax import tree as t
-from . import names as builtin
 from . import pending
 from .actions import ActionReader, Options, Place, decisions
+from .conditions import Conditions, requirements
 from .families import families
-from .model import Flags, Network, Rule, Traffic
+from .model import Flags, Network, Rule, Traffic, Where
 from .networks import BROKEN, Networks
 from .options import OptionReader
 from .targets import Targets
@@ -41,6 +42,7 @@ class Parts:
     sides: dict[str, t.Side] = field(default_factory=dict)
     types: t.TypeTest | None = None
     flags: t.FlagTest | None = None
+    conditions: dict[str, t.Where] = field(default_factory=dict)
     count: t.Count | None = None
     log: t.Log | None = None
     limit: t.Limit | None = None
@@ -81,8 +83,11 @@ class Rules:
         flags = None if parts.flags is None else self.flags(parts.flags, kinds, bare)
         limit = None if parts.limit is None else self._limit(parts.limit, kinds, hook)
         deadline = None if parts.expires is None else self.options.deadline(parts.expires)
+        where = None
         if kinds and not any(n is BROKEN for n in networks.values()):
             self._check_families(rule, parts, kinds, networks)
+            if parts.conditions and self.sink.errors == before:
+                where = self.where(parts, kinds, networks.values(), hook)
         does = self.actions.effects(rule.action, parts.actions, kinds, place) if effects else NONE
         if not sound or not kinds or self.sink.errors > before:
             return None
@@ -96,6 +101,7 @@ class Rules:
             dst=networks.get("to"),
             dports=ports.get("to"),
             flags=flags,
+            where=where,
             count=parts.count.name.text if parts.count else None,
             limit=limit,
             sample=0 if parts.log is None else self.options.sample(parts.log),
@@ -148,6 +154,11 @@ class Rules:
                         self._repeated("`flags`", span, parts.flags.span)
                     elif self._visible("flags", span, hook):
                         parts.flags = item
+                case t.Where(span, word, _):
+                    if word in parts.conditions:
+                        self._repeated(f"`{word}`", span, parts.conditions[word].span)
+                    else:
+                        parts.conditions[word] = item
                 case t.Count(span, _):
                     if parts.count is not None:
                         self._repeated("`count`", span, parts.count.span)
@@ -213,6 +224,17 @@ class Rules:
             kinds = self.traffic.with_types(kinds, parts.types.types)
         return kinds
 
+    def where(
+        self, parts: Parts, kinds: tuple[Traffic, ...], networks: Iterable[Network | None], hook: hooks.Hook
+    ) -> Where | None:
+        """The conditions of a sentence as one; None after a complaint."""
+        spoken = [families(network) for network in networks if network is not None]
+        eth_types = None
+        if spoken and all(spoken):
+            eth_types = IntervalSet.of(*(ETH_TYPE_OF[n] for n in frozenset.intersection(*spoken)))
+        required = [requirements(kind, eth_types) for kind in kinds]
+        return Conditions(self.sink, hook).check(tuple(parts.conditions.values()), required)
+
     def flags(self, test: t.FlagTest, kinds: tuple[Traffic, ...], bare: Span | None = None) -> Flags | None:
         """Value of a flags test; None after a complaint. `bare`: as in `_narrow`."""
         tcp = IntervalSet.of(fields.IPPROTO_TCP)
@@ -238,11 +260,11 @@ class Rules:
         """The bits of a list of flags; None after a complaint."""
         bits = 0
         for flag in flags:
-            if flag.text not in builtin.TCP_FLAGS:
-                known = tuple((name, None) for name in builtin.TCP_FLAGS)
+            if flag.text not in TCP_FLAGS:
+                known = tuple((name, None) for name in TCP_FLAGS)
                 self._complain(errors.UnknownName("TCP flag", flag.text, flag.span, known))
                 return None
-            bits |= builtin.TCP_FLAGS[flag.text]
+            bits |= TCP_FLAGS[flag.text]
         return bits
 
     def _check_families(

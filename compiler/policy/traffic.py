@@ -11,6 +11,7 @@ from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
 
 from .. import errors
+from ..codes import ICMP_TYPES
 from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
@@ -144,7 +145,7 @@ class TrafficTypes:
         narrowed: list[Traffic] = []
         for a in alternatives:
             number = single(a.protocols)
-            if number not in builtin.ICMP_TYPES:
+            if number not in ICMP_TYPES:
                 self._complain(
                     errors.ConditionMismatch(
                         "`type`", types.span, "ICMP", "write `icmp type …` or `icmp6 type …`"
@@ -170,13 +171,13 @@ class TrafficTypes:
                 self._complain(errors.OutOfRange(f"ICMP type {item.span.text}", item.span, 0, MAX_BYTE))
                 return None
             return IntervalSet.of(item.value)
-        value = builtin.ICMP_TYPES[protocol].get(item.text)
+        value = ICMP_TYPES[protocol].get(item.text)
         if value is not None:
             return IntervalSet.of(value)
-        if any(item.text in builtin.ICMP_TYPES.get(p or 0, {}) for p in beside):
+        if any(item.text in ICMP_TYPES.get(p or 0, {}) for p in beside):
             return EMPTY
         kind = "icmp" if protocol == fields.IPPROTO_ICMP else "icmp6"
-        known = tuple((name, None) for name in builtin.ICMP_TYPES[protocol])
+        known = tuple((name, None) for name in ICMP_TYPES[protocol])
         self._complain(errors.UnknownName(f"{kind} type", item.text, item.span, known))
         return None
 

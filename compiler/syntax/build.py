@@ -22,9 +22,7 @@ NOT_YET = {
     "selector": "a label selector",
     "at_labels": "a policy for labels at connect",
     "for_labels": "a policy for labels",
-    "vlan": "a `vlan` condition",
     "flow_state": "a condition on the flow's state",
-    "where": "an `if` condition",
     "via": "`via`",
 }
 
@@ -57,7 +55,7 @@ class _Builder:
         if token.type == "INT":
             return self.number(span)
         if token.type == "HEX":
-            return t.Number(span, int(token, 16))
+            return t.Number(span, int(token, 16) if len(token) <= 40 else 10**30)
         if token.type in ("RATE", "DURATION", "DATE"):
             return t.Quantity(span, str(token))
         if token.type == "STRING":
@@ -224,6 +222,37 @@ class _Builder:
     def flag(self, tree: Any, name: Any) -> t.Name:
         span = self.span(tree)
         return t.Name(span, span.text.replace(" ", ""))
+
+    def vlan(self, tree: Any, *values: Any) -> t.Where:
+        span = self.span(tree)
+        word = t.Name(Span(self.source, span.start, span.start + len("vlan")), "vlan.id")
+        return t.Where(span, "vlan", t.Compare(span, word, "in", self.all(values)))
+
+    def where(self, tree: Any, condition: Any) -> t.Where:
+        return t.Where(self.span(tree), "if", self.node(condition))
+
+    def any_of(self, tree: Any, *items: Any) -> t.AnyOf:
+        return t.AnyOf(self.span(tree), self.all(items))
+
+    def all_of(self, tree: Any, *items: Any) -> t.AllOf:
+        return t.AllOf(self.span(tree), self.all(items))
+
+    def inverse(self, tree: Any, operand: Any) -> t.Inverse:
+        return t.Inverse(self.span(tree), self.node(operand))
+
+    def bare(self, tree: Any, field: Any) -> t.Compare:
+        return t.Compare(self.span(tree), self.node(field), "", ())
+
+    def relation(self, tree: Any, field: Any, relation: Any, value: Any) -> t.Compare:
+        return t.Compare(self.span(tree), self.node(field), str(relation), (self.node(value),))
+
+    def member(self, tree: Any, field: Any, *values: Any) -> t.Compare:
+        return t.Compare(self.span(tree), self.node(field), "in", self.all(values))
+
+    def value(self, tree: Any, low: Any, high: Any = None) -> t.Value:
+        if low.type == "ADDRESS":
+            return t.Value(self.span(tree), t.Address(self.span(low)))
+        return t.Value(self.span(tree), self.node(low), self.optional(high))
 
     def count(self, tree: Any, name: Any) -> t.Count:
         return t.Count(self.span(tree), self.node(name))

@@ -201,6 +201,63 @@ class FlagTest:
 
 
 @dataclass(frozen=True)
+class Value:
+    """A value of a field, or a range of numbers (`high` is None for a single value). `low`: a number, a name,
+    or an address of any kind as written."""
+
+    span: Span
+    low: Number | Name | Address
+    high: Number | None = None
+
+
+@dataclass(frozen=True)
+class Compare:
+    """`FIELD RELATION VALUE`, `FIELD in { … }` or a bare `FIELD`, whose relation is ""."""
+
+    span: Span
+    field: Name
+    relation: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """`a and b`."""
+
+    span: Span
+    items: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """`a or b`."""
+
+    span: Span
+    items: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """`not a`."""
+
+    span: Span
+    operand: Condition
+
+
+Condition = Compare | AllOf | AnyOf | Inverse
+
+
+@dataclass(frozen=True)
+class Where:
+    """`if CONDITION`, or `vlan VALUES`, which is short for a condition on `vlan.id`; `word` is "if" or
+    "vlan"."""
+
+    span: Span
+    word: str
+    condition: Condition
+
+
+@dataclass(frozen=True)
 class Count:
     """`count NAME`."""
 
@@ -278,7 +335,20 @@ class Ticket:
 
 
 Part = (
-    Side | TypeTest | FlagTest | Count | Log | Limit | Into | Mark | Dscp | With | Expires | Ticket | NotYet
+    Side
+    | TypeTest
+    | FlagTest
+    | Where
+    | Count
+    | Log
+    | Limit
+    | Into
+    | Mark
+    | Dscp
+    | With
+    | Expires
+    | Ticket
+    | NotYet
 )
 
 

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lockgate.compiler import policy
-from lockgate.compiler.codegen.simulate import EPOCH_NS, Frame, Packet
+from lockgate.compiler.codegen.simulate import EPOCH_NS, Packet
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.driver import Session
 from lockgate.compiler.match.run import run as run_match
 from lockgate.compiler.plan.run import Runner
 from lockgate.compiler.policy.model import Chain, Prefixes
 from lockgate.stdlib_bpf import manifest
-from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
+from lockgate.stdlib_bpf.decode.frame import Facts, Frame, Malformed
 from lockgate.stdlib_bpf.decode.frame import decode as decode_frame
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.decode.sock_addr import decode as decode_call
@@ -37,13 +37,8 @@ Engine = Callable[[Session, Chain, Sequence[Packet], Live], list[Decision | None
 def facts_of(packet: Packet) -> Facts | Malformed:
     """What a packet says, by the reference decoders, and what comes along with it."""
     if isinstance(packet, SocketCall):
-        return decode_call(packet) | {"meta.time": packet.time_ns}
-    frame = packet if isinstance(packet, Frame) else Frame(packet)
-    facts = decode_frame(frame.data, frame.vlan_in_metadata)
-    if isinstance(facts, Malformed):
-        return facts
-    beside = {"meta.time": frame.time_ns, "meta.segments": frame.segments, "meta.length": len(frame.data)}
-    return facts | beside
+        return decode_call(packet)
+    return decode_frame(packet)
 
 
 def interp(session: Session, chain: Chain, packets: Sequence[Packet], live: Live) -> list[Decision | None]:
@@ -73,7 +68,7 @@ def native(session: Session, chain: Chain, packets: Sequence[Packet], live: Live
 
 def kernel(session: Session, chain: Chain, packets: Sequence[Packet], live: Live) -> list[Decision | None]:
     """The bytecode in this kernel: BPF_PROG_TEST_RUN for frames, real sockets in a throw-away cgroup at
-    connect. Frames are taken as they are, wholly linear and with their tags in the frame."""
+    connect. Frames are wholly linear there, and a tag in metadata cannot be asked about."""
     from lockgate.runtime import bundle, connectrun, testrun
 
     compiled = bundle.parse(session.bundle())
@@ -98,7 +93,7 @@ def given(packet: bytes | Frame) -> testrun.Given:
     from lockgate.runtime import testrun
 
     frame = packet if isinstance(packet, Frame) else Frame(packet)
-    return testrun.Given(frame.data, frame.segments, frame.time_ns + EPOCH_NS)
+    return testrun.Given(frame.data, frame.segments, frame.time_ns + EPOCH_NS, frame.mark)
 
 
 def _decision(slots: Sequence[manifest.Slot], slot: int | None, passed: tuple[int, ...]) -> Decision | None:

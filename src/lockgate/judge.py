@@ -27,7 +27,7 @@ from lockgate.compiler.cli import (
     reporting,
     style_option,
 )
-from lockgate.compiler.codegen.simulate import Frame, Packet
+from lockgate.compiler.codegen.simulate import Packet
 from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError
 from lockgate.compiler.driver import Options, Session
@@ -291,8 +291,7 @@ def _problems(session: Session, block: Test, engines: Sequence[str]) -> Iterator
 def _packets(expects: Sequence[Expect]) -> Iterator[Packet]:
     """The packets of expectations, in order, each at its time."""
     for expect in expects:
-        packet = expect.packet if isinstance(expect.packet, SocketCall) else Frame(expect.packet)
-        yield from repeat(replace(packet, time_ns=expect.time_ns), expect.repeat)
+        yield from repeat(replace(expect.packet, time_ns=expect.time_ns), expect.repeat)
 
 
 def _holds(expect: Expect, got: dict[str, object]) -> bool:

@@ -2,7 +2,8 @@
 
 Takes the bytes as the hook sees them; gives field → integer in host order, or `Malformed`. Written for
 reading, not for speed. Sources: IEEE 802.1Q, RFC 791, RFC 8200 §4, RFC 4302 §2.2 (AH length in 4-byte units
-minus 2), RFC 9293, RFC 768, RFC 9260, RFC 792, RFC 4443.
+minus 2), RFC 9293, RFC 768, RFC 9260, RFC 792, RFC 4443, RFC 826; struct __sk_buff for what is no part of a
+frame.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..fields import (
+    ETH_P_ARP,
     ETH_P_IP,
     ETH_P_IPV6,
     IPPROTO_ICMP,
@@ -23,13 +25,39 @@ VLAN_TPIDS = (0x8100, 0x88A8)
 MAX_VLAN_TAGS = 2
 MAX_EXTENSION_HEADERS = 6
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION, MOBILITY = 0, 43, 44, 51, 60, 135
-EXTENSION_HEADERS = (HOP_BY_HOP, ROUTING, DESTINATION, MOBILITY, FRAGMENT, AUTHENTICATION)
+# Extension headers that are walked → the field that says so.
+EXTENSION_HEADERS = {
+    HOP_BY_HOP: "ip6.hop-by-hop",
+    ROUTING: "ip6.routing",
+    DESTINATION: "ip6.destination",
+    MOBILITY: "ip6.mobility",
+    FRAGMENT: "ip6.frag-header",
+    AUTHENTICATION: "ip6.auth",
+}
+WHOLE, FIRST, LATER = range(3)  # values of `ip.fragment`
+ARP_ETHERNET_IPV4 = bytes.fromhex("0001 0800 06 04")  # hardware and protocol, lengths of their addresses
+ARP_BYTES = 28
 V4_MAPPED = 0xFFFF  # upper 96 bits of ::ffff:0:0/96
 
 # Length of the fixed part of each transport header, in bytes.
 TRANSPORT_LENGTH = {IPPROTO_TCP: 20, IPPROTO_UDP: 8, IPPROTO_SCTP: 12, IPPROTO_ICMP: 8, IPPROTO_ICMPV6: 8}
 
 Facts = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as a hook sees it. `vlan_tci`: the outermost tag's priority and VLAN when it was taken off into
+    the packet's metadata; `linear`: bytes that lie in the packet's linear part, None for all; `mark`: the
+    packet's mark; `segments`: how many packets of the wire it stands for. These exist at tc only. `time_ns`:
+    when it comes."""
+
+    data: bytes
+    vlan_tci: int | None = None
+    linear: int | None = None
+    mark: int = 0
+    time_ns: int = 0
+    segments: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,11 +71,10 @@ class _Cut(Exception):  # noqa: N818 - control flow inside this module
     """The frame ends, or contradicts itself, where a header should be."""
 
 
-def decode(frame: bytes, vlan_in_metadata: bool = False) -> Facts | Malformed:
-    """Fields of a frame. `vlan_in_metadata`: the outermost tag was taken off into the packet's metadata (tc),
-    where it counts as one of the two."""
+def decode(frame: Frame | bytes) -> Facts | Malformed:
+    """Fields of a frame; bytes stand for a frame without metadata."""
     try:
-        return _ethernet(frame, MAX_VLAN_TAGS - vlan_in_metadata)
+        return _ethernet(Frame(frame) if isinstance(frame, bytes) else frame)
     except _Cut as cut:
         return Malformed(str(cut))
 
@@ -61,19 +88,43 @@ def _u16(data: bytes, offset: int) -> int:
     return int.from_bytes(data[offset : offset + 2])
 
 
-def _ethernet(frame: bytes, tags: int) -> Facts:
+def _ethernet(seen: Frame) -> Facts:
+    frame, tag = seen.data, seen.vlan_tci
     _need(frame, 14, "the Ethernet header")
     offset, ethertype = 14, _u16(frame, 12)
-    while ethertype in VLAN_TPIDS and tags:
+    for _ in range(MAX_VLAN_TAGS - (tag is not None)):
+        if ethertype not in VLAN_TPIDS:
+            break
         _need(frame, offset + 4, "a VLAN tag")
-        ethertype = _u16(frame, offset + 2)
-        offset, tags = offset + 4, tags - 1
-    facts = {"eth.type": ethertype}
-    if ethertype == ETH_P_IP:
+        tag = _u16(frame, offset) if tag is None else tag
+        offset, ethertype = offset + 4, _u16(frame, offset + 2)
+    facts = {
+        "eth.type": ethertype,
+        "eth.dst": int.from_bytes(frame[:6]),
+        "eth.src": int.from_bytes(frame[6:12]),
+        "meta.length": len(frame),
+        "meta.mark": seen.mark,
+        "meta.segments": seen.segments,
+        "meta.time": seen.time_ns,
+    }
+    if tag is not None:
+        facts["vlan.id"], facts["vlan.priority"] = tag & 0xFFF, tag >> 13
+    if ethertype == ETH_P_ARP:
+        _arp(frame[offset:], facts)
+    elif ethertype == ETH_P_IP:
         _ipv4(frame[offset:], facts)
     elif ethertype == ETH_P_IPV6:
         _ipv6(frame[offset:], facts)
     return facts
+
+
+def _arp(packet: bytes, facts: Facts) -> None:
+    """ARP of another kind, or cut short, is a packet without these fields."""
+    if len(packet) < ARP_BYTES or not packet.startswith(ARP_ETHERNET_IPV4):
+        return
+    facts["arp.op"] = _u16(packet, 6)
+    facts["arp.sha"], facts["arp.spa"] = int.from_bytes(packet[8:14]), int.from_bytes(packet[14:18])
+    facts["arp.tha"], facts["arp.tpa"] = int.from_bytes(packet[18:24]), int.from_bytes(packet[24:28])
 
 
 def _ipv4(packet: bytes, facts: Facts) -> None:
@@ -87,9 +138,17 @@ def _ipv4(packet: bytes, facts: Facts) -> None:
     facts["ip.proto"] = packet[9]
     facts["ip4.src"] = int.from_bytes(packet[12:16])
     facts["ip4.dst"] = int.from_bytes(packet[16:20])
-    later_fragment = _u16(packet, 6) & 0x1FFF
+    _traffic_class(packet[1], facts)
+    facts["ip.ttl"], facts["ip.length"] = packet[8], total_length
+    facts["ip4.options"] = header_length - 20
+    later_fragment, more = _u16(packet, 6) & 0x1FFF, _u16(packet, 6) & 0x2000
+    facts["ip.fragment"] = LATER if later_fragment else FIRST if more else WHOLE
     if not later_fragment:
         _transport(packet[header_length:total_length], packet[9], ETH_P_IP, facts)
+
+
+def _traffic_class(octet: int, facts: Facts) -> None:
+    facts["ip.dscp"], facts["ip.ecn"] = octet >> 2, octet & 3
 
 
 def _ipv6(packet: bytes, facts: Facts) -> None:
@@ -102,17 +161,25 @@ def _ipv6(packet: bytes, facts: Facts) -> None:
     if V4_MAPPED in (src >> 32, dst >> 32):
         raise _Cut("an IPv4-mapped address on the wire")
     facts["ip6.src"], facts["ip6.dst"] = src, dst
+    _traffic_class(_u16(packet, 0) >> 4 & 0xFF, facts)
+    facts["ip.ttl"], facts["ip.length"], facts["ip.fragment"] = packet[7], end, WHOLE
+    facts.update(dict.fromkeys(EXTENSION_HEADERS.values(), 0))
     proto, rest = packet[6], packet[40:end]
     for _ in range(MAX_EXTENSION_HEADERS):
         if proto not in EXTENSION_HEADERS:
             break
         _need(rest, 8, "an IPv6 extension header")
         following, length = rest[0], (rest[1] + 1) * 8
+        facts[EXTENSION_HEADERS[proto]] = 1
         if proto == FRAGMENT:
-            length = 8
-            if _u16(rest, 2) & 0xFFF8:  # a later fragment: nothing behind this header can be read
-                facts["ip.proto"] = following
+            length, place = 8, _u16(rest, 2)
+            if place & 0xFFF8:  # a later fragment: nothing behind this header can be read
+                facts["ip.proto"], facts["ip.fragment"] = following, LATER
                 return
+            facts["ip.fragment"] |= place & 1  # more follow
+        elif proto == ROUTING:
+            facts.setdefault("ip6.routing-type", rest[2])
+            facts.setdefault("ip6.segments-left", rest[3])
         elif proto == AUTHENTICATION:
             length = (rest[1] + 2) * 4
         _need(rest, length, "an IPv6 extension header")
@@ -136,8 +203,9 @@ def _transport(segment: bytes, proto: int, ethertype: int, facts: Facts) -> None
         if data_offset < 20:
             raise _Cut("the TCP header length is wrong")
         _need(segment, data_offset, "the TCP header")
-        facts["tcp.flags"] = segment[13]
+        facts["tcp.flags"], facts["tcp.window"] = segment[13], _u16(segment, 14)
+        facts["tcp.header"] = data_offset
     elif proto == IPPROTO_ICMP:
-        facts["icmp.type"] = segment[0]
+        facts["icmp.type"], facts["icmp.code"] = segment[0], segment[1]
     elif proto == IPPROTO_ICMPV6:
-        facts["icmp6.type"] = segment[0]
+        facts["icmp6.type"], facts["icmp6.code"] = segment[0], segment[1]

@@ -10,15 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..decode.frame import (
+    ARP_BYTES,
+    ARP_ETHERNET_IPV4,
     AUTHENTICATION,
     EXTENSION_HEADERS,
     FRAGMENT,
+    LATER,
     MAX_EXTENSION_HEADERS,
+    ROUTING,
     TRANSPORT_LENGTH,
     V4_MAPPED,
     VLAN_TPIDS,
 )
 from ..fields import (
+    ALL,
+    ETH_P_ARP,
     ETH_P_IP,
     ETH_P_IPV6,
     IPPROTO_ICMP,
@@ -32,6 +38,9 @@ from .llvm import Function, Label, Value, const
 from .registers import LEFT, NETWORK, TRANSPORT, Registers
 
 BPF_SKB_PULL_DATA = 39
+ROUTING_FIELDS = ("ip6.routing-type", "ip6.segments-left")  # bytes 2 and 3 of the header
+TAG_FIELDS = ("vlan.id", "vlan.priority")
+ARP_FIELDS = tuple(field.name for field in ALL if field.name.startswith("arp."))
 
 
 @dataclass
@@ -74,6 +83,10 @@ class _Frame:
         if self.registers.wanted(register):
             self.registers.set(register, self.f.trunc(self.f.load("i64", slot), "i32"))
 
+    def load_mac(self, pointer: Value, offset: int) -> Value:
+        """Six bytes as an i64; the header has two more behind them."""
+        return self.f.op("lshr", self.load_be("i64", pointer, offset), 16)
+
     def advance(self, by: Value) -> None:
         """Step over a header of `by` bytes (i64) of the IP packet."""
         f = self.f
@@ -108,10 +121,19 @@ def emit(
     total = f.zext(member("len"), "i64") if variant == "tc" else linear
     tag_in_metadata = member("vlan_present") if variant == "tc" else None
     registers.clear(f.trunc(total, "i32"))
+    if registers.wanted("meta.mark"):
+        registers.set("meta.mark", member("mark"))
     f.store(const("i64", 0), offset)
     frame = _Frame(f, registers, data, end, total, offset, left, cut, malformed)
     transport = f.label("transport")
     ip4, ip6 = f.label("ipv4"), f.label("ipv6")
+    if tag_in_metadata is not None and any(map(registers.wanted, TAG_FIELDS)):
+        tagged, link = f.label("tag_in_metadata"), f.label("link_layer")
+        f.branch(f.compare("eq", tag_in_metadata, 0), link, tagged, likely=True)
+        f.place(tagged)
+        _tag(registers, member("vlan_tci"))
+        f.jump(link)
+        f.place(link)
     _link_layer(frame, tag_in_metadata, ip4, ip6, rules)
     f.place(ip4)
     _ipv4(frame, transport, rules)
@@ -136,11 +158,20 @@ def emit(
     f.jump(start)
 
 
+def _tag(registers: Registers, tci: Value) -> None:
+    """The outermost tag's fields; `tci` is an i32."""
+    registers.set("vlan.id", registers.function.op("and", tci, 0xFFF))
+    registers.set("vlan.priority", registers.function.op("lshr", tci, 13))
+
+
 def _link_layer(frame: _Frame, tag_in_metadata: Value | None, ip4: Label, ip6: Label, rules: Label) -> None:
     f = frame.f
     ethernet = frame.header(14, "ethernet")
     ethertype = f.alloca("i32", "ethertype", 4)
     f.store(f.zext(frame.load_be("i16", ethernet, 12), "i32"), ethertype)
+    for name, at in (("eth.dst", 0), ("eth.src", 6)):
+        if frame.registers.wanted(name):
+            frame.registers.set(name, frame.load_mac(ethernet, at))
     f.store(const("i64", 14), frame.offset)
     done = f.label("untagged")
     for first in (True, False):
@@ -153,6 +184,8 @@ def _link_layer(frame: _Frame, tag_in_metadata: Value | None, ip4: Label, ip6: L
             f.branch(f.compare("eq", tag_in_metadata, 0), second, done, likely=True)
             f.place(second)
         header = frame.header(4, "tag")
+        if first and any(map(frame.registers.wanted, TAG_FIELDS)):
+            _outer_tag(frame, header, tag_in_metadata)
         f.store(f.zext(frame.load_be("i16", header, 2), "i32"), ethertype)
         f.store(f.op("add", f.load("i64", frame.offset), 4), frame.offset)
     f.jump(done)
@@ -160,7 +193,47 @@ def _link_layer(frame: _Frame, tag_in_metadata: Value | None, ip4: Label, ip6: L
     value = f.load("i32", ethertype)
     frame.registers.set("eth.type", value)
     frame.keep(NETWORK, frame.offset)
-    f.switch(value, rules, [(ETH_P_IP, ip4), (ETH_P_IPV6, ip6)])
+    kinds = [(ETH_P_IP, ip4), (ETH_P_IPV6, ip6)]
+    arp = f.label("arp")
+    if any(map(frame.registers.wanted, ARP_FIELDS)):
+        kinds.append((ETH_P_ARP, arp))
+    f.switch(value, rules, kinds)
+    if len(kinds) > 2:
+        f.place(arp)
+        _arp(frame, rules)
+
+
+def _outer_tag(frame: _Frame, header: Value, tag_in_metadata: Value | None) -> None:
+    """The first tag in the frame is the outermost one, unless there is one in metadata."""
+    f = frame.f
+    outer, done = f.label("outer_tag"), f.label("tag_kept")
+    if tag_in_metadata is None:
+        f.jump(outer)
+    else:
+        f.branch(f.compare("eq", tag_in_metadata, 0), outer, done, likely=True)
+    f.place(outer)
+    _tag(frame.registers, f.zext(frame.load_be("i16", header, 0), "i32"))
+    f.jump(done)
+    f.place(done)
+
+
+def _arp(frame: _Frame, rules: Label) -> None:
+    """ARP that is cut short, or of another kind, has none of these fields."""
+    f, registers = frame.f, frame.registers
+    behind = f.op("add", f.load("i64", frame.offset), ARP_BYTES)
+    frame.require(f.compare("ule", behind, frame.length), "whole_arp", rules)
+    header = frame.header(ARP_BYTES, "arp_header")
+    for type_, at in (("i32", 0), ("i16", 4)):
+        wanted = int.from_bytes(ARP_ETHERNET_IPV4[at : at + int(type_[1:]) // 8])
+        frame.require(f.compare("eq", frame.load_be(type_, header, at), wanted), "arp_kind", rules)
+    registers.set("arp.op", frame.load_be("i16", header, 6))
+    for name, at in (("arp.sha", 8), ("arp.tha", 18)):
+        if registers.wanted(name):
+            registers.set(name, frame.load_mac(header, at))
+    for name, at in (("arp.spa", 14), ("arp.tpa", 24)):
+        if registers.wanted(name):
+            registers.set(name, frame.load_be("i32", header, at))
+    f.jump(rules)
 
 
 def _ipv4(frame: _Frame, transport: Label, rules: Label) -> None:
@@ -178,14 +251,27 @@ def _ipv4(frame: _Frame, transport: Label, rules: Label) -> None:
     registers.set("ip.proto", protocol)
     registers.set("ip4.src", frame.load_be("i32", header, 12))
     registers.set("ip4.dst", frame.load_be("i32", header, 16))
+    _traffic_class(registers, f.load("i8", f.gep(header, 1)))
+    registers.set("ip.ttl", f.load("i8", f.gep(header, 8)))
+    registers.set("ip.length", total)
+    registers.set("ip4.options", f.op("sub", ihl, 20))
     f.store(total, frame.left)
-    fragment = f.op("and", frame.load_be("i16", header, 6), 0x1FFF)
-    first_fragment = f.label("first_fragment")
-    f.branch(f.compare("eq", fragment, 0), first_fragment, rules, likely=True)
+    place = frame.load_be("i16", header, 6)
+    registers.set("ip.fragment", f.op("and", f.op("lshr", place, 13), 1))
+    first_fragment, later = f.label("first_fragment"), f.label("later_fragment4")
+    f.branch(f.compare("eq", f.op("and", place, 0x1FFF), 0), first_fragment, later, likely=True)
+    f.place(later)
+    registers.set("ip.fragment", const("i32", LATER))
+    f.jump(rules)
     f.place(first_fragment)
     frame.advance(ihl)
     registers.set("l4.proto", protocol)
     f.jump(transport)
+
+
+def _traffic_class(registers: Registers, octet: Value) -> None:
+    registers.set("ip.dscp", registers.function.op("lshr", octet, 2))
+    registers.set("ip.ecn", registers.function.op("and", octet, 3))
 
 
 def _ipv6(frame: _Frame, transport: Label, rules: Label) -> None:
@@ -203,6 +289,12 @@ def _ipv6(frame: _Frame, transport: Label, rules: Label) -> None:
         f.branch(f.compare("eq", f.op("lshr", low, 32), V4_MAPPED), frame.malformed, good, likely=False)
         f.place(good)
         registers.set_wide(name, high, low)
+    octet = f.trunc(f.op("lshr", frame.load_be("i16", header, 0), 4), "i8")
+    _traffic_class(registers, octet)
+    registers.set("ip.ttl", f.load("i8", f.gep(header, 7)))
+    registers.set("ip.length", f.op("add", payload, 40))
+    for name in ("ip.fragment", *EXTENSION_HEADERS.values()):
+        registers.set(name, const("i32", 0))
     protocol = f.alloca("i32", "next_header", 4)
     count = f.alloca("i32", "extensions", 4)
     f.store(f.zext(f.load("i8", f.gep(header, 6)), "i32"), protocol)
@@ -232,6 +324,7 @@ def _extension_headers(frame: _Frame, protocol: Value, count: Value, transport: 
     units = f.zext(f.load("i8", f.gep(header, 1)), "i64")
     kind = f.load("i32", protocol)
     f.store(f.zext(f.load("i8", header), "i32"), protocol)
+    _note_header(frame, header, kind)
     f.switch(kind, plain, [(FRAGMENT, fragment), (AUTHENTICATION, auth)])
 
     f.place(plain)
@@ -242,9 +335,13 @@ def _extension_headers(frame: _Frame, protocol: Value, count: Value, transport: 
     f.jump(step)
     f.place(fragment)
     f.store(const("i64", 8), length)
-    place_in_datagram = f.op("and", frame.load_be("i16", header, 2), 0xFFF8)
-    f.branch(f.compare("eq", place_in_datagram, 0), step, later, likely=True)
+    place = frame.load_be("i16", header, 2)
+    if registers.wanted("ip.fragment"):
+        more = f.zext(f.op("and", place, 1), "i32")
+        registers.set("ip.fragment", f.op("or", registers.get("ip.fragment"), more))
+    f.branch(f.compare("eq", f.op("and", place, 0xFFF8), 0), step, later, likely=True)
     f.place(later)
+    registers.set("ip.fragment", const("i32", LATER))
     registers.set("ip.proto", f.load("i32", protocol))
     f.jump(rules)
 
@@ -259,6 +356,30 @@ def _extension_headers(frame: _Frame, protocol: Value, count: Value, transport: 
     registers.set("ip.proto", value)
     registers.set("l4.proto", value)
     f.jump(transport)
+
+
+def _note_header(frame: _Frame, header: Value, kind: Value) -> None:
+    """That a header of this kind (i32) was there, and what the first routing header says."""
+    f, registers = frame.f, frame.registers
+    noted = {number: [name] for number, name in EXTENSION_HEADERS.items()}
+    noted[ROUTING] += ROUTING_FIELDS
+    for number, names in noted.items():
+        if not any(map(registers.wanted, names)):
+            continue
+        this, done = f.label("this_header"), f.label("noted")
+        f.branch(f.compare("eq", kind, number), this, done)
+        f.place(this)
+        registers.set(names[0], const("i32", 1))
+        for at, name in enumerate(names[1:], start=2):
+            if registers.wanted(name):
+                first, kept = f.label("first_routing"), f.label("routing_kept")
+                f.branch(registers.is_missing(name), first, kept, likely=True)
+                f.place(first)
+                registers.set(name, f.load("i8", f.gep(header, at)))
+                f.jump(kept)
+                f.place(kept)
+        f.jump(done)
+        f.place(done)
 
 
 def _transport(frame: _Frame, rules: Label) -> None:
@@ -296,19 +417,19 @@ def _transport(frame: _Frame, rules: Label) -> None:
     frame.require(f.compare("uge", data_offset, 20), "data_offset")
     frame.require(f.compare("uge", f.load("i64", frame.left), data_offset), "tcp_whole")
     registers.set("tcp.flags", f.load("i8", f.gep(header, 13)))
+    registers.set("tcp.header", data_offset)
+    registers.set("tcp.window", frame.load_be("i16", header, 14))
     f.jump(rules)
     for label, number, hint in ((udp, IPPROTO_UDP, "udp"), (sctp, IPPROTO_SCTP, "sctp")):
         f.place(label)
         ports(whole(number, hint))
         f.jump(rules)
-    for label, number, family, field in (
-        (icmp, IPPROTO_ICMP, ETH_P_IP, "icmp.type"),
-        (icmp6, IPPROTO_ICMPV6, ETH_P_IPV6, "icmp6.type"),
-    ):
+    for label, number, family in ((icmp, IPPROTO_ICMP, ETH_P_IP), (icmp6, IPPROTO_ICMPV6, ETH_P_IPV6)):
         f.place(label)
         own_family = f.label(f"{label.name}_own")
         f.branch(f.compare("eq", registers.get("eth.type"), family), own_family, rules, likely=True)
         f.place(own_family)
         header = whole(number, label.name)
-        registers.set(field, f.load("i8", header))
+        registers.set(f"{label.name}.type", f.load("i8", header))
+        registers.set(f"{label.name}.code", f.load("i8", f.gep(header, 1)))
         f.jump(rules)

@@ -298,6 +298,12 @@ class Function:
         """Cut to the low bits; the value itself when it has the type."""
         return value if value.type == type_ else self._value(type_, f"trunc {value} to {type_}")
 
+    def resize(self, value: Value, type_: str) -> Value:
+        """Widen with zeros, or cut to the low bits. A constant stays one; the caller knows that it fits."""
+        if not value.ref.startswith("%"):
+            return Value(type_, value.ref)
+        return (self.zext if int(type_[1:]) > int(value.type[1:]) else self.trunc)(value, type_)
+
     def pointer(self, address: Value) -> Value:
         """An integer as a pointer."""
         return self._value("ptr", f"inttoptr {address} to ptr")

@@ -29,7 +29,7 @@ from ..reply import (
 )
 from .effects import BPF_REDIRECT, BPF_SKB_LOAD_BYTES, BPF_SKB_STORE_BYTES, FLAGS, fold
 from .llvm import NULL, Function, Label, Value, const
-from .registers import ANSWER, LEFT, MISSING, NETWORK, TRANSPORT, Registers
+from .registers import ANSWER, LEFT, NETWORK, TRANSPORT, Registers
 
 BPF_MAP_LOOKUP_ELEM, BPF_CSUM_DIFF, BPF_SKB_CHANGE_TAIL, BPF_SKB_ADJUST_ROOM = 1, 28, 38, 50
 BPF_ADJ_ROOM_MAC = 1
@@ -60,7 +60,7 @@ def emit(f: Function, context: Struct, ctx: Value, registers: Registers, verdict
     done = f.label("answer_done")
     reply = _Reply(f, context, ctx, registers, verdict, way, done)
     reply.require(f.compare("ne", registers.get(ANSWER), 0), "answer", likely=False)
-    reply.require(f.compare("ne", registers.get(TRANSPORT), MISSING), "whole")
+    reply.require(f.op("xor", registers.is_missing(TRANSPORT), 1), "whole")
     reply.begin()
     f.place(done)
 

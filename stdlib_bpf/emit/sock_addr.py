@@ -9,6 +9,8 @@ from ..layout import Struct
 from .llvm import Function, Label, Value, const
 from .registers import LENGTH, Registers
 
+BPF_GET_CURRENT_UID_GID = 15
+
 
 def emit(
     f: Function,
@@ -28,6 +30,8 @@ def emit(
     protocol = f.op("and", member("protocol"), 0xFF)
     registers.clear(protocol)
     registers.set(LENGTH, const("i32", 0))
+    if registers.wanted("sock.uid"):
+        registers.set("sock.uid", f.trunc(f.call_helper(BPF_GET_CURRENT_UID_GID, "i64"), "i32"))
     port = f.zext(f.byteswap(f.trunc(member("user_port"), "i16")), "i32")
     if variant == "ip4":
         _ip4(f, f.byteswap(member("user_ip4")), registers)

@@ -245,7 +245,7 @@ def expected(chain: Chain, frames: Sequence[bytes]) -> list[int]:
 def seen(data: bytes) -> Frame:
     """The kernel takes the outer tag off before any hook but XDP."""
     if data[12:14] in TAGS:
-        return Frame(data[:12] + data[16:], vlan_in_metadata=True)
+        return Frame(data[:12] + data[16:], int.from_bytes(data[14:16]))
     return Frame(data)
 
 
@@ -254,9 +254,10 @@ TAGS = tuple(tpid.to_bytes(2) for tpid in TPIDS)
 
 @pytest.fixture
 def judge(pair: netns.Pair) -> Judge:
-    """With a device on which the kernel says nothing of its own accord."""
-    for name in (pair.inner, pair.outer):
+    """With jumbo frames and a device on which the kernel says nothing of its own accord."""
+    for name, device in ((pair.inner, pair.inner_if), (pair.outer, pair.outer_if)):
         netns.run(*netns.inside(name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"))
+        netns.run("ip", "-n", name, "link", "set", device, "mtu", "9000")
     return Judge(pair)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lockgate.compiler.codegen.simulate import Frame
 from lockgate.runtime import bundle, counters, running
+from lockgate.stdlib_bpf.decode.frame import Frame
 from tests import engines, netns
 from tests.properties.packets import TPIDS, Maker
 
@@ -28,6 +28,9 @@ network near = {{ 10.0.0.0/8, 192.0.2.7, 2001:db8::/33, fe80::1 }}
 policy gate at tc on "{target}" {{
   default pass
   ingress {{
+    tagged: allow vlan {{ 1, 100 }} if ip.ttl > 0 and not ip.fragment == later
+    urgent: drop if vlan.priority in {{ 5-7 }}
+    asked: allow if arp.op == request
     web: drop tcp from near to port {{ 22, 80 }} flags syn, ack, psh count tcp-hits
     dns: drop udp to near port 53-65535
     one: allow sctp to port 1-65535
@@ -65,7 +68,8 @@ def judged(pair: netns.Pair, bpffs: Path, frames: Sequence[tuple[int, bytes]]) -
     """Send (linear bytes, frame) pairs; the counters are the reference's for frames without their outer tag,
     which the kernel has moved to metadata when tc sees them."""
     seen = tuple(
-        Frame(data[:12] + data[16:], True) if data[12:14] in TAGS else Frame(data) for _, data in frames
+        Frame(data[:12] + data[16:], int.from_bytes(data[14:16])) if data[12:14] in TAGS else Frame(data)
+        for _, data in frames
     )
     with engines.Opened(engines.Case(POLICY.format(target=pair.target), seen)) as opened:
         data = opened.session.bundle()
@@ -103,6 +107,7 @@ def test_frames_that_are_not_linear(quiet: netns.Pair, bpffs: Path, linear: int)
     while len(frames) < 500:
         shape = maker.shape()
         shape.payload = shape.payload.ljust(ONE_PAGE + 100, b"\x50")
+        shape.arp = shape.arp.ljust(ONE_PAGE + 100, b"\x50")
         if len(frames) % 10 == 9:
             shape.wrong_length = 1
         frames.append((linear, shape.frame()))

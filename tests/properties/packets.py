@@ -4,8 +4,7 @@
 every shape the decoder tells apart: tags, options, fragments, extension headers, wrong lengths, truncation at
 any byte, padding. All chance comes from one `random.Random`, so a seed is a list of packets.
 
-Frames are put together here byte by byte from the RFCs and not with the compiler's own packet builder: what
-is judged must not also be the judge.
+What a frame is made of is in `shapes`, how it gets a wanted value in `shaping`.
 """
 
 from __future__ import annotations
@@ -13,124 +12,47 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from lockgate.compiler.codegen.simulate import Frame
+from lockgate.compiler.policy import alternatives
 from lockgate.compiler.policy.model import Chain, Live, Minus, Network, Not, Prefixes, Rule, Union
+from lockgate.stdlib_bpf import fields
+from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, AF_INET6, SocketCall
 from lockgate.stdlib_bpf.sets import IntervalSet
 
-MACS = bytes.fromhex("020000000002020000000001")
-TPIDS = (0x8100, 0x88A8)
-IP4, IP6, ARP = 0x0800, 0x86DD, 0x0806
-ICMP, TCP, UDP, ICMP6, SCTP = 1, 6, 17, 58, 132
-HOP, ROUTING, FRAGMENT, AH, DESTINATION, MOBILITY = 0, 43, 44, 51, 60, 135
-ESP, NO_NEXT, GRE, EXPERIMENT = 50, 59, 47, 253
+from . import shaping
+from .shapes import (
+    AH,
+    ARP,
+    DESTINATION,
+    ESP,
+    EXPERIMENT,
+    FRAGMENT,
+    GRE,
+    HOP,
+    ICMP,
+    ICMP6,
+    IP4,
+    IP6,
+    MOBILITY,
+    NO_NEXT,
+    ROUTING,
+    SCTP,
+    TCP,
+    TPIDS,
+    UDP,
+    Extension,
+    Shape,
+    arp,
+)
+
 PROTOCOLS = (TCP, TCP, UDP, UDP, SCTP, ICMP, ICMP6, GRE, ESP, NO_NEXT, EXPERIMENT)
 MAPPED = 0xFFFF << 32
 MS = 1_000_000
+TCIS = (0, 1, 100, 0x2007, 0xE064, 0xFFFF, 0x1FFE)
+UIDS = (0, 1000, 65534)
 COMMON = {16: (0, 1, 22, 80, 1023, 65535), 8: (0, 2, 3, 8, 18, 128, 135, 255)}
-
-
-@dataclass
-class Extension:
-    """One IPv6 extension header. `units`: its length field; `place`: fragment offset and flag, as sent."""
-
-    kind: int
-    units: int = 0
-    place: int = 0
-    filling: bytes = b""
-
-    def bytes(self, following: int) -> bytes:
-        """The header, naming the one behind it."""
-        if self.kind == FRAGMENT:
-            return struct.pack("!BBHI", following, self.units, self.place, 7)
-        length = (self.units + 2) * 4 if self.kind == AH else (self.units + 1) * 8
-        return (bytes((following, self.units)) + self.filling).ljust(length, b"\1")
-
-
-@dataclass
-class Shape:
-    """A frame before it is bytes. Lengths are right unless `wrong_*` says how far they are off; `cut`: bytes
-    kept of the frame; `padding`: bytes behind the packet; `version` and `ihl` None: as they should be."""
-
-    eth_type: int = IP4
-    tags: tuple[int, ...] = ()
-    src: int = 0
-    dst: int = 0
-    protocol: int = TCP
-    sport: int = 40000
-    dport: int = 80
-    flags: int = 2
-    icmp_type: int = 8
-    data_offset: int = 5
-    tcp_options: int = 0
-    payload: bytes = b""
-    options: int = 0  # bytes of IPv4 options
-    fragment: int = 0  # IPv4 flags and offset, as on the wire
-    extensions: list[Extension] = field(default_factory=list)
-    version: int | None = None
-    ihl: int | None = None
-    wrong_length: int = 0
-    padding: int = 0
-    cut: int | None = None
-
-    @property
-    def later_fragment(self) -> bool:
-        """Whether the packet lacks the transport header."""
-        if self.eth_type == IP4:
-            return bool(self.fragment & 0x1FFF)
-        return any(e.kind == FRAGMENT and e.place & 0xFFF8 for e in self.extensions)
-
-    def transport(self) -> bytes:
-        """Transport header and payload."""
-        if self.protocol == TCP:
-            head = struct.pack(
-                "!HHIIBB",
-                self.sport,
-                self.dport,
-                self.sport << 15,
-                -self.dport & 0xFFFFFFFF,
-                self.data_offset << 4,
-                self.flags,
-            )
-            head += struct.pack("!HHH", 9, 0, 0) + b"\1" * self.tcp_options
-        elif self.protocol == UDP:
-            head = struct.pack("!HHHH", self.sport, self.dport, 8 + len(self.payload), 0)
-        elif self.protocol == SCTP:
-            head = struct.pack("!HHII", self.sport, self.dport, 8, 0)
-        elif self.protocol in (ICMP, ICMP6):
-            head = struct.pack("!BBHI", self.icmp_type, 0, 0, 0)
-        else:
-            head = b""
-        return head + self.payload
-
-    def network(self) -> bytes:
-        """The packet from its network header on."""
-        body = self.payload if self.later_fragment else self.transport()
-        if self.eth_type == IP4:
-            length = 20 + self.options + len(body) + self.wrong_length
-            version = 4 if self.version is None else self.version
-            ihl = 5 + self.options // 4 if self.ihl is None else self.ihl
-            head = struct.pack(
-                "!BBHHHBBH", version << 4 | ihl, 0, length & 0xFFFF, 1, self.fragment, 64, self.protocol, 0
-            )
-            return head + self.src.to_bytes(4) + self.dst.to_bytes(4) + b"\1" * self.options + body
-        if self.eth_type == IP6:
-            following = self.protocol
-            for extension in reversed(self.extensions):
-                body, following = extension.bytes(following) + body, extension.kind
-            length = (len(body) + self.wrong_length) & 0xFFFF
-            version = 6 if self.version is None else self.version
-            head = struct.pack("!IHBB", version << 28, length, following, 64)
-            return head + self.src.to_bytes(16) + self.dst.to_bytes(16) + body
-        return self.payload
-
-    def frame(self) -> bytes:
-        """The frame's bytes."""
-        out = MACS + b"".join(struct.pack("!HH", tpid, 100 + i) for i, tpid in enumerate(self.tags))
-        out += struct.pack("!H", self.eth_type) + self.network() + b"\xaa" * self.padding
-        return out if self.cut is None else out[: self.cut]
 
 
 @dataclass(frozen=True)
@@ -184,6 +106,11 @@ def edges_of(rules: Sequence[Rule], live: Mapping[str, Prefixes]) -> Edges:
     return Edges(tuple(sorted(ports)), tuple(sorted(v4)), tuple(sorted(v6)), tuple(sorted(small)))
 
 
+Wanted = Mapping[str, IntervalSet]
+# What a frame can be given: everything but what the shape itself decides.
+ASKABLE = sorted(set(shaping.SETTERS) | set(shaping.HEADERS) | set(shaping.ARP_AT))
+
+
 class Maker:
     """Packets for one chain. `live`: what its dynamic sets hold."""
 
@@ -215,8 +142,13 @@ class Maker:
         if self.chain.hook != "tc":
             return Frame(data)
         linear = rng.choice((None, None, 0, 14, 18, 33, 40, 54, 60))
+        tci = None
+        if shape.tags and len(data) >= 18 and rng.random() < 0.5:  # as a device does
+            tci, data = int.from_bytes(data[14:16]), data[:12] + data[16:]
+        elif rng.random() < 0.15:
+            tci = rng.choice(TCIS)
         linear = None if linear is None else min(linear, len(data))
-        return Frame(data, rng.random() < 0.3, linear, segments=rng.choice((1, 1, 1, 2, 3, 44)))
+        return Frame(data, tci, linear, shape.mark, segments=rng.choice((1, 1, 1, 2, 3, 44)))
 
     def shape(self) -> Shape:
         """One well-formed frame. Three in four aim at one rule."""
@@ -224,11 +156,12 @@ class Maker:
         index = rng.randrange(len(self.chain.rules)) if self.chain.rules and rng.random() < 0.75 else None
         near = self.all if index is None else self.each[index]
         shape = Shape(eth_type=rng.choice((IP4, IP4, IP4, IP6, IP6, IP6, ARP, 0x1234)))
+        shape.protocol = rng.choice(PROTOCOLS)
+        wanted: Wanted = {}
         if index is not None:
-            self._aim(shape, self.chain.rules[index])
-        else:
-            shape.protocol = rng.choice(PROTOCOLS)
-        shape.tags = tuple(rng.choice(TPIDS) for _ in range(rng.choice((0, 0, 0, 0, 1, 1, 2, 2, 3))))
+            wanted = self._aim(shape, self.chain.rules[index])
+        tags = rng.choice((0, 0, 0, 0, 1, 1, 2, 2, 3))
+        shape.tags = tuple((rng.choice(TPIDS), rng.choice(TCIS)) for _ in range(tags))
         shape.sport, shape.dport = rng.choice(near.ports), rng.choice(near.ports)
         shape.flags, shape.icmp_type = rng.choice(near.bytes), rng.choice(near.bytes)
         shape.payload = bytes(rng.choice((0, 0, 4, 8, 30)))
@@ -243,29 +176,55 @@ class Maker:
         elif shape.eth_type == IP6:
             shape.src, shape.dst = rng.choice(near.v6), rng.choice(near.v6)
             shape.extensions = self._extensions()
+        elif shape.eth_type == ARP:
+            shape.arp = arp(rng.choice((1, 2)))
+            if rng.random() < 0.2:  # another hardware or protocol, another length of addresses
+                at = rng.randrange(6)
+                shape.arp = shape.arp[:at] + bytes((rng.randrange(256),)) + shape.arp[at + 1 :]
+            if rng.random() < 0.1:
+                shape.arp = shape.arp[: rng.randrange(29)]
         else:
             shape.payload = bytes(28)
+        self._set(shape, wanted)
         if shape.later_fragment:
             # What would be ports, if anybody read them, fits the rule.
-            shape.payload = struct.pack("!HH", shape.sport, shape.dport) + bytes(16)
+            shape.payload = struct.pack("!HH", shape.sport, shape.dport) + shape.payload[4:].ljust(16, b"\0")
         return shape
 
-    def _aim(self, shape: Shape, rule: Rule) -> None:
-        """Make protocol and family such that the rule may hold."""
+    def _set(self, shape: Shape, wanted: Wanted) -> None:
+        """Values at the edges of what a rule asks, and now and then values that nobody asks for."""
+        rng = self.rng
+        some = rng.sample(ASKABLE, 3) if rng.random() < 0.5 else []
+        values = {name: rng.randrange(1 << fields.lookup(name).width_bits) for name in some}
+        for name, asked in wanted.items():
+            width = fields.lookup(name).width_bits
+            within = [rng.choice(asked.ranges)[rng.randrange(2)]] if asked else []
+            if rng.random() < 0.85:
+                values[name] = rng.choice([*within, *within, *sorted(edges(asked, width))] or [0])
+        for name in sorted(values, key=fields.sort_key):
+            shaping.apply(shape, name, values[name])
+
+    def _aim(self, shape: Shape, rule: Rule) -> Wanted:
+        """Make protocol and family such that the rule may hold; what else one of its alternatives asks."""
         rng = self.rng
         traffic = rng.choice(rule.traffic)
-        if traffic.eth_types is not None:
-            shape.eth_type = rng.choice(traffic.eth_types.ranges)[0]
+        wanted = rng.choice(alternatives.conjunctions(rule.where))
+        guarded = fields.guarded({"ip.proto": traffic.protocols} if traffic.protocols else {}, wanted) or {}
+        eth_types = traffic.eth_types or guarded.get("eth.type")
+        protocols = guarded.get("ip.proto")
+        if traffic.eth_types is not None and "eth.type" in guarded:
+            eth_types = (traffic.eth_types & guarded["eth.type"]) or traffic.eth_types
+        if eth_types is not None and eth_types != fields.IP:
+            shape.eth_type = rng.choice(eth_types.ranges)[0]
         else:
             spoken = [p for n in (rule.src, rule.dst) for p in prefixes_in(n, self.live)]
             families = [
                 f for f, here in ((IP4, any(p.v4 for p in spoken)), (IP6, any(p.v6 for p in spoken))) if here
             ]
             shape.eth_type = rng.choice(families or [IP4, IP6])
-        if traffic.protocols is not None:
-            shape.protocol = rng.choice(traffic.protocols.ranges)[rng.randrange(2)]
-        else:
-            shape.protocol = rng.choice(PROTOCOLS)
+        if protocols:
+            shape.protocol = rng.choice(protocols.ranges)[rng.randrange(2)]
+        return {name: values for name, values in wanted.items() if name not in ("eth.type", "ip.proto")}
 
     def _extensions(self) -> list[Extension]:
         rng = self.rng
@@ -319,4 +278,4 @@ class Maker:
             )
         )
         operation = "sendmsg" if protocol == UDP and rng.random() < 0.5 else "connect"
-        return SocketCall(operation, family, protocol, address, rng.choice(near.ports))
+        return SocketCall(operation, family, protocol, address, rng.choice(near.ports), rng.choice(UIDS))

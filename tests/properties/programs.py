@@ -11,7 +11,10 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from lockgate.compiler.policy.model import (
+    AllOf,
+    AnyOf,
     Chain,
+    FieldTest,
     Flags,
     Live,
     Minus,
@@ -21,8 +24,10 @@ from lockgate.compiler.policy.model import (
     Rule,
     Traffic,
     Union,
+    Where,
 )
 from lockgate.compiler.source import Source, Span
+from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.decode.frame import Facts
 from lockgate.stdlib_bpf.fields import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
@@ -31,6 +36,7 @@ from lockgate.stdlib_bpf.state.limits import SECOND_NS, UNITS, Limit
 T = TypeVar("T")
 SOURCE = Source("random.gate", "rule\n" * 40)
 LIVE = (Live("ban", 100), Live("vip-hosts", 50))
+ROWS = [row for row in fields.ALL if "xdp" in row.hooks]
 PROTOCOLS = (1, 6, 17, 47, 58, 132)
 
 
@@ -97,8 +103,24 @@ def rules(connect: bool = False) -> st.SearchStrategy[Rule]:
         dst=optional(networks()),
         dports=optional(sets(16, max_ranges=7)),
         flags=nothing if connect else optional(flags),
+        where=nothing if connect else optional(wheres()),
         limit=nothing if connect else optional(limits()),
         sample=st.sampled_from((0, 0, 1, 5)),
+    )
+
+
+def wheres() -> st.SearchStrategy[Where]:
+    """Conditions over all fields, deep enough that `or` and `and` meet."""
+    tests = st.sampled_from(ROWS).flatmap(
+        lambda row: sets(row.width_bits).map(lambda v: FieldTest(row.name, v & row.possible or row.possible))
+    )
+    return st.recursive(
+        tests,
+        lambda inner: st.one_of(
+            st.lists(inner, min_size=2, max_size=3).map(lambda items: AllOf(tuple(items))),
+            st.lists(inner, min_size=2, max_size=3).map(lambda items: AnyOf(tuple(items))),
+        ),
+        max_leaves=4,
     )
 
 
@@ -112,25 +134,18 @@ def chains(max_rules: int = 6) -> st.SearchStrategy[Chain]:
 def facts(draw: st.DrawFn) -> Facts:
     """What a frame that is not malformed may say (`stdlib_bpf.decode.frame`)."""
     eth_type = draw(st.sampled_from([ETH_P_IP, ETH_P_IP, ETH_P_IPV6, ETH_P_IPV6, ETH_P_ARP, 7]))
-    time_ns = draw(st.integers(0, 5)) * SECOND_NS // 2
-    found: Facts = {"eth.type": eth_type, "meta.time": time_ns, "meta.segments": draw(st.integers(1, 4))}
-    if eth_type not in (ETH_P_IP, ETH_P_IPV6):
-        return found
-    family, width = (4, 32) if eth_type == ETH_P_IP else (6, 128)
-    protocol = draw(st.sampled_from(PROTOCOLS))
-    found["ip.proto"] = protocol
-    found[f"ip{family}.src"], found[f"ip{family}.dst"] = draw(edges(width)), draw(edges(width))
-    if draw(st.integers(0, 5)) == 0:  # a later fragment
-        return found
-    found["l4.proto"] = protocol
-    if protocol in (6, 17, 132):
-        found["th.sport"], found["th.dport"] = draw(edges(16)), draw(edges(16))
-    if protocol == 6:
-        found["tcp.flags"] = draw(edges(8))
-    if (protocol, family) == (1, 4):
-        found["icmp.type"] = draw(edges(8))
-    if (protocol, family) == (58, 6):
-        found["icmp6.type"] = draw(edges(8))
+    found: Facts = {"eth.type": eth_type}
+    if eth_type in (ETH_P_IP, ETH_P_IPV6):
+        found["ip.proto"] = draw(st.sampled_from(PROTOCOLS))
+        if draw(st.integers(0, 5)):  # else a later fragment
+            found["l4.proto"] = found["ip.proto"]
+    for row in ROWS:
+        held = all(found.get(guard, -1) in allowed for guard, allowed in row.guards)
+        if row.name in found or not held or (row.transport and "l4.proto" not in found):
+            continue
+        if not row.optional or draw(st.booleans()):
+            low, high = row.possible.ranges[0]
+            found[row.name] = min(max(draw(edges(row.width_bits)), low), high)
     return found
 
 

@@ -8,12 +8,14 @@ or for both, since a rule that no family can satisfy is an error of the language
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
+from lockgate.compiler.codes import NAMES, has_order
 from lockgate.compiler.policy.model import Prefixes
-from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 PLACES = ("xdp", "tc ingress", "tc egress", "connect")
@@ -32,6 +34,7 @@ TYPES = {
     "icmp": ("echo-request", "echo-reply", "3", "0", "255"),
     "icmp6": ("echo-request", "neighbour-solicit", "1", "0", "255"),
 }
+MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00")
 LIVE = {"ban": 64, "vip": 32}
 MANY_PORTS = ", ".join(str(1000 + 7 * i) for i in range(40))  # enough that a table pays
 DEVICES = ("eth1", "eth2", "ids0")
@@ -58,11 +61,11 @@ class Text:
     structures: frozenset[str] | None = None
 
 
-def prefix(draw: st.DrawFn, family: int) -> str:
+def prefix(draw: st.DrawFn, family: int, lengths: tuple[int, ...] | None = None) -> str:
     """One literal: a host or a prefix with no bits below its mask."""
     width = 32 if family == 4 else 128
     address = draw(st.sampled_from(V4 if family == 4 else V6))
-    length = draw(st.sampled_from(LENGTHS[family]))
+    length = draw(st.sampled_from(lengths or LENGTHS[family]))
     address = address >> (width - length) << (width - length)
     text = str(ipaddress.IPv4Address(address) if family == 4 else ipaddress.IPv6Address(address))
     return text if length == width else f"{text}/{length}"
@@ -236,6 +239,7 @@ def rule(draw: st.DrawFn, names: Names, hook: str, direction: str, number: int) 
     words = [draw(st.sampled_from(verdicts)), kind]
     of_service = names.services.get(kind)
     with_ports = kind in ("tcp", "udp", "sctp", "tcp, udp", "protocol 6") or of_service in ("tcp", "ports")
+    peers: list[str] = []
     for side in ("from", "to"):
         if side == "from" and at_connect:
             continue
@@ -246,6 +250,7 @@ def rule(draw: st.DrawFn, names: Names, hook: str, direction: str, number: int) 
             peer.append(f"port {ports(draw, names)}")
         if peer:
             words += [side, *peer]
+            peers += peer
     if kind in TYPES and not at_connect and draw(st.integers(0, 3)):
         types = [draw(st.sampled_from(TYPES[kind])) for _ in range(draw(st.integers(1, 2)))]
         words.append("type { " + ", ".join(types) + " }" if len(types) > 1 else f"type {types[0]}")
@@ -255,6 +260,13 @@ def rule(draw: st.DrawFn, names: Names, hook: str, direction: str, number: int) 
         and draw(st.integers(0, 2)) == 2
     ):
         words.append(f"flags {flags(draw)}")
+    if draw(st.integers(0, 2)) == 2:
+        required = dict(REQUIRED[of_service or kind])
+        if any(not peer.startswith("port ") for peer in peers):
+            required["eth.type"] = IntervalSet.of(fields.ETH_P_IP if family == 4 else fields.ETH_P_IPV6)
+        if of_service in ("tcp", "ports"):
+            required["th.dport"] = IntervalSet.full(16)
+        words += conditions(draw, hook, required)
     if draw(st.integers(0, 3)) == 3:
         words.append(f"count {draw(st.sampled_from(('hits', 'misses')))}")
     if draw(st.integers(0, 5)) == 5:
@@ -279,6 +291,97 @@ def limit(draw: st.DrawFn, at_connect: bool, keyed: bool) -> str:
     return " ".join(words)
 
 
+def _only(eth_type: int | None = None, *protocols: int) -> dict[str, IntervalSet]:
+    found = {} if eth_type is None else {"eth.type": IntervalSet.of(eth_type)}
+    return found | ({"ip.proto": IntervalSet.of(*protocols)} if protocols else {})
+
+
+# What the words of a rule's traffic, or the kind of a service, require.
+REQUIRED: dict[str, dict[str, IntervalSet]] = {
+    "": {},
+    "arp": _only(fields.ETH_P_ARP),
+    "ip": {"eth.type": fields.IP},
+    "ip4": _only(fields.ETH_P_IP),
+    "ip6": _only(fields.ETH_P_IPV6),
+    "tcp": _only(None, 6),
+    "udp": _only(None, 17),
+    "sctp": _only(None, 132),
+    "tcp, udp": _only(None, 6, 17),
+    "ports": _only(None, 6, 17),
+    "protocol 6": _only(None, 6),
+    "protocol 47": _only(None, 47),
+    "icmp": _only(fields.ETH_P_IP, 1),
+    "icmp6": _only(fields.ETH_P_IPV6, 58),
+    "icmp, tcp": _only(None, 1, 6),
+    "icmp6, tcp": _only(None, 58, 6),
+}
+SURE = frozenset({"meta.length", "eth.src", "eth.dst", "sock.uid", "meta.mark"})  # every packet has them
+
+
+def conditions(draw: st.DrawFn, hook: str, required: Mapping[str, IntervalSet]) -> list[str]:
+    """`if` and `vlan`, of fields that packets of the rule can have: others are errors of the language."""
+    settled = fields.guarded(required) or {}  # what the rule asks already
+    rows = [row for row in fields.ALL if hook in row.hooks and row.name not in settled]
+    askable = [row for row in rows if fields.guarded(required, {row.name: row.full}) is not None]
+    words = []
+    if hook != "connect" and draw(st.integers(0, 3)) == 3:
+        words.append(f"vlan {values(draw, fields.lookup('vlan.id'))}")
+        askable = [row for row in askable if row.name != "vlan.id"]
+    if not words or draw(st.booleans()):
+        asked = [draw(st.sampled_from(askable)) for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3))))]
+        joined = " or ".join(comparison(draw, row) for row in asked)
+        # Another field that is always there: what is joined by `and` must not exclude each other.
+        others = [row for row in askable if row.name in SURE and row not in asked]
+        if others and draw(st.integers(0, 2)) == 2:
+            joined = f"({joined}) and not {comparison(draw, draw(st.sampled_from(others)))}"
+        words.append(f"if {joined}")
+    return words
+
+
+def comparison(draw: st.DrawFn, row: fields.Field) -> str:
+    """One test that some packets pass and others do not."""
+    if row.width_bits == 1:
+        return draw(st.sampled_from((row.name, f"not {row.name}", f"{row.name} == 1", f"{row.name} == 0")))
+    not_ = "not " if draw(st.integers(0, 3)) == 3 else ""
+    if has_order(row) and draw(st.booleans()):
+        low, high = row.possible.ranges[0]
+        middle = draw(
+            st.sampled_from((low + 1, low + 2, (low + high) // 2, high - 1, min(high - 1, low + 60)))
+        )
+        return f"{not_}{row.name} {draw(st.sampled_from(('<', '<=', '>', '>=')))} {middle}"
+    if draw(st.booleans()):
+        return f"{not_}{row.name} {draw(st.sampled_from(('==', '!=')))} {value(draw, row)}"
+    return f"{not_}{row.name} in {values(draw, row)}"
+
+
+def values(draw: st.DrawFn, row: fields.Field) -> str:
+    """A set of values, at most half of all."""
+    found = [value(draw, row) for _ in range(draw(st.integers(1, 3 if row.width_bits > 2 else 1)))]
+    low, high = row.possible.ranges[0]
+    if row.style == "int" and row.width_bits > 6 and draw(st.booleans()):
+        found.append(f"{low + 1}-{(low + high) // 2}")
+    return found[0] if len(found) == 1 and draw(st.booleans()) else "{ " + ", ".join(found) + " }"
+
+
+def value(draw: st.DrawFn, row: fields.Field) -> str:
+    """One value: of the pools that packets are made from, a name, or at an end of what is possible."""
+    low, high = row.possible.ranges[0]
+    names = sorted(NAMES.get(row.name, {}))
+    match row.style:
+        case "mac":
+            return draw(st.sampled_from(MACS))
+        case "ip4" | "ip6":
+            family = 4 if row.style == "ip4" else 6
+            return prefix(draw, family, lengths=LENGTHS[family][:-2])  # never half of all
+    if names and draw(st.booleans()):
+        return draw(st.sampled_from(names))
+    known = {"vlan.id": (1, 100, 7), "sock.uid": (0, 1000, 65534), "meta.length": (60, 64, 54)}
+    number = draw(
+        st.sampled_from((*known.get(row.name, ()), low, low + 1, (low + high) // 2, high - 1, high))
+    )
+    return f"0x{number:x}" if draw(st.integers(0, 4)) == 4 else str(number)
+
+
 def flags(draw: st.DrawFn) -> str:
     """A test of flags: any of a list, or a value under a mask."""
     mask = draw(st.lists(st.sampled_from(FLAGS), min_size=1, max_size=4, unique=True))
@@ -301,8 +404,8 @@ def contents(draw: st.DrawFn) -> Prefixes:
 
 
 @st.composite
-def policies(draw: st.DrawFn, place: str, max_rules: int = 15) -> Text:
-    """A policy with one rule list at a place of PLACES."""
+def policies(draw: st.DrawFn, place: str, max_rules: int = 15, about: Sequence[fields.Field] = ()) -> Text:
+    """A policy with one rule list at a place of PLACES. `about`: fields that surely have a rule."""
     hook, _, direction = place.partition(" ")
     structures = draw(st.sampled_from(STRUCTURES))
     wants_list = structures is not None and "range_index" in structures
@@ -314,6 +417,9 @@ def policies(draw: st.DrawFn, place: str, max_rules: int = 15) -> Text:
     for _ in range(draw(st.sampled_from((0, 1, 3)))):
         at = draw(st.integers(0, len(rules)))
         rules.insert(at, "  " + about_one_effect(draw, hook, direction))
+    for row in about:
+        verdict = draw(st.sampled_from(verdicts))
+        rules.insert(draw(st.integers(0, len(rules))), f"  {verdict} if {comparison(draw, row)}")
     if structures is not None and "hash" in structures:
         rules.insert(0, f"  {draw(st.sampled_from(verdicts))} tcp, udp to port {{ {MANY_PORTS} }}")
     if wants_list:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -24,7 +24,7 @@ from lockgate.compiler.match import text as match_text
 from lockgate.compiler.match.verify import verify as verify_match
 from lockgate.compiler.plan import text as plan_text
 from lockgate.compiler.plan.verify import verify as verify_plan
-from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf import fields, hooks
 from tests import engines, filetest
 
 from .coverage import Coverage
@@ -32,6 +32,7 @@ from .packets import Maker
 from .strategies import PLACES, Text, policies
 
 POLICIES, PACKETS = 70, 100
+FIELDS_A_TURN = 4
 LONG = 20  # times as many under `make test-all`
 
 Record = Callable[[str, object], None]
@@ -67,12 +68,23 @@ def unplaced(ir):  # type: ignore[no-untyped-def]
 
 
 def hold(place: str, count: int, anew: bool, with_kernel: bool) -> Coverage:
-    """Judge `count` policies at a place; the coverage. `anew`: other ones at each run. A counterexample is
-    shrunk, stored, and raised."""
-    coverage, last = Coverage(place), list[engines.Case]()
+    """Judge `count` policies at a place, each field having its turn; the coverage. `anew`: other ones at each
+    run. A counterexample is shrunk, stored, and raised."""
+    coverage = Coverage(place)
+    rows = [row for row in fields.ALL if place.partition(" ")[0] in row.hooks]
+    turns = [rows[at : at + FIELDS_A_TURN] for at in range(0, len(rows), FIELDS_A_TURN)]
+    for about in turns:
+        _hold(coverage, about, -(-count // len(turns)), anew, with_kernel)
+    return coverage
 
-    @(seed(zlib.crc32(place.encode())) if not anew else lambda function: function)
-    @given(policies(place), st.integers(0, 2**32 - 1))
+
+def _hold(
+    coverage: Coverage, about: Sequence[fields.Field], count: int, anew: bool, with_kernel: bool
+) -> None:
+    place, last = coverage.place, list[engines.Case]()
+
+    @(seed(zlib.crc32(f"{place} {about[0].name}".encode())) if not anew else lambda function: function)
+    @given(policies(place, about=about), st.integers(0, 2**32 - 1))
     @settings(
         max_examples=count,
         deadline=None,
@@ -95,7 +107,6 @@ def hold(place: str, count: int, anew: bool, with_kernel: bool) -> Coverage:
         raise engines.DisagreementError(
             f"kept as {path}: run it with pytest\n{path.read_text()}"
         ) from failure
-    return coverage
 
 
 def check(place: str, times: int, record: Record) -> None:

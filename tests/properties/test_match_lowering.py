@@ -9,7 +9,20 @@ from lockgate.compiler.decision import DEFAULT, Decision
 from lockgate.compiler.match import lower as match_lower
 from lockgate.compiler.match import run as match_run
 from lockgate.compiler.match.verify import verify
-from lockgate.compiler.policy.model import Chain, Live, Minus, Network, Not, Prefixes, Rule, Traffic, Union
+from lockgate.compiler.policy.model import (
+    AllOf,
+    Chain,
+    FieldTest,
+    Live,
+    Minus,
+    Network,
+    Not,
+    Prefixes,
+    Rule,
+    Traffic,
+    Union,
+    Where,
+)
 from lockgate.stdlib_bpf.decode.frame import Facts
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Buckets
@@ -77,7 +90,15 @@ def rule_fits(rule: Rule, packet: Facts, live: Contents) -> bool:
         and fits(rule.sports, "th.sport", packet)
         and fits(rule.dports, "th.dport", packet)
         and (flags is None or ("tcp.flags" in packet and flags.matches(packet["tcp.flags"])))
+        and (rule.where is None or condition_fits(rule.where, packet))
     )
+
+
+def condition_fits(condition: Where, packet: Facts) -> bool:
+    if isinstance(condition, FieldTest):
+        return fits(condition.values, condition.field, packet)
+    each = [condition_fits(item, packet) for item in condition.items]
+    return all(each) if isinstance(condition, AllOf) else any(each)
 
 
 @given(chains(), st.lists(facts(), min_size=8, max_size=25), contents())

@@ -100,8 +100,8 @@ def test_eval_reads_captures(policy: Path, writer: str, capsys: pytest.CaptureFi
     from lockgate.compiler import packet
 
     frames = [
-        packet.parse("tcp 127.0.0.1:1 > 10.0.0.2:2"),
-        packet.parse("udp [2001:db8::1]:9 > [2001:db8::2]:53"),
+        packet.parse("tcp 127.0.0.1:1 > 10.0.0.2:2").data,
+        packet.parse("udp [2001:db8::1]:9 > [2001:db8::2]:53").data,
     ]
     with Path("some.cap").open("wb") as file:
         out = dpkt.pcap.Writer(file) if writer == "pcap" else dpkt.pcapng.Writer(file)

@@ -475,9 +475,10 @@ def test_every_word_of_the_language_is_described() -> None:
     table = {**grammars.keywords("policy"), **words.MANY_WORDS}
     missing = [word for found in table.values() for word in found if describe.word(word) is None]
     assert missing == []
+    from lockgate.compiler import codes
     from lockgate.compiler.policy import names
 
-    assert set(describe.PROTOCOLS) == set(names.PROTOCOLS) and set(describe.FLAGS) == set(names.TCP_FLAGS)
+    assert set(describe.PROTOCOLS) == set(names.PROTOCOLS) and set(describe.FLAGS) == set(codes.TCP_FLAGS)
 
 
 def test_without_its_library_the_command_says_what_to_install(

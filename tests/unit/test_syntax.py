@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockgate.compiler import syntax
-from lockgate.compiler.diagnostics import PolicyError, Sink
+from lockgate.compiler.diagnostics import PolicyError, Severity, Sink
 from lockgate.compiler.policy import load
 from lockgate.compiler.source import Source
 from lockgate.compiler.syntax import grammars, tables
@@ -22,7 +22,7 @@ template admin(from-where: network, on: ports) { }
 """
 
 LATER = """proxy failsafe balance via
-vlan if fragments-track order mode expect-reply expect-backend pattern selector labels"""
+fragments-track order mode expect-reply expect-backend pattern selector labels"""
 
 
 def test_grammar_has_no_conflict_and_no_colliding_terminals() -> None:
@@ -50,7 +50,7 @@ def test_whole_language_parses() -> None:
 
 def test_what_is_not_there_yet_says_so() -> None:
     found = findings(WHOLE, {"list.txt": b"10.0.0.0/8\n", "common.gate": COMMON})
-    assert {d.code for d in found} == {"E0390"}
+    assert {d.code for d in found if d.severity is Severity.ERROR} == {"E0390"}
     named = " ".join(d.message for d in found)
     for word in LATER.split():
         assert word.replace("-", " ") in named, word

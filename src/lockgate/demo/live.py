@@ -11,6 +11,7 @@ from lockgate.runtime import cgroups, counters, plan, running, sets, show, swap,
 from lockgate.runtime import cli as runtime_cli
 from lockgate.runtime.errors import LockgateError
 from lockgate.runtime.sys import attrs, bpf
+from lockgate.stdlib_bpf.decode.frame import Frame
 
 from . import simulated
 from .policies import Compiled, Policy
@@ -213,8 +214,8 @@ def _replace(report: Report, stage: Stage, compiled: Compiled) -> None:
 
 def _frame(text: str) -> bytes:
     frame = packet.parse(text)
-    assert isinstance(frame, bytes)
-    return frame
+    assert isinstance(frame, Frame)
+    return frame.data
 
 
 def _times(report: Report, policies: dict[str, Policy]) -> None:

@@ -1,0 +1,50 @@
+"""E0227: wrong-value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..diagnostics import Diagnostic
+from ..source import Span
+from .base import Finding
+
+
+@dataclass(frozen=True)
+class WrongValue(Finding):
+    """A condition compares a field with a value of another kind.
+
+    ## What it means
+
+    MAC addresses are compared with MAC addresses, IP addresses with addresses and prefixes, everything else
+    with numbers and with the names that the field has for them.
+
+    ## Why it matters
+
+    No packet has such a value, so the condition would never hold.
+
+    ## Example
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop if eth.src == 10.0.0.1
+        }
+
+    ## Instead
+
+        policy edge at xdp on "eth0" {
+          default pass
+          drop if eth.src == 02:00:00:00:00:01
+        }
+    """
+
+    code = "E0227"
+    slug = "wrong-value"
+    field: str
+    span: Span
+    expected: str
+
+    def diagnostic(self) -> Diagnostic:
+        """The facts as a message."""
+        return self.make(
+            f"`{self.span.text}` is no value of `{self.field}`", (self.span, f"expected {self.expected}")
+        )
