@@ -15,7 +15,7 @@ from typing import Any, cast
 import click
 
 from . import bundle as bundles
-from . import counters, events, pins, plan, running, sets, show, swap
+from . import counters, devices, events, pins, plan, running, sets, show, swap
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError
 from .recover import settle
 from .running import Running
@@ -202,6 +202,7 @@ def status(name: str | None, bpffs: str, output: str) -> None:
                     "attachments": [
                         {**_attachment(a), "attached": _attached(p, a)} for a in p.state.attachments
                     ],
+                    "lost_devices": devices.lost(p),
                 }
                 for p in policies
             ]
@@ -223,6 +224,9 @@ def status(name: str | None, bpffs: str, output: str) -> None:
         for a in p.state.attachments
     ]
     show.table(("policy", "hook", "target", "program", "mode", "state"), rows)
+    for policy in policies:
+        for device in devices.lost(policy):
+            click.echo(f"{policy.name}: packets for `{device}` are dropped: the interface was removed")
 
 
 @click.command(name="counters")

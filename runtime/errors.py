@@ -149,6 +149,14 @@ class InterfaceMissing(LockgateError):
         error.help = _alternatives(netns, existing, "network namespaces")
         return error
 
+    @staticmethod
+    def none_fits(pattern: str, netns: str | None, existing: Iterable[str]) -> InterfaceMissing:
+        """No interface fits a pattern."""
+        error = InterfaceMissing(pattern, netns, existing)
+        error.message = error.message.replace("there is no interface", "no interface fits")
+        error.args = (error.message,)
+        return error
+
 
 class BundleCorrupt(LockgateError):
     """A member is missing or differs from its digest."""

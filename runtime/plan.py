@@ -6,11 +6,12 @@ the names of their pins: `events`, `generation`, `set:NAME:lpm4`, `CHAIN:MAP`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from lockgate.stdlib_bpf.manifest import Chain, Function, Manifest, Map, Slot
-from lockgate.stdlib_bpf.state.devices import BPF_MAP_TYPE_DEVMAP
+from lockgate.stdlib_bpf.state.devices import BPF_MAP_TYPE_DEVMAP, is_pattern
 from lockgate.stdlib_bpf.state.generation import NOW_SECTION, OWN_SECTION, PREVIOUS
 
 from . import elf
@@ -134,7 +135,6 @@ def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -
     programs: list[ProgramPlan] = []
     attachments: list[AttachPlan] = []
     devices: list[DevicesPlan] = []
-    taken: dict[tuple[int, str], int] = {}
     for chain in bundle.manifest.chains:
         object_ = _object(bundle, chain)
         btf.append((chain.name, object_.btf))
@@ -159,7 +159,7 @@ def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -
             program = _program(chain, function, specs, object_, references)
             programs.append(program)
             for target in chain.targets:
-                attachments.append(AttachPlan(_point(function, target, netns, taken), program.key))
+                attachments.append(AttachPlan(_point(function, target, netns), program.key))
     return LoadPlan(
         bundle.manifest.name,
         bundle.manifest,
@@ -168,7 +168,7 @@ def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -
         tuple(maps.values()),
         tuple(data),
         tuple(programs),
-        tuple(attachments),
+        numbered(attachments),
         xdp_mode,
         tuple(devices),
     )
@@ -248,25 +248,31 @@ def _program(
     )
 
 
-def _point(
-    function: Function, target: str, netns: str | None, taken: dict[tuple[int, str], int]
-) -> HookPoint:
+def _point(function: Function, target: str, netns: str | None) -> HookPoint:
     kind, name = ATTACH_TYPES[function.link_attach_type]
     point = HookPoint(kind, name, function.link_attach_type, target)
     if kind == "cgroup":
-        point = replace(point, target="/".join(p for p in target.split("/") if p) or "/")
-    else:
-        space, _, interface = target.rpartition("/")
-        point = replace(point, target=interface, netns=space or netns)
-    ordinal = taken.get((point.attach_type, point.place), 0)
-    taken[point.attach_type, point.place] = ordinal + 1
-    if ordinal and kind == "xdp":
-        raise SystemRefused(
-            f"two policies of the bundle want XDP on `{point.place}`",
-            ("an interface takes one XDP program",),
-            ("join the policies, or give one of them another hook or interface",),
-        )
-    return replace(point, ordinal=ordinal)
+        return replace(point, target="/".join(p for p in target.split("/") if p) or "/")
+    space, _, interface = target.rpartition("/")
+    return replace(point, target=interface, netns=space or netns)
+
+
+def numbered(attachments: Iterable[AttachPlan]) -> tuple[AttachPlan, ...]:
+    """Attachments with ordinals that tell apart those of one place. SystemRefused for two at XDP."""
+    taken: dict[tuple[int, str], int] = {}
+    out = []
+    for attachment in attachments:
+        point = attachment.point
+        ordinal = taken.get((point.attach_type, point.place), 0)
+        taken[point.attach_type, point.place] = ordinal + 1
+        if ordinal and point.kind == "xdp":
+            raise SystemRefused(
+                f"two policies of the bundle want XDP on `{point.place}`",
+                ("an interface takes one XDP program",),
+                ("join the policies, or give one of them another hook or interface",),
+            )
+        out.append(replace(attachment, point=replace(point, ordinal=ordinal)))
+    return tuple(out)
 
 
 _TYPE_NAMES = {
@@ -302,6 +308,8 @@ def render(plan: LoadPlan) -> str:
             f"section {program.function.section}"
         )
     for attachment in plan.attachments:
-        out.append(f"  attach {attachment.program} at {attachment.point.name} of {attachment.point.place}")
+        point = attachment.point
+        each = "each " if point.kind != "cgroup" and is_pattern(point.target) else ""
+        out.append(f"  attach {attachment.program} at {point.name} of {each}{point.place}")
     out.append("  write the word: all hooks change at once")
     return "\n".join(out)

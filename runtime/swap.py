@@ -75,6 +75,7 @@ def up(plan: LoadPlan, bpffs: str | Path) -> Outcome:
         directory = folder / pins.quote(plan.name)
         before = recover(directory)
         with _saying_what_remains(before is not None):
+            plan = devices.expanded(plan)
             targets = _find(plan, directory, before)
             ifindexes = devices.numbers(plan)
             _check_modes(plan, targets, before)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.effects import Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.devices import is_pattern
 
 from .. import errors
 from ..codes import DSCP
@@ -82,6 +83,9 @@ class ActionReader:
                 self._misplaced("`into`", into, why, "write `redirect`, or leave `into` out")
             return (), ""
         found = self.targets.devices(into.devices)
+        for pattern in filter(is_pattern, found):
+            reason = "packets are sent to devices that are named in full"
+            self._complain(errors.BadTarget("interface", pattern, into.span, reason))
         if action.text == "redirect" and len(found) > 1:
             self._complain(errors.NeedsDevice(action.text, into.span, len(found)))
         self._namespaces(into, found, place)

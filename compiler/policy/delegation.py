@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from lockgate.stdlib_bpf.state.devices import is_pattern
+
 from .. import errors
 from ..diagnostics import Sink
 from ..source import Source, Span
@@ -20,6 +22,7 @@ from .files import LIBRARY
 from .imports import Program
 from .model import Chain
 from .settings import Settings
+from .targets import namespace_of
 
 
 def check(settings: Iterable[Settings], program: Program, chains: Iterable[Chain], sink: Sink) -> None:
@@ -50,8 +53,12 @@ class _Delegate:
             self._refuse("must-own", policy.name.span, "without an owner")
         for chain in chains:
             self._allowed("actions", chain.default, chain.default_span or chain.span, f"`{chain.default}`")
+            home = namespace_of(chain.targets[0]) if chain.targets else ""
             for rule in chain.rules:
                 self._allowed("actions", rule.verdict, rule.span, f"`{rule.verdict}`")
+                for device in rule.effects.into:
+                    name = f"{home}/{device}" if home else device
+                    self._allowed("interfaces", name, rule.span, f"that sends packets to `{name}`")
 
     def imports(self, module: t.Module, program: Program) -> None:
         """Imports written in files that lie in the directory or below."""
@@ -78,7 +85,8 @@ class _Delegate:
             return
         if key == "imports":
             patterns = [posixpath.normpath(pattern) for pattern in patterns]
-        if not any(_fits(value, pattern) for pattern in patterns):
+        fits = _covers if key == "interfaces" and is_pattern(value) else _fits
+        if not any(fits(value, pattern) for pattern in patterns):
             self._refuse(key, span, what)
 
     def _refuse(self, key: str, span: Span, what: str) -> None:
@@ -92,6 +100,17 @@ def _fits(value: str, pattern: str) -> bool:
     parts = [signs.get(part, re.escape(part)) for part in re.split(r"(\*\*|\*|\?)", pattern)]
     climbs = value.split("/").count("..") > pattern.split("/").count("..")
     return not climbs and re.fullmatch("".join(parts), value) is not None
+
+
+def _covers(value: str, pattern: str) -> bool:
+    """Whether a pattern surely means everything that a pattern of devices may stand for: it is the same, or
+    begins like it and leaves the rest open."""
+    start = pattern.rstrip("*")
+    if value == pattern and "[" not in value:
+        return True
+    known = re.split(r"[*?\[]", value)[0]
+    open_end = pattern != start and not is_pattern(start) and known.startswith(start)
+    return open_end and (pattern.endswith("**") or "/" not in value[len(start) :])
 
 
 def _target(scope: t.Scope, target: str) -> Span:

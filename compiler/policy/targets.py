@@ -5,6 +5,8 @@ Knows how Linux names them (IFNAMSIZ: 15 bytes; no `/`, no blanks); must never l
 
 from __future__ import annotations
 
+from lockgate.stdlib_bpf.state.devices import is_pattern
+
 from .. import errors
 from ..syntax import tree as t
 from .resolve import Scope
@@ -33,7 +35,7 @@ class Targets:
         return self._values[id(decl)]
 
     def devices(self, items: tuple[t.Name | t.Text, ...]) -> tuple[str, ...]:
-        """`DEVICE` or `NETNS/DEVICE` for each, in order, without repetition."""
+        """`DEVICE` or `NETNS/DEVICE` for each, in order, without repetition; DEVICE may be a pattern."""
         found: list[str] = []
         for item in items:
             if isinstance(item, t.Text):
@@ -48,13 +50,12 @@ class Targets:
 
     def _device(self, item: t.Text) -> tuple[str, ...]:
         namespace, _, device = item.text.rpartition("/")
-        if any(c in item.text for c in "*?["):
-            self.sink.add(errors.NotYet("a pattern of interface names", item.span).diagnostic())
-            return ()
         reason = None
         if not device or device in (".", ".."):
             reason = "it has no device name"
-        elif len(device.encode()) > MAX_DEVICE_BYTES:
+        elif is_pattern(namespace):
+            reason = "only the device can be a pattern"
+        elif len(device.encode()) > MAX_DEVICE_BYTES and not is_pattern(device):
             reason = f"the kernel allows {MAX_DEVICE_BYTES} bytes"
         elif any(c.isspace() or c == ":" or not c.isprintable() for c in item.text):
             reason = "blanks, colons and control characters are not allowed"

@@ -16,6 +16,16 @@ IFINDEX_BYTES = 4
 BPF_MAP_TYPE_DEVMAP = 14
 
 
+def is_pattern(name: str) -> bool:
+    """Whether a device's name stands for every device that it fits (`fnmatch`): `tap*`, `eth[0-3]`."""
+    return any(character in name for character in "*?[")
+
+
 def pack(ifindexes: Sequence[int]) -> bytes:
     """The section's bytes."""
     return struct.pack(f"<{len(ifindexes)}I", *ifindexes)
+
+
+def unpack(data: bytes) -> tuple[int, ...]:
+    """The ifindexes in a section's bytes."""
+    return struct.unpack(f"<{len(data) // IFINDEX_BYTES}I", data)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from lockgate.runtime.errors import InterfaceMissing, SystemRefused
 from lockgate.stdlib_bpf.reply import reply
 from tests import engines, netns
 
-from .actions import counts, lockgate, tcp_answer, up
+from .actions import counts, lockgate, lockgate_json, tcp_answer, up
 
 pytestmark = pytest.mark.kernel
 
@@ -406,3 +407,56 @@ policy lan at tc on "{target}" {{
     assert done.returncode == 3
     assert "E0903" in done.stderr and "`nowhere`" in done.stderr and "still attached" in done.stderr
     assert tcp_answer(pair.outer, pair.inner, pair.outer4, 80) == "hello"
+
+
+# ---- patterns of interfaces ----
+
+
+def attached(bpffs: Path) -> list[str]:
+    """Interfaces with a program."""
+    shown = lockgate_json("status", "--bpffs", str(bpffs))
+    assert isinstance(shown, list)
+    return [hook["target"].partition("/")[2] for policy in shown for hook in policy["attachments"]]
+
+
+def test_a_pattern_means_the_interfaces_that_are_there(bpffs: Path, pair: netns.Pair) -> None:
+    def make(device: str) -> None:
+        link = ("ip", "-n", pair.inner, "link", "add")
+        netns.run(*link, device, "type", "veth", "peer", "name", f"p-{device}")
+
+    text = f'policy lab at tc on "{pair.inner}/tap*" {{ default pass ingress {{ }} egress {{ }} }}'
+    with pytest.raises(InterfaceMissing, match=r"no interface fits `tap\*`"):
+        up(compiled(text), bpffs)
+    for device in ("tap10", "tap2", "other"):
+        make(device)
+    assert up(compiled(text), bpffs).added == 4
+    assert attached(bpffs) == ["tap10", "tap2"] * 2
+    make("tap3")
+    outcome = up(compiled(text), bpffs)
+    assert (outcome.added, outcome.switched, outcome.removed) == (2, 4, 0)
+    netns.run("ip", "-n", pair.inner, "link", "del", "tap10")
+    outcome = up(compiled(text), bpffs)
+    assert (outcome.added, outcome.switched) == (0, 4)
+    assert attached(bpffs) == ["tap2", "tap3"] * 2
+
+
+def test_patterns_that_meet_at_xdp_change_nothing(bpffs: Path, pair: netns.Pair) -> None:
+    text = f"""
+policy one at xdp on "{pair.inner}/lan*" {{ default pass }}
+policy two at xdp on {{ "{pair.inner}/[a-m]*0", "{pair.inner}/lo" }} {{ default pass }}
+"""
+    with pytest.raises(SystemRefused, match=f"two policies of the bundle want XDP on `{pair.target}`"):
+        up(compiled(text), bpffs)
+    assert not (bpffs / "lockgate").exists() or not any((bpffs / "lockgate").iterdir())
+
+
+@pytest.mark.parametrize("hook", ["xdp", "tc"])
+def test_status_tells_of_devices_that_are_gone(bpffs: Path, pair: netns.Pair, hook: str) -> None:
+    rules = 'redirect arp into "out0"' if hook == "xdp" else 'ingress { mirror arp into { "lo", "out0" } }'
+    with third(pair):
+        up(compiled(f'policy lan at {hook} on "{pair.target}" {{ default pass {rules} }}'), bpffs)
+        shown = lockgate_json("status", "--bpffs", str(bpffs))
+        assert isinstance(shown, list) and shown[0]["lost_devices"] == []
+        netns.run("ip", "-n", pair.inner, "link", "del", "out0")
+        told = lockgate("status", "--bpffs", str(bpffs)).stdout
+    assert f"policy: packets for `{pair.inner}/out0` are dropped: the interface was removed" in told

@@ -19,6 +19,7 @@ class Fault:
 
 
 FRAME, DECODE = "stdlib_bpf/emit/frame.py", "stdlib_bpf/decode/frame.py"
+EFFECTS, REPLY = "stdlib_bpf/emit/effects.py", "stdlib_bpf/emit/reply.py"
 ORACLE = "the reference itself: "
 
 FAULTS: tuple[Fault, ...] = (
@@ -307,6 +308,60 @@ FAULTS: tuple[Fault, ...] = (
         "compiler/policy/decide.py",
         "return family in families(operand) and not contains(operand, family, address, live)",
         "return not contains(operand, family, address, live)",
+    ),
+    # ---- what rules do to packets ----
+    Fault("a new DSCP takes the ECN bits along", EFFECTS, '"and", word, 0x03FF', '"and", word, 0x00FF'),
+    Fault(
+        "IPv4 checksum not updated with the DSCP",
+        EFFECTS,
+        'fold(f, f.op("add", total, after))',
+        "fold(f, total)",
+    ),
+    Fault("carries of a checksum lost", EFFECTS, "for _ in range(2):", "for _ in range(1):"),
+    Fault("a mark clears bits outside its mask", EFFECTS, "_signed(~mask & 0xFFFFFFFF)", "0"),
+    Fault(
+        "an answer goes to whom the packet was for",
+        REPLY,
+        "self.r.copy(start + size, to, size)",
+        "self.r.copy(start, to, size)",
+    ),
+    Fault("an answer keeps the MAC addresses", REPLY, "self.copy(OLD, 6, 6)", "pass"),
+    Fault("a FIN counts for nothing in a reset", REPLY, "for bit in (SYN, FIN):", "for bit in (SYN,):"),
+    Fault(
+        "a reset repeats the sequence number",
+        REPLY,
+        "r.copy(OLD + 8, tcp + 4, 4)",
+        "r.copy(OLD + 4, tcp + 4, 4)",
+    ),
+    Fault(
+        "a reset is answered by a reset",
+        REPLY,
+        'self.r.require(f.compare("eq", f.op("and", flags, RST), 0), "no_reset")',
+        "pass",
+    ),
+    Fault(
+        "ICMPv6 without its pseudo header",
+        REPLY,
+        'f.op("add", length, IPPROTO_ICMPV6)',
+        'f.op("add", length, 0)',
+    ),
+    Fault(
+        "padding is quoted",
+        REPLY,
+        'f.branch(f.compare("ult", length, QUOTE), short, long)',
+        'f.branch(f.compare("ult", length, 20), short, long)',
+    ),
+    Fault(
+        ORACLE + "a reset acknowledges no FIN",
+        "stdlib_bpf/reply.py",
+        "bool(flags & SYN) + bool(flags & FIN)",
+        "bool(flags & SYN)",
+    ),
+    Fault(
+        ORACLE + "marks are not added up",
+        "stdlib_bpf/outcome.py",
+        "mark = mark & ~mask | value",
+        "mark = value",
     ),
     # ---- the reference decoder: judged by scapy and by what the file tests say ----
     Fault(

@@ -68,6 +68,34 @@ def test_each_key(tmp_path: Path, line: str, expected: list[tuple[str, str]]) ->
     assert said(tmp_path / "lab.gate") == expected
 
 
+PATTERNS = [
+    ("tap*", '"tap*"', True),
+    ("tap*", '"t*"', True),
+    ("tap*", '"tap?"', False),
+    ("tap*", '"tap1*"', False),
+    ("tap?", '"tap*"', True),
+    ("[ab]*", '"[ab]*"', False),
+    ("tap[12]", '"tap*"', True),
+    ("lab/tap*", '"lab/*"', True),
+    ("lab/tap*", '"*"', False),
+    ("lab/tap*", '"**"', True),
+    ("*", '"tap*"', False),
+]
+
+
+@pytest.mark.parametrize(("target", "allowed", "fits"), PATTERNS)
+def test_a_pattern_of_devices_must_be_covered(tmp_path: Path, target: str, allowed: str, fits: bool) -> None:
+    policy = f'policy lab at xdp on "{target}" {{ default pass }}'
+    write(tmp_path, {"lab.gate": policy, "lockgate.toml": f"[delegate]\ninterfaces = [{allowed}]\n"})
+    assert said(tmp_path / "lab.gate") == ([] if fits else [("E0401", f'"{target}"')])
+
+
+def test_devices_that_packets_are_sent_to_are_limited_too(tmp_path: Path) -> None:
+    policy = 'policy lab at xdp on "lab/tap1" { default pass redirect arp into "eth0" }'
+    write(tmp_path, {"lab.gate": policy, "lockgate.toml": '[delegate]\ninterfaces = ["lab/tap*"]\n'})
+    assert said(tmp_path / "lab.gate") == [("E0401", 'redirect arp into "eth0"')]
+
+
 def test_both_places_are_shown(tmp_path: Path) -> None:
     write(tmp_path, {"lab.gate": POLICY, "lockgate.toml": '[delegate]\nactions = []\nhooks = ["xdp"]\n'})
     found = judged(tmp_path / "lab.gate")
