@@ -45,7 +45,8 @@ def build(asked: Asked) -> Frame:
         tci = asked.get("vlan.priority", 0) << 13 | asked.get("vlan.id", 0)
         link += struct.pack("!HH", 0x8100, tci)
     data = link + struct.pack("!H", eth_type) + network
-    return Frame(data.ljust(min(asked.get("meta.length", 0), 1 << 16), b"\0"), mark=asked.get("meta.mark", 0))
+    data = data.ljust(min(asked.get("meta.length", 0), 1 << 16), b"\0")
+    return Frame(data, mark=asked.get("meta.mark", 0), iif=asked.get("meta.iif", 0))
 
 
 def call(asked: Asked, operation: str = "connect") -> SocketCall:

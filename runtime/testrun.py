@@ -18,6 +18,7 @@ from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.manifest import Chain
 from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
 from lockgate.stdlib_bpf.state.counters import DECIDING
+from lockgate.stdlib_bpf.state.devices import DEVMAP
 
 from . import loader
 from .bundle import Bundle
@@ -31,17 +32,20 @@ from .sys.fd import Fd
 from .wirerun import LOOPBACK_IFINDEX, TC_ACT_SHOT, Wire
 
 MIN_FRAME_BYTES = 14
+NO_DEVICE = 1 << 30  # ifindexes from here on are nobody's; the kernel counts from 1
 
 
 @dataclass(frozen=True)
 class Given:
     """A frame to run. `segments`: how many packets of the wire it stands for (tc only); `clock_ns`: what the
-    program's clock says, 0 for the kernel's own; `mark`: the packet's mark (tc only)."""
+    program's clock says, 0 for the kernel's own; `mark` and `iif`: the packet's (tc only), as in
+    `decode.frame.Frame`."""
 
     data: bytes
     segments: int = 1
     clock_ns: int = 0
     mark: int = 0
+    iif: int | None = 0
 
 
 class Ran(NamedTuple):
@@ -70,7 +74,8 @@ class LoadedChain:
     def __init__(self, plan: LoadPlan, chain: Chain) -> None:
         self.chain = chain
         self._wire: Wire | None = None
-        self._loaded = loader.load(plan, own_clock=True, ifindexes={chain.name: _devices(chain)})
+        alone = replace(plan, devices=())  # device maps are filled here
+        self._loaded = loader.load(alone, own_clock=True, ifindexes={chain.name: _devices(chain)})
         try:
             counters = next(m for m in chain.maps if m.role == "counters")
             self._counters = CounterReader(
@@ -80,6 +85,7 @@ class LoadedChain:
             passing = hooks.ALL[chain.hook].passing
             self._passing = frozenset(i for i in self._deciding if chain.slots[i].verdict in passing)
             self._clock = self._loaded.maps.get(f"{chain.name}:{CLOCK}")
+            self._fill_devmap()
         except BaseException:
             self._loaded.close()
             raise
@@ -121,6 +127,13 @@ class LoadedChain:
             except bpf.BpfError as error:
                 raise explain(error, f"filling set `{name}` with {len(keys)} prefixes") from error
 
+    def _fill_devmap(self) -> None:
+        """A frame that is redirected is not sent in a test run, but its device must be there: loopback."""
+        devmap = self._loaded.maps.get(f"{self.chain.name}:{DEVMAP}")
+        if devmap is not None:
+            for place in range(len(self.chain.devices)):
+                bpf.map_update(devmap, place.to_bytes(4, "little"), LOOPBACK_IFINDEX.to_bytes(4, "little"))
+
     def set_clock(self, clock_ns: int) -> None:
         """What the programs' clock says from now on, 0 for the kernel's own."""
         if self._clock is not None:
@@ -152,7 +165,11 @@ class LoadedChain:
         """What the program made of a frame; None when the kernel cannot run it."""
         data, context, tc = given.data, b"", hooks.ALL["tc"].context
         if self.chain.hook == "tc":
-            context = tc.pack(mark=given.mark, gso_segs=0 if given.segments == 1 else given.segments)
+            context = tc.pack(
+                mark=given.mark,
+                ingress_ifindex=0 if given.iif is None else NO_DEVICE + given.iif,
+                gso_segs=0 if given.segments == 1 else given.segments,
+            )
         if len(data) < MIN_FRAME_BYTES:
             return None
         try:
@@ -213,9 +230,8 @@ def load_chain(bundle: Bundle, chain: str) -> LoadedChain:
 
 
 def _devices(chain: Chain) -> tuple[int, ...]:
-    """Devices in a test run. At XDP a frame is not sent, but its device must be there: loopback. At tc a copy
-    would be sent, so there is none: the kernel knows no device 0."""
-    return (LOOPBACK_IFINDEX if chain.hook == "xdp" else 0,) * len(chain.devices)
+    """Devices in a test run: numbers of none that is there, so that no copy is sent anywhere."""
+    return tuple(NO_DEVICE + place for place in range(1, len(chain.devices) + 1))
 
 
 def sets_of(chain: Chain) -> Mapping[str, int]:

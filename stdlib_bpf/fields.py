@@ -31,8 +31,8 @@ class Field:
     """`name` as in conditions and in the IRs; `width_bits`; `guards`: field name → values that must be
     required beside it; `hooks` where it exists; `transport`: it lies in the transport header, which later
     fragments lack; `optional`: it may be missing although its guards hold, and every test of it answers no
-    then; `style`: how values are written ("int", "hex", "mac", "ip4", "ip6"); `least` and `most`: the
-    smallest and largest value that occurs, where the width alone does not say (None)."""
+    then; `style`: how values are written ("int", "hex", "mac", "ip4", "ip6", "device"); `least` and `most`:
+    the smallest and largest value that occurs, where the width alone does not say (None)."""
 
     name: str
     width_bits: int
@@ -188,6 +188,15 @@ ALL: tuple[Field, ...] = (
         "include/uapi/linux/bpf.h",
         hooks=frozenset({"tc"}),
         style="hex",
+    ),
+    Field(
+        "meta.iif",
+        16,
+        "interface that the packet arrived on: its place in the chain's list of devices from 1 on, 0 for any "
+        "other one; missing where the packet comes from the host itself",
+        "include/uapi/linux/bpf.h, ingress_ifindex",
+        optional=True,
+        style="device",
     ),
     Field(
         "sock.uid",

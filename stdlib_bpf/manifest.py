@@ -72,7 +72,7 @@ class Map:
 @dataclass(frozen=True)
 class Chain:
     """One rule list: an ELF object with one or more programs. `data`: names of the sections of its in-place
-    tables; `devices`: interfaces that packets are sent to, in the namespace of the targets, sorted. `owner`:
+    tables; `devices`: interfaces that rules speak of, in the namespace of the targets. `owner`:
     of the policy, for people."""
 
     name: str

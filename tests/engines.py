@@ -295,7 +295,8 @@ def can_run(packet: Packet, hook: str) -> bool:
     if isinstance(packet, Frame):
         size, eth_type = len(packet.data), packet.data[12:14]
         least = IP_HEADER.get(eth_type, 0) if hook == "tc" else 0
-        return packet.vlan_tci is None and MIN_KERNEL_FRAME + least <= size <= MAX_KERNEL_FRAME
+        there = hook == "tc" or packet.iif == 0  # a test run at XDP arrives on loopback
+        return there and packet.vlan_tci is None and MIN_KERNEL_FRAME + least <= size <= MAX_KERNEL_FRAME
     # Protocols with a connect hook, on the sockets that Linux lets one open. A datagram to port 0 never
     # reaches the hook; neither does a datagram of a ping socket or of TCP.
     if packet.protocol == socket.IPPROTO_UDP:

@@ -1,13 +1,11 @@
 """Packets as file tests write them: `compiler.packet` text, with what is done to the frame in parentheses.
 
-    tcp 10.0.0.1:4000 > 10.0.0.2:80 syn
-    (vlan 7, vlan 8) udp 10.0.0.1:53 > 10.0.0.2:53          two tags, the first one outermost
-    (options 8, fragment 0 more) tcp 10.0.0.1 > 10.0.0.2     IPv4 options; a first fragment
-    (headers hop ah fragment:0) tcp [2001:db8::1] > [2001:db8::2]
-    (data 00500050, pad 6, cut 30) arp                       payload; bytes behind the packet; 30 bytes left
-    (tag in metadata 0x2007, linear 14, mark 5) hex 0011…    how the frame lies in the packet's buffer, at tc
-    (at 1500, segments 3) udp 10.0.0.1 > 10.0.0.2            ms; packets of the wire
-    (at 20) connect tcp 10.0.0.1:80
+    tcp 10.0.0.1:4000 > 10.0.0.2:80 syn (vlan 7, vlan 8) udp 10.0.0.1:53 > 10.0.0.2:53          two tags, the
+    first one outermost (options 8, fragment 0 more) tcp 10.0.0.1 > 10.0.0.2     IPv4 options; a first
+    fragment (headers hop ah fragment:0) tcp [2001:db8::1] > [2001:db8::2] (data 00500050, pad 6, cut 30) arp
+    payload; bytes behind the packet; 30 bytes left (tag in metadata 0x2007, linear 14, mark 5, iif 1) hex
+    0011…    how the frame lies in the packet's buffer, at tc (at 1500, segments 3) udp 10.0.0.1 > 10.0.0.2
+    ms; packets of the wire (at 20) connect tcp 10.0.0.1:80
 
 Steps are taken from left to right, on a plain Ethernet frame that `compiler.packet` made. Lengths are kept
 right (checksums are not: nobody looks at them).
@@ -55,6 +53,8 @@ def parse(text: str) -> Frame | SocketCall:
             frame, tags = replace(frame, data=frame.data[:at] + tag + frame.data[at:]), tags + 1
         elif words[:3] == ["tag", "in", "metadata"]:
             frame = replace(frame, vlan_tci=int(words[3], 0) if words[3:] else 1)
+        elif words[:1] == ["iif"]:
+            frame = replace(frame, iif=None if words[1] == "none" else int(words[1]))
         elif words[:1] == ["mark"]:
             frame = replace(frame, mark=int(words[1], 0))
         elif words[:1] == ["linear"]:
@@ -82,6 +82,7 @@ def write(item: Frame | SocketCall) -> str:
         return f"{when}{item.operation} {names.get(item.protocol, item.protocol)} {host}:{item.port}{uid}"
     steps = [] if item.vlan_tci is None else [f"tag in metadata 0x{item.vlan_tci:04x}"]
     steps += [f"mark 0x{item.mark:x}"] if item.mark else []
+    steps += [f"iif {'none' if item.iif is None else item.iif}"] if item.iif != 0 else []
     steps += [] if item.linear is None else [f"linear {item.linear}"]
     steps += [f"at {item.time_ns // MS}"] if item.time_ns else []
     steps += [f"segments {item.segments}"] if item.segments != 1 else []

@@ -72,6 +72,11 @@ def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
     return tuple(slots)
 
 
+def asks_where_from(plan: Plan) -> bool:
+    """Whether some test is about the interface that packets arrived on."""
+    return any(isinstance(node, Branch) and node.test.field == "meta.iif" for node in plan.nodes)
+
+
 def answers_packets(plan: Plan) -> bool:
     """Whether rejected packets are answered by packets."""
     verdicts = {plan.default, *(rule.verdict for rule in plan.rules)}
@@ -107,9 +112,10 @@ class _Lowering:
                 definitions.limit(f"limit{index}", rule.limit)
         if any(r.limit is not None for r in self.plan.rules):
             data.append(DataSection(CLOCK, bytes(CLOCK_BYTES), CLOCK_BYTES))
-        if self.plan.devices and self.hook.name == "xdp":
+        redirects = any(rule.verdict == "redirect" for rule in self.plan.rules)
+        if redirects and self.hook.name == "xdp":
             definitions.devmap(len(self.plan.devices))
-        elif self.plan.devices:
+        if self.plan.devices and (self.hook.name != "xdp" or asks_where_from(self.plan)):
             data.append(DataSection(DEVICES, bytes(IFINDEX_BYTES * len(self.plan.devices)), IFINDEX_BYTES))
         if answers_packets(self.plan):
             definitions.scratch()
@@ -217,10 +223,10 @@ class _Program:
         )
         f.place(malformed)
         self._decide(counters.MALFORMED, self.hook.malformed)
-        if self.rewrites:
+        if self.rewrites or asks_where_from(self.plan):
             f.place(labels[0])
             labels[0] = f.label("rules")
-            self.registers.set(DSCP, const("i32", NO_DSCP))
+            self._before_rules()
             f.jump(labels[0])
         for number, node in enumerate(self.plan.nodes):
             f.place(labels[number])
@@ -234,6 +240,14 @@ class _Program:
                 case Pass():
                     self._pass(node, labels[node.next])
         self._epilogue()
+
+    def _before_rules(self) -> None:
+        """What is known of a packet besides what the decoder reads."""
+        if self.rewrites:
+            self.registers.set(DSCP, const("i32", NO_DSCP))
+        if asks_where_from(self.plan):
+            context, count = self.hook.context, len(self.plan.devices)
+            effects.arrival(self.f, context, self.ctx, self.registers, count)
 
     def _epilogue(self) -> None:
         """What decisions leave behind, once for all rules: the rule's own counter, the named one, an

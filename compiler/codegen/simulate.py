@@ -133,7 +133,13 @@ class NativeChain:
         frame = packet if isinstance(packet, Frame) else Frame(packet)
         if self.module.hook == "tc":
             return Call(packet_context(frame), frame.data, frame.linear, frame.time_ns + EPOCH_NS)
-        return Call(b"", frame.data, clock_ns=frame.time_ns + EPOCH_NS)
+        context = self.hook.context.pack(ingress_ifindex=_arrival(frame))
+        return Call(context, frame.data, clock_ns=frame.time_ns + EPOCH_NS)
+
+
+def _arrival(frame: Frame) -> int:
+    """Number of the interface that a frame arrived on."""
+    return 0 if frame.iif is None else SELF_IFINDEX + frame.iif
 
 
 def packet_context(frame: Frame) -> bytes:
@@ -144,6 +150,7 @@ def packet_context(frame: Frame) -> bytes:
         vlan_tci=frame.vlan_tci or 0,
         mark=frame.mark,
         ifindex=SELF_IFINDEX,
+        ingress_ifindex=_arrival(frame),
         gso_segs=0 if frame.segments == 1 else frame.segments,
     )
 

@@ -62,7 +62,7 @@ class Match:
 @dataclass(frozen=True)
 class MatchProgram:
     """One chain. `live`: dynamic sets it may name, with their maximal number of entries, sorted by name;
-    `devices`: sorted names of those that rules send packets to. Matches stand in the order of their rules."""
+    `devices`: those that rules send packets to or ask about. Matches stand in the order of their rules."""
 
     name: str
     hook: str

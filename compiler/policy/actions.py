@@ -5,7 +5,8 @@ Knows which option goes with which action; must never know conditions, nor how a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.effects import Effects
@@ -16,7 +17,7 @@ from .. import errors
 from ..codes import DSCP
 from ..diagnostics import Sink
 from ..syntax import tree as t
-from .model import Traffic
+from .model import Chain, Traffic
 from .targets import Targets, namespace_of
 
 SENDING = ("redirect", "mirror")
@@ -41,14 +42,45 @@ class Options:
     how: t.With | None = None
 
 
+@dataclass
+class Devices:
+    """The devices that the rules of one list speak of, without namespaces, in the order they do. `known`:
+    the list is complete, and any other device is just another one."""
+
+    names: list[str] = field(default_factory=list)
+    known: bool = False
+
+    def place(self, name: str) -> int:
+        """The place of a device, from 1 on; 0 for one that is not in a complete list."""
+        if name not in self.names and not self.known:
+            self.names.append(name)
+        return self.names.index(name) + 1 if name in self.names else 0
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a rule stands: its hook, the block's direction ("" without one), what its policy is on (nothing
-    where that is not known)."""
+    where that is not known), and the devices of its list."""
 
     hook: hooks.Hook
     direction: str = ""
     targets: tuple[str, ...] = ()
+    devices: Devices = field(default_factory=Devices)
+
+    @classmethod
+    def of(cls, chain: Chain) -> Place:
+        """Where tests of a checked chain stand."""
+        devices = Devices(list(chain.devices), known=True)
+        return cls(hooks.ALL[chain.hook], chain.direction, chain.targets, devices)
+
+    def outside(self, devices: Iterable[str]) -> tuple[str, ...]:
+        """The namespaces in question when devices do not lie where the policy's interfaces do; none when
+        they do."""
+        homes = {namespace_of(target) for target in self.targets}
+        spoken = {namespace_of(device) for device in devices} - {""}
+        if not homes or (len(homes) == 1 and spoken <= homes):
+            return ()
+        return tuple(sorted((homes | spoken) - {""}))
 
 
 class ActionReader:
@@ -88,17 +120,12 @@ class ActionReader:
             self._complain(errors.BadTarget("interface", pattern, into.span, reason))
         if action.text == "redirect" and len(found) > 1:
             self._complain(errors.NeedsDevice(action.text, into.span, len(found)))
-        self._namespaces(into, found, place)
+        if namespaces := place.outside(found):
+            self._complain(errors.ForeignDevice(into.span, namespaces))
         devices = tuple(sorted(device.rpartition("/")[2] for device in found))
+        for device in devices:
+            place.devices.place(device)
         return devices, self._way(action, into, place)
-
-    def _namespaces(self, into: t.Into, found: tuple[str, ...], place: Place) -> None:
-        """A device is looked up where the packet is, so all must lie in one namespace."""
-        homes = {namespace_of(target) for target in place.targets}
-        spoken = {namespace_of(device) for device in found} - {""}
-        if place.targets and (len(homes) > 1 or not spoken <= homes):
-            names = sorted((homes | spoken) - {""})
-            self._complain(errors.ForeignDevice(into.span, tuple(names)))
 
     def _way(self, action: t.Name, into: t.Into, place: Place) -> str:
         ways = place.hook.ways

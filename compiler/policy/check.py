@@ -74,8 +74,9 @@ class Policies:
         written = contents.attributes.get("default")
         self._fragments(contents.attributes.get("fragments"), hook)
         self._rule_names(policy.name.text, contents.rules)
+        places = {d: Place(hook, d, targets) for d in hook.points}
         checked = [
-            (direction, self.templates.checked(s, Place(hook, direction, targets)))
+            (direction, self.templates.checked(s, places.get(direction, Place(hook, direction, targets))))
             for direction, s in contents.rules
         ]
         owner = contents.attributes.get("owner")
@@ -91,6 +92,7 @@ class Policies:
                 span=span,
                 default_span=written.span if written else None,
                 owner=owner.value.text if owner is not None and isinstance(owner.value, t.Text) else None,
+                devices=tuple(places[direction].devices.names),
             )
             for direction, span in self._directions(policy, contents, hook)
         )

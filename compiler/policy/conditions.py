@@ -13,6 +13,7 @@ from functools import reduce
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.fields import Field
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
+from lockgate.stdlib_bpf.state.devices import is_pattern
 
 from .. import errors
 from ..codes import NAMES, PROTOCOLS, has_order, read_mac
@@ -20,12 +21,19 @@ from ..diagnostics import Sink
 from ..source import Span
 from ..syntax import tree as t
 from . import alternatives, prefixes
+from .actions import Place
 from .model import AllOf, AnyOf, FieldTest, Traffic, Where
 from .networks import bad_prefix
+from .targets import Targets
 
 MAX_ALTERNATIVES = 256  # conjunctions that one rule's conditions may become
 ORDERED = frozenset({"<", "<=", ">", ">="})
-EXPECTED = {"ip4": "an IPv4 address or prefix", "ip6": "an IPv6 address or prefix", "mac": "a MAC address"}
+EXPECTED = {
+    "ip4": "an IPv4 address or prefix",
+    "ip6": "an IPv6 address or prefix",
+    "mac": "a MAC address",
+    "device": "an interface's name in quotes",
+}
 FAMILIES = ((fields.IP4, "IPv4"), (fields.IP6, "IPv6"), (fields.IP, "IP"))
 
 Tests = Mapping[str, IntervalSet]
@@ -37,10 +45,16 @@ class Unsound(Exception):  # noqa: N818 - control flow inside this module
 
 @dataclass(frozen=True)
 class Conditions:
-    """Checks conditions at a hook; complaints go to the sink."""
+    """Checks conditions at a place; complaints go to the sink."""
 
     sink: Sink
-    hook: hooks.Hook
+    place: Place
+    targets: Targets
+
+    @property
+    def hook(self) -> hooks.Hook:
+        """The hook."""
+        return self.place.hook
 
     def check(self, parts: Sequence[t.Where], kinds: Sequence[Tests]) -> Where | None:
         """All conditions of a rule as one. `kinds`: what each alternative of the rule's traffic requires.
@@ -116,7 +130,7 @@ class Conditions:
             if values.count > 1:
                 raise self._meaningless(node, "is compared with a range", f"write `{row.name} in {{ … }}`")
             return _ordered(node.relation, values.ranges[0][0], row)
-        if values.count > 1 and row.style not in ("ip4", "ip6"):
+        if values.count > 1 and row.style not in ("ip4", "ip6", "device"):
             raise self._meaningless(node, "is compared with a range", f"write `{row.name} in {{ … }}`")
         return values if node.relation == "==" else values.complement(row.width_bits)
 
@@ -134,12 +148,27 @@ class Conditions:
                     return IntervalSet.of(read_mac(span.text))
                 except ValueError:
                     pass
+            case t.Text() | t.Name() as device if row.style == "device":
+                return self._devices(device)
             case t.Address(span) if row.style in ("ip4", "ip6"):
                 return self._prefix(row, span)
         expected = EXPECTED.get(row.style, "a number")
         if row.name in NAMES:
             expected += f" or a name, such as `{min(NAMES[row.name])}`"
         raise self._complained(errors.WrongValue(row.name, value.span, expected))
+
+    def _devices(self, written: t.Text | t.Name) -> IntervalSet:
+        """A device, or those of a name, by their places."""
+        before = self.sink.errors
+        found = self.targets.devices((written,))
+        for pattern in filter(is_pattern, found):
+            reason = "an interface that is asked about is named in full"
+            self._complain(errors.BadTarget("interface", pattern, written.span, reason))
+        if namespaces := self.place.outside(found):
+            self._complain(errors.ForeignDevice(written.span, namespaces))
+        if self.sink.errors > before:
+            raise Unsound
+        return IntervalSet.of(*(self.place.devices.place(name.rpartition("/")[2]) for name in found))
 
     def _range(self, row: Field, low: t.Number, high: t.Number, span: Span) -> IntervalSet:
         for number in (low, high):

@@ -98,7 +98,8 @@ class Tests:
         if not self.rules.action(step.action, hook, decides=True):
             return None
         sentence = t.Rule(step.span, None, step.action, step.kinds, step.parts)
-        rule = self.rules.rule(sentence, Place(hook), effects=False)
+        place = Place(hook) if chain is None else Place.of(chain)
+        rule = self.rules.rule(sentence, place, effects=False)
         return None if chain is None or rule is None else model.Assert(step.span, chain.name, rule)
 
     def _expect(self, step: t.Expect, policy: t.Policy, chains: Sequence[Chain]) -> model.Expect | None:
@@ -111,7 +112,7 @@ class Tests:
         by = self._by(step, policy, chain)
         into = self._into(step)
         self._answer(step, hook)
-        packet = self._packet(step, hook)
+        packet = self._packet(step, Place(hook) if chain is None else Place.of(chain))
         if chain is None or packet is None or self.sink.errors > before:
             return None
         repeat = 1 if step.repeat is None else step.repeat.value
@@ -173,14 +174,15 @@ class Tests:
 
     # ---- the packet ----
 
-    def _packet(self, step: t.Expect, hook: hooks.Hook) -> Frame | SocketCall | None:
+    def _packet(self, step: t.Expect, place: Place) -> Frame | SocketCall | None:
         """The packet a sentence describes; None after a complaint."""
         before = len(self.sink.diagnostics)
+        hook = place.hook
         parts = self.rules.parts(step.parts, hook)
         kind = self._kind(step, parts, hook)
         if kind is None:
             return None
-        asked = self._where(parts, kind, hook)
+        asked = self._where(parts, kind, place)
         ends = {side: self._address(part) for side, part in parts.sides.items()}
         self._name_family(step, kind, asked, [end for end in ends.values() if end is not None])
         for side, word in (("from", "src"), ("to", "dst")):
@@ -203,12 +205,12 @@ class Tests:
             self._complain(errors.NotOnePacket(f"`{step.kinds[0].span.text}`", step.kinds[0].span, reason))
         return kinds[0] if len(kinds) == 1 else None
 
-    def _where(self, parts: Parts, kind: Traffic, hook: hooks.Hook) -> dict[str, int]:
+    def _where(self, parts: Parts, kind: Traffic, place: Place) -> dict[str, int]:
         """Fields that `if` and `vlan` name, each with its one value."""
         asked: dict[str, int] = {}
         if not parts.conditions:
             return asked
-        where = self.rules.where(parts, (kind,), (), hook)
+        where = self.rules.where(parts, (kind,), (), place)
         pending = [] if where is None else [where]
         while pending:
             match pending.pop():

@@ -160,7 +160,8 @@ class Rule:
 class Chain:
     """One rule list at one hook: the first rule that matches decides, else `default`. `direction`: "" where
     the hook has none. `owner` is for people. `targets`: interfaces (`eth0`, or `NETNS/eth0`) or cgroup paths
-    below the cgroup2 root. `default_span`: where the default stands."""
+    below the cgroup2 root. `default_span`: where the default stands. `devices`: those that rules send packets
+    to or ask about, in the namespace of the targets; a test of `meta.iif` counts them from 1."""
 
     policy: str
     hook: str
@@ -171,16 +172,12 @@ class Chain:
     span: Span
     default_span: Span | None = None
     owner: str | None = None
+    devices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """`policy` or `policy.direction`: unique in a unit."""
         return f"{self.policy}.{self.direction}" if self.direction else self.policy
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """Devices that rules send packets to, sorted; all in the namespace of the targets."""
-        return tuple(sorted({device for rule in self.rules for device in rule.effects.into}))
 
 
 # ---- tests ----

@@ -87,7 +87,7 @@ class Rules:
         if kinds and not any(n is BROKEN for n in networks.values()):
             self._check_families(rule, parts, kinds, networks)
             if parts.conditions and self.sink.errors == before:
-                where = self.where(parts, kinds, networks.values(), hook)
+                where = self.where(parts, kinds, networks.values(), place)
         does = self.actions.effects(rule.action, parts.actions, kinds, place) if effects else NONE
         if not sound or not kinds or self.sink.errors > before:
             return None
@@ -225,7 +225,7 @@ class Rules:
         return kinds
 
     def where(
-        self, parts: Parts, kinds: tuple[Traffic, ...], networks: Iterable[Network | None], hook: hooks.Hook
+        self, parts: Parts, kinds: tuple[Traffic, ...], networks: Iterable[Network | None], place: Place
     ) -> Where | None:
         """The conditions of a sentence as one; None after a complaint."""
         spoken = [families(network) for network in networks if network is not None]
@@ -233,7 +233,8 @@ class Rules:
         if spoken and all(spoken):
             eth_types = IntervalSet.of(*(ETH_TYPE_OF[n] for n in frozenset.intersection(*spoken)))
         required = [requirements(kind, eth_types) for kind in kinds]
-        return Conditions(self.sink, hook).check(tuple(parts.conditions.values()), required)
+        conditions = Conditions(self.sink, place, self.actions.targets)
+        return conditions.check(tuple(parts.conditions.values()), required)
 
     def flags(self, test: t.FlagTest, kinds: tuple[Traffic, ...], bare: Span | None = None) -> Flags | None:
         """Value of a flags test; None after a complaint. `bare`: as in `_narrow`."""

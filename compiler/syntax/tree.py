@@ -203,10 +203,10 @@ class FlagTest:
 @dataclass(frozen=True)
 class Value:
     """A value of a field, or a range of numbers (`high` is None for a single value). `low`: a number, a name,
-    or an address of any kind as written."""
+    a text in quotes, or an address of any kind as written."""
 
     span: Span
-    low: Number | Name | Address
+    low: Number | Name | Text | Address
     high: Number | None = None
 
 

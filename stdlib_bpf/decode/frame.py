@@ -50,7 +50,7 @@ class Frame:
     """A frame as a hook sees it. `vlan_tci`: the outermost tag's priority and VLAN when it was taken off into
     the packet's metadata; `linear`: bytes that lie in the packet's linear part, None for all; `mark`: the
     packet's mark; `segments`: how many packets of the wire it stands for. These exist at tc only. `time_ns`:
-    when it comes."""
+    when it comes; `iif`: where it arrived, as the field `meta.iif` has it, None for nowhere (tc only)."""
 
     data: bytes
     vlan_tci: int | None = None
@@ -58,6 +58,7 @@ class Frame:
     mark: int = 0
     time_ns: int = 0
     segments: int = 1
+    iif: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def _ethernet(seen: Frame) -> Facts:
         "meta.segments": seen.segments,
         "meta.time": seen.time_ns,
     }
+    if seen.iif is not None:
+        facts["meta.iif"] = seen.iif
     if tag is not None:
         facts["vlan.id"], facts["vlan.priority"] = tag & 0xFFF, tag >> 13
     if ethertype == ETH_P_ARP:

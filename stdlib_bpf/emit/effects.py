@@ -47,6 +47,24 @@ def redirect(f: Function, variant: str, device: int, how: str) -> Value:
     return f.trunc(answer, "i32")
 
 
+def arrival(f: Function, context: Struct, ctx: Value, registers: Registers, count: int) -> None:
+    """Set `meta.iif`: which of the chain's `count` devices the packet arrived on."""
+    here = f.load("i32", f.gep(ctx, context.offset("ingress_ifindex")), volatile=True)
+    arrived, done = f.label("arrived"), f.label("arrival_done")
+    f.branch(f.compare("eq", here, 0), done, arrived, likely=False)
+    f.place(arrived)
+    registers.set("meta.iif", const("i32", 0))
+    for place in range(count):
+        this, other = f.label("arrived_here"), f.label("arrived_elsewhere")
+        f.branch(f.compare("eq", here, ifindex(f, place)), this, other, likely=False)
+        f.place(this)
+        registers.set("meta.iif", const("i32", place + 1))
+        f.jump(done)
+        f.place(other)
+    f.jump(done)
+    f.place(done)
+
+
 def ifindex(f: Function, place: int) -> Value:
     """Which interface a device is."""
     return f.load("i32", f.gep(Value("ptr", f"@{DEVICES}"), IFINDEX_BYTES * place))

@@ -1,8 +1,9 @@
-"""Devices that packets are sent to: generated code knows them by their place in the chain's list, sorted by
-name, and the loader says which interface each one is.
+"""Devices that rules send packets to or ask about: generated code knows them by their place in the chain's
+list, and the loader says which interface each one is.
 
-At tc the ifindexes (u32 each) lie in a section of their own, zero in the object: the kernel takes zero for no
-device. At XDP they are the values of a map that the kernel itself reads (DEVMAP), by the same places.
+The ifindexes (u32 each) lie in a section of their own, zero in the object: the kernel takes zero for no
+device. Where frames are redirected at XDP, they are also the values of a map that the kernel itself reads
+(DEVMAP), by the same places.
 """
 
 from __future__ import annotations

@@ -460,3 +460,27 @@ def test_status_tells_of_devices_that_are_gone(bpffs: Path, pair: netns.Pair, ho
         netns.run("ip", "-n", pair.inner, "link", "del", "out0")
         told = lockgate("status", "--bpffs", str(bpffs)).stdout
     assert f"policy: packets for `{pair.inner}/out0` are dropped: the interface was removed" in told
+
+
+# ---- the interface that packets arrive on ----
+
+
+@pytest.mark.parametrize("hook", ["xdp", "tc"])
+def test_packets_know_where_they_arrived(bpffs: Path, pair: netns.Pair, hook: str) -> None:
+    rules = f"""
+    here:      continue udp if meta.iif == "{pair.inner_if}"
+    elsewhere: continue udp if meta.iif != "{pair.inner_if}"
+    other:     continue udp if meta.iif in {{ "lo" }}
+"""
+    text = f'policy lan at {hook} on "{pair.target}" {{ default pass '
+    text += (
+        rules
+        if hook == "xdp"
+        else f'ingress {{ {rules} }} egress {{ out: continue udp if meta.iif != "lo" }}'
+    )
+    up(compiled(text + " }"), bpffs)
+    assert heard(pair.inner, pair.inner4, 5060, pair.outer, pair.inner4) == "hello 0 0"
+    assert heard(pair.outer, pair.outer4, 5060, pair.inner, pair.outer4) == "hello 0 0"
+    counted = counts(bpffs, "policy")
+    assert (counted["here"], counted["elsewhere"], counted["other"]) == (1, 0, 0)
+    assert counted.get("out", 0) == 0, "what the host sends itself has arrived nowhere"

@@ -140,7 +140,7 @@ class Maker:
             self._spoil(shape)
         data = shape.frame()
         if self.chain.hook != "tc":
-            return Frame(data)
+            return Frame(data, iif=rng.choice((shape.iif, 0, 0, 0)))
         linear = rng.choice((None, None, 0, 14, 18, 33, 40, 54, 60))
         tci = None
         if shape.tags and len(data) >= 18 and rng.random() < 0.5:  # as a device does
@@ -148,7 +148,9 @@ class Maker:
         elif rng.random() < 0.15:
             tci = rng.choice(TCIS)
         linear = None if linear is None else min(linear, len(data))
-        return Frame(data, tci, linear, shape.mark, segments=rng.choice((1, 1, 1, 2, 3, 44)))
+        iif = rng.choice((shape.iif, shape.iif, 0, 1, 2, None))
+        segments = rng.choice((1, 1, 1, 2, 3, 44))
+        return Frame(data, tci, linear, shape.mark, segments=segments, iif=iif)
 
     def shape(self) -> Shape:
         """One well-formed frame. Three in four aim at one rule."""

@@ -66,6 +66,7 @@ class Shape:
     padding: int = 0
     cut: int | None = None
     mark: int = 0
+    iif: int | None = 0
 
     @property
     def later_fragment(self) -> bool:

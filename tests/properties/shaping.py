@@ -122,4 +122,5 @@ SETTERS: dict[str, Callable[[Shape, int], None]] = {
     "icmp6.code": lambda s, v: setattr(s, "icmp_code", v),
     "meta.length": lambda s, v: setattr(s, "padding", max(0, min(v, MAX_BYTES) - len(s.frame()))),
     "meta.mark": lambda s, v: setattr(s, "mark", v),
+    "meta.iif": lambda s, v: setattr(s, "iif", v),
 }

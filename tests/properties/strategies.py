@@ -370,6 +370,8 @@ def value(draw: st.DrawFn, row: fields.Field) -> str:
     match row.style:
         case "mac":
             return draw(st.sampled_from(MACS))
+        case "device":
+            return f'"{draw(st.sampled_from(DEVICES))}"'
         case "ip4" | "ip6":
             family = 4 if row.style == "ip4" else 6
             return prefix(draw, family, lengths=LENGTHS[family][:-2])  # never half of all

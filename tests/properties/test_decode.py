@@ -85,6 +85,7 @@ def dissected(frame: bytes) -> Facts:
         "eth.dst": mac(outer.dst),
         "meta.length": len(frame),
         "meta.mark": 0,  # this and what follows is no part of a frame
+        "meta.iif": 0,
         "meta.segments": 1,
         "meta.time": 0,
     }
