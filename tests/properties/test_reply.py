@@ -13,13 +13,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from lockgate.compiler.codegen.simulate import Frame
 from lockgate.stdlib_bpf.answers import PACKETS
-from lockgate.stdlib_bpf.decode.frame import Malformed, decode
+from lockgate.stdlib_bpf.decode.frame import Frame, Malformed, decode
 from lockgate.stdlib_bpf.reply import reply
 from tests import engines
 
-from .packets import ICMP, ICMP6, IP4, IP6, UDP, Maker, Shape
+from .packets import Maker
+from .shapes import ICMP, ICMP6, IP4, IP6, UDP, Shape
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
 
@@ -53,7 +53,7 @@ def shapes() -> Iterator[Shape]:
                 **common, protocol=UDP, payload=bytes(range(256))[:size] * (1 + size // 257), padding=size % 3
             )
             yield Shape(**common, protocol=99, payload=b"\x55" * size)
-        for tags in ((0x8100,), (0x88A8, 0x8100)):
+        for tags in (((0x8100, 7),), ((0x88A8, 7), (0x8100, 8))):
             yield Shape(**common, tags=tags)
             yield Shape(**common, tags=tags, protocol=UDP, payload=b"\x55" * 300)
         for options in (4, 40) if family == IP4 else ():
