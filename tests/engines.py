@@ -23,7 +23,7 @@ from pathlib import Path
 from lockgate.compiler import policy
 from lockgate.compiler.codegen.llvm import Worker
 from lockgate.compiler.codegen.simulate import EPOCH_NS
-from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
+from lockgate.compiler.decision import DEFAULT, FRAGMENT, MALFORMED, Decision
 from lockgate.compiler.diagnostics import Sink
 from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.match import run as match_run
@@ -31,7 +31,7 @@ from lockgate.compiler.plan.run import Runner
 from lockgate.compiler.policy.decide import decide
 from lockgate.compiler.policy.model import Chain, Prefixes, Unit
 from lockgate.compiler.source import Source
-from lockgate.engines import given
+from lockgate.engines import given, seen_by
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.decode import frame as frames
 from lockgate.stdlib_bpf.decode import sock_addr
@@ -128,7 +128,7 @@ class Opened:
         self.session._unit = self.unit  # the text is at hand, and no file
         names = [c.name for c in self.unit.chains]
         self.chain: Chain = self.unit.chains[names.index(case.chain) if case.chain else 0]
-        self.facts = tuple(facts_of(p) for p in case.packets)
+        self.facts = tuple(seen_by(self.chain, case.packets))
         self.named = sorted({r.count for r in self.chain.rules if r.count is not None})
 
     def __enter__(self) -> Opened:
@@ -142,13 +142,12 @@ class Opened:
     def interp(self, kernel: bool = False) -> Answer:
         """The reference. `kernel`: of the packets that the kernel can be asked about, None for others: what a
         packet is answered may depend on those before it."""
+        packets = self.case.packets
+        asked = [i for i, p in enumerate(packets) if not kernel or can_run(p, self.chain.hook)]
+        decisions: list[Decision | None] = [None] * len(packets)
         buckets = Buckets()
-        decisions = [
-            decide(self.chain, f, self.case.live, buckets)
-            if not kernel or can_run(p, self.chain.hook)
-            else None
-            for p, f in zip(self.case.packets, self.facts, strict=True)
-        ]
+        for i, seen in zip(asked, seen_by(self.chain, [packets[i] for i in asked]), strict=True):
+            decisions[i] = decide(self.chain, seen, self.case.live, buckets)
         return Answer("interp", tuple(decisions), self.count(decisions))
 
     def match(self) -> Answer:
@@ -194,7 +193,9 @@ class Opened:
             for i, result in zip(indices, ran, strict=True):
                 assert result is not None
                 verdict = chain.chain.slots[result.slot].verdict or ""
-                decisions[i] = Decision(verdict, _rule(result.slot), tuple(map(_rule, result.passed)))
+                decisions[i] = Decision(
+                    verdict, self._rule(result.slot), tuple(map(self._rule, result.passed))
+                )
                 if result.frame is not None and result.mark is not None:
                     outcomes[i] = Outcome(result.value, result.frame, result.mark)
             return Answer("kernel", tuple(decisions), tuple(chain.counters()), tuple(outcomes))
@@ -219,24 +220,31 @@ class Opened:
                 decisions.append(
                     Decision(
                         "allow" if result.allowed else "reject",
-                        _rule(result.slot),
-                        tuple(map(_rule, result.passed)),
+                        self._rule(result.slot),
+                        tuple(map(self._rule, result.passed)),
                     )
                 )
         counters = tuple(runner.chain.counters())  # type: ignore[attr-defined]
         return Answer("kernel", tuple(decisions), counters, tuple(outcomes))
+
+    def _rule(self, slot: int) -> int:
+        refused = 2 + len(self.chain.rules) + len(self.named)
+        return {0: MALFORMED, 1: DEFAULT, refused: FRAGMENT}.get(slot, slot - 2)
 
     # ---- comparison ----
 
     def count(self, decisions: Sequence[Decision | None]) -> tuple[tuple[int, int], ...]:
         """The counters that these decisions must leave: said here once more, apart from the compiler."""
         lost_events = any(rule.sample for rule in self.chain.rules)
-        slots = [[0, 0] for _ in range(2 + len(self.chain.rules) + len(self.named) + lost_events)]
+        before_lost = 2 + len(self.chain.rules) + len(self.named)
+        refused = self.chain.fragments != "first-only"
+        slots = [[0, 0] for _ in range(before_lost + refused + lost_events)]
         for packet, decision in zip(self.case.packets, decisions, strict=True):
             if decision is None:
                 continue
             size = 0 if isinstance(packet, SocketCall) else len(packet.data)
-            hit = [{MALFORMED: 0, DEFAULT: 1}.get(decision.rule, 2 + decision.rule)]
+            no_rule = {MALFORMED: 0, DEFAULT: 1, FRAGMENT: before_lost}
+            hit = [no_rule.get(decision.rule, 2 + decision.rule)]
             hit += [2 + rule for rule in decision.passed]
             matched = [self.chain.rules[rule] for rule in (*decision.passed, decision.rule) if rule >= 0]
             named = [rule.count for rule in matched if rule.count is not None]
@@ -317,10 +325,6 @@ def _called(result: object) -> Outcome:
     EPERM."""
     allowed, number = result.allowed, result.errno  # type: ignore[attr-defined]
     return Outcome(int(allowed), errno=0 if allowed and number != errno.EPERM else number)
-
-
-def _rule(slot: int) -> int:
-    return {0: MALFORMED, 1: DEFAULT}.get(slot, slot - 2)
 
 
 @cache

@@ -31,7 +31,7 @@ from pathlib import Path
 
 import pytest
 
-from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
+from lockgate.compiler.decision import NO_RULE, Decision
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError, Sink
 from lockgate.compiler.match import text as match_text
 from lockgate.compiler.match.passes import PASSES
@@ -132,8 +132,8 @@ def _contents(line: str) -> tuple[str, Prefixes]:
 
 def label(chain: Chain, decision: Decision) -> str:
     """The third column."""
-    if decision.rule in (DEFAULT, MALFORMED):
-        return "default" if decision.rule == DEFAULT else "malformed"
+    if decision.rule in NO_RULE:
+        return NO_RULE[decision.rule]
     rule = chain.rules[decision.rule]
     return rule.name or f"line {rule.span.line}"
 

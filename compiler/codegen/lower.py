@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from lockgate import __version__
 from lockgate.stdlib_bpf import answers, fields, hooks, manifest, tables
 from lockgate.stdlib_bpf.effects import NONE, Effects
-from lockgate.stdlib_bpf.emit import effects, frame, generation, limits, reply, sock_addr, state
+from lockgate.stdlib_bpf.emit import effects, fragments, frame, generation, limits, reply, sock_addr, state
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import (
     ANSWER,
@@ -33,6 +33,7 @@ from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
 from lockgate.stdlib_bpf.state.devices import DEVICES, IFINDEX_BYTES
 from lockgate.stdlib_bpf.state.events import RING_BYTES
+from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.generation import NOW, OWN, PREVIOUS
 from lockgate.stdlib_bpf.tables.base import MapImage
 
@@ -58,8 +59,8 @@ def lower(plan: Plan, sources: Mapping[str, str], line: int, index: int) -> Modu
 
 
 def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
-    """The counter slots of a plan, in the order `stdlib_bpf.state.counters` describes, then `lost` for
-    events that found the ring full."""
+    """The counter slots of a plan, in the order `stdlib_bpf.state.counters` describes, then `fragments` for
+    those that are dropped before any rule, and `lost` for events that found the ring full."""
     hook = hooks.ALL[plan.hook]
     slots = [
         manifest.Slot("malformed", "malformed", hook.malformed),
@@ -67,6 +68,8 @@ def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
     ]
     slots += [manifest.Slot("rule", r.label, r.verdict, r.file, r.line, r.sample) for r in plan.rules]
     slots += [manifest.Slot("named", name) for name in sorted({r.count for r in plan.rules if r.count})]
+    if plan.fragments != DEFAULT_MODE:
+        slots.append(manifest.Slot("fragments", "fragments", hook.malformed))
     if any(r.sample for r in plan.rules):
         slots.append(manifest.Slot("lost", "lost events"))
     return tuple(slots)
@@ -110,7 +113,9 @@ class _Lowering:
         for index, rule in enumerate(self.plan.rules):
             if rule.limit is not None:
                 definitions.limit(f"limit{index}", rule.limit)
-        if any(r.limit is not None for r in self.plan.rules):
+        if self.plan.fragments == "track":
+            definitions.fragments()
+        if self.plan.fragments == "track" or any(r.limit is not None for r in self.plan.rules):
             data.append(DataSection(CLOCK, bytes(CLOCK_BYTES), CLOCK_BYTES))
         redirects = any(rule.verdict == "redirect" for rule in self.plan.rules)
         if redirects and self.hook.name == "xdp":
@@ -205,6 +210,7 @@ class _Program:
     def _fields_read(self) -> set[str]:
         names = {n.test.field for n in self.plan.nodes if isinstance(n, Branch)}
         names |= {name for r in self.plan.rules if r.limit for name in limits.fields_read(r.limit)}
+        names |= fragments.registers_of(self.plan.fragments)
         if self.hook.decoder == "sock_addr" and self.logs:
             names |= {"ip4.dst", "ip6.dst", "th.dport"}
         return names
@@ -218,11 +224,18 @@ class _Program:
         generation.emit(f, self.ctx, previous)
         labels = [Label(f"n{i}") for i in range(len(self.plan.nodes))]
         malformed = f.label("malformed")
+        decoded = labels[0] if self._usual else f.label("fragments")
         DECODERS[self.hook.decoder](
-            f, self.hook.context, self.variant, self.ctx, self.registers, labels[0], malformed
+            f, self.hook.context, self.variant, self.ctx, self.registers, decoded, malformed
         )
         f.place(malformed)
         self._decide(counters.MALFORMED, self.hook.malformed)
+        if not self._usual:
+            refused = f.label("refused_fragment")
+            f.place(decoded)
+            fragments.emit(f, self.registers, self.plan.fragments, labels[0], refused)
+            f.place(refused)
+            self._decide(self.l.slot_numbers["fragments", "fragments"], self.hook.malformed)
         if self.rewrites or asks_where_from(self.plan):
             f.place(labels[0])
             labels[0] = f.label("rules")
@@ -240,6 +253,11 @@ class _Program:
                 case Pass():
                     self._pass(node, labels[node.next])
         self._epilogue()
+
+    @property
+    def _usual(self) -> bool:
+        """Whether fragments go from the decoder straight to the rules."""
+        return self.plan.fragments == DEFAULT_MODE
 
     def _before_rules(self) -> None:
         """What is known of a packet besides what the decoder reads."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit import reply
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo
-from lockgate.stdlib_bpf.state import devices, generation
+from lockgate.stdlib_bpf.state import devices, fragments, generation
 from lockgate.stdlib_bpf.state.counters import COUNTER
 from lockgate.stdlib_bpf.state.limits import KEY_OF, KEYS, Limit
 from lockgate.stdlib_bpf.tables.base import MapImage
@@ -50,6 +50,23 @@ class MapDefinitions:
         struct = KEY_OF[limit.per]
         key = debug.array(debug.integer(8), 8, struct.size)
         self._define(manifest.Map(name, "state", BPF_MAP_TYPE_LRU_HASH, struct.size, 8, KEYS), key, u64)
+
+    def fragments(self) -> None:
+        """The table of datagrams whose first fragment has been seen."""
+        debug, row = (
+            self.debug,
+            manifest.Map(
+                fragments.MAP,
+                "state",
+                BPF_MAP_TYPE_LRU_HASH,
+                fragments.KEY.size,
+                fragments.VALUE.size,
+                fragments.DATAGRAMS,
+            ),
+        )
+        byte = debug.integer(8)
+        key, value = (debug.array(byte, 8, size) for size in (row.key_size, row.value_size))
+        self._define(row, key, value)
 
     def events(self, size: int) -> None:
         """The ring buffer of log events."""

@@ -15,7 +15,7 @@ from lockgate.stdlib_bpf.state import counters, devices
 from lockgate.stdlib_bpf.state.counters import DECIDING
 from lockgate.stdlib_bpf.tables.base import MapImage
 
-from ..decision import DEFAULT, MALFORMED, Decision
+from ..decision import Decision, decider
 from .acts import CLONE_REDIRECT, REDIRECT_MAP, REDIRECT_NEIGH, REDIRECT_PEER, Note
 from .llvm import Worker
 from .module import DataSection, Module
@@ -93,9 +93,7 @@ class NativeChain:
         """Who decided, by what was counted, in order."""
         slots = self.module.slots
         *passed, last = [s for s in answer.slots if slots[s].kind in DECIDING]
-        rule = {counters.MALFORMED: MALFORMED, counters.DEFAULT: DEFAULT}.get(
-            last, last - counters.FIRST_RULE
-        )
+        rule = decider(slots[last].kind, last)
         return Decision(slots[last].verdict or "", rule, tuple(s - counters.FIRST_RULE for s in passed))
 
     def _outcome(self, packet: Packet, answer: Answer) -> Outcome:

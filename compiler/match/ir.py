@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.limits import Limit
 
 from ..source import Span
@@ -62,7 +63,9 @@ class Match:
 @dataclass(frozen=True)
 class MatchProgram:
     """One chain. `live`: dynamic sets it may name, with their maximal number of entries, sorted by name;
-    `devices`: those that rules send packets to or ask about. Matches stand in the order of their rules."""
+    `devices`: those that rules send packets to or ask about; `fragments`: a mode of
+    `stdlib_bpf.state.fragments`, which is settled before any match is asked. Matches stand in the order of
+    their rules."""
 
     name: str
     hook: str
@@ -72,3 +75,4 @@ class MatchProgram:
     matches: tuple[Match, ...]
     live: tuple[tuple[str, int], ...] = ()
     devices: tuple[str, ...] = ()
+    fragments: str = DEFAULT_MODE

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
+from lockgate.stdlib_bpf.state.fragments import Fragment
 from lockgate.stdlib_bpf.state.limits import Buckets
 
-from ..decision import DEFAULT, MALFORMED, Decision
+from ..decision import DEFAULT, Decision, Seen, before_rules
 from ..policy.model import Prefixes
 from .ir import Match, MatchProgram
 
@@ -20,14 +21,14 @@ NOTHING = Prefixes()
 
 def run(
     program: MatchProgram,
-    facts: Facts | Malformed,
+    facts: Seen,
     live: Mapping[str, Prefixes],
     buckets: Buckets | None = None,
 ) -> Decision:
     """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty.
     `buckets`: of limits, None for full ones."""
-    if isinstance(facts, Malformed):
-        return Decision(hooks.ALL[program.hook].malformed, MALFORMED)
+    if isinstance(facts, Malformed | Fragment):
+        return before_rules(facts, program.hook)
     buckets = Buckets() if buckets is None else buckets
     passed: list[int] = []
     tried = -1

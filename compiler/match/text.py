@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from lockgate.stdlib_bpf.effects import Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.limits import Limit
 
 from ..irtext import Words, lines, print_set, quoted, style_of
@@ -26,6 +27,7 @@ from .ir import Match, MatchProgram, RuleInfo
 def write(program: MatchProgram) -> str:
     """The program as text."""
     out = [write_head("matches", program.name, program.hook, program.direction, program.default)]
+    out += write_fragments(program.fragments)
     out += [f"live {quoted(name)} {entries}" for name, entries in program.live]
     out += [f"device {quoted(name)}" for name in program.devices]
     out += [write_rule(index, rule) for index, rule in enumerate(program.rules)]
@@ -36,6 +38,7 @@ def write(program: MatchProgram) -> str:
 def read(text: str) -> MatchProgram:
     """The program of a text; not verified. IrSyntaxError for text that `write` would not write."""
     head: tuple[str, str, str, str] | None = None
+    fragments = DEFAULT_MODE
     live: list[tuple[str, int]] = []
     devices: list[str] = []
     rules: list[RuleInfo] = []
@@ -44,6 +47,8 @@ def read(text: str) -> MatchProgram:
         match words.next():
             case "matches":
                 head = read_head(words)
+            case "fragments":
+                fragments = words.next()
             case "live":
                 live.append((words.string(), words.number()))
             case "device":
@@ -58,13 +63,23 @@ def read(text: str) -> MatchProgram:
     if head is None:
         raise Words("", 1).error("no line begins with `matches`")
     return MatchProgram(
-        *head, rules=tuple(rules), matches=tuple(matches), live=tuple(live), devices=tuple(devices)
+        *head,
+        rules=tuple(rules),
+        matches=tuple(matches),
+        live=tuple(live),
+        devices=tuple(devices),
+        fragments=fragments,
     )
 
 
 def write_head(word: str, name: str, hook: str, direction: str, default: str) -> str:
     """The line that opens the text of either IR."""
     return f"{word} {quoted(name)} at {hook} {direction + ' ' if direction else ''}default {default}"
+
+
+def write_fragments(mode: str) -> list[str]:
+    """The line that names a mode for fragments, in either IR; none for the usual one."""
+    return [] if mode == DEFAULT_MODE else [f"fragments {mode}"]
 
 
 def read_head(words: Words) -> tuple[str, str, str, str]:

@@ -11,6 +11,7 @@ from operator import ge, gt, itemgetter, sub
 
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE, MODES
 
 from .ir import Match, MatchProgram, RuleInfo
 
@@ -29,6 +30,7 @@ def verify(program: MatchProgram) -> None:
     if program.direction not in hook.points:
         raise VerifyError(f"the hook {hook.name} has no direction `{program.direction}`")
     check_rules(program.default, program.rules, program.devices, hook)
+    check_fragments(program.fragments, hook)
     if any(map(gt, (m.rule for m in program.matches), (m.rule for m in islice(program.matches, 1, None)))):
         raise VerifyError("matches must be in the order of their rules")
     names = [name for name, _ in program.live]
@@ -58,6 +60,12 @@ def check_rules(
             raise VerifyError(f"rule {index}: it sends packets nowhere")
     if len(devices) != len(set(devices)):
         raise VerifyError("a device is there twice")
+
+
+def check_fragments(mode: str, hook: hooks.Hook) -> None:
+    """Raise VerifyError for a mode that does not exist, or that the hook cannot have."""
+    if mode not in MODES or (mode != DEFAULT_MODE and hook.decoder != "frame"):
+        raise VerifyError(f"the hook {hook.name} has no mode `{mode}` for fragments")
 
 
 @dataclass

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 
 from ..match.ir import RuleInfo
 
@@ -122,6 +123,7 @@ class Plan:
     tables: tuple[Table, ...]
     nodes: tuple[Node, ...]
     devices: tuple[str, ...] = ()
+    fragments: str = DEFAULT_MODE
 
     def table(self, name: str) -> Table:
         """A table by name; KeyError when there is none."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lockgate.stdlib_bpf import hooks, tables
-from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
+from lockgate.stdlib_bpf import tables
+from lockgate.stdlib_bpf.decode.frame import Malformed
+from lockgate.stdlib_bpf.state.fragments import Fragment
 from lockgate.stdlib_bpf.state.limits import Buckets
 from lockgate.stdlib_bpf.tables import DataImage, MapImage
 
-from ..decision import DEFAULT, MALFORMED, Decision
+from ..decision import DEFAULT, Decision, Seen, before_rules
 from ..match.run import NOTHING, member
 from ..policy.model import Prefixes
 from .ir import Admit, Between, Branch, InTable, Leaf, Masked, Pass, Plan
@@ -27,14 +28,12 @@ class Runner:
     plan: Plan
     _images: dict[str, MapImage | DataImage] = field(default_factory=dict)
 
-    def run(
-        self, facts: Facts | Malformed, live: Mapping[str, Prefixes], buckets: Buckets | None = None
-    ) -> Decision:
+    def run(self, facts: Seen, live: Mapping[str, Prefixes], buckets: Buckets | None = None) -> Decision:
         """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty.
         `buckets`: of limits, None for full ones."""
         plan = self.plan
-        if isinstance(facts, Malformed):
-            return Decision(hooks.ALL[plan.hook].malformed, MALFORMED)
+        if isinstance(facts, Malformed | Fragment):
+            return before_rules(facts, plan.hook)
         buckets = Buckets() if buckets is None else buckets
         passed: list[int] = []
         node = plan.nodes[0]
@@ -72,6 +71,6 @@ class Runner:
         return block.model(self._images[table_name], value, table.width_bits)
 
 
-def run(plan: Plan, facts: Facts | Malformed, live: Mapping[str, Prefixes]) -> Decision:
+def run(plan: Plan, facts: Seen, live: Mapping[str, Prefixes]) -> Decision:
     """Decide once. For many packets make one `Runner`, which keeps the tables."""
     return Runner(plan).run(facts, live)

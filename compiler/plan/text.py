@@ -18,10 +18,11 @@ A node is `TEST ? YES : NO`, with the rule it serves behind `for`. The other tes
 from __future__ import annotations
 
 from lockgate.stdlib_bpf.sets import EMPTY
+from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 
 from ..irtext import Words, lines, print_range, print_set, print_value, quoted, style_of, style_of_keys
 from ..match.ir import RuleInfo
-from ..match.text import read_head, read_rule, write_head, write_rule
+from ..match.text import read_head, read_rule, write_fragments, write_head, write_rule
 from .ir import DEFAULT, Admit, Between, Branch, InTable, Leaf, Masked, Node, Pass, Plan, Table, Test
 
 
@@ -29,6 +30,7 @@ def write(plan: Plan) -> str:
     """The plan as text."""
     out = [write_head("plan", plan.name, plan.hook, plan.direction, plan.default)]
     out += [f"device {quoted(name)}" for name in plan.devices]
+    out += write_fragments(plan.fragments)
     out += [write_rule(index, rule) for index, rule in enumerate(plan.rules)]
     out += [_write_table(table) for table in plan.tables]
     out += [f"{index}: {_write_node(node)}" for index, node in enumerate(plan.nodes)]
@@ -38,6 +40,7 @@ def write(plan: Plan) -> str:
 def read(text: str) -> Plan:
     """The plan of a text; not verified. IrSyntaxError for text that `write` would not write."""
     head: tuple[str, str, str, str] | None = None
+    fragments = DEFAULT_MODE
     rules: list[RuleInfo] = []
     devices: list[str] = []
     tables: list[Table] = []
@@ -48,6 +51,8 @@ def read(text: str) -> Plan:
                 head = read_head(words)
             case "device":
                 devices.append(words.string())
+            case "fragments":
+                fragments = words.next()
             case "rule":
                 rules.append(read_rule(words, len(rules)))
             case "table":
@@ -59,7 +64,14 @@ def read(text: str) -> Plan:
         words.end()
     if head is None:
         raise Words("", 1).error("no line begins with `plan`")
-    return Plan(*head, rules=tuple(rules), tables=tuple(tables), nodes=tuple(nodes), devices=tuple(devices))
+    return Plan(
+        *head,
+        rules=tuple(rules),
+        tables=tuple(tables),
+        nodes=tuple(nodes),
+        devices=tuple(devices),
+        fragments=fragments,
+    )
 
 
 def write_test(test: Test) -> str:

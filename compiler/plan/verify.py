@@ -13,7 +13,7 @@ from lockgate.stdlib_bpf import fields, hooks, tables
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Limit
 
-from ..match.verify import VerifyError, check_rules
+from ..match.verify import VerifyError, check_fragments, check_rules
 from .ir import (
     DEFAULT,
     Admit,
@@ -53,6 +53,7 @@ def verify(plan: Plan) -> None:
     if hook is None or plan.direction not in hook.points:
         raise VerifyError(f"there is no hook `{plan.hook}` with direction `{plan.direction}`")
     check_rules(plan.default, plan.rules, plan.devices, hook)
+    check_fragments(plan.fragments, hook)
     _check_tables(plan)
     if not plan.nodes:
         raise VerifyError("the plan has no nodes")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE, MODES
 
 from .. import errors
 from ..diagnostics import Sink
@@ -24,8 +25,6 @@ from .model import Chain
 from .rules import Rules
 from .targets import Targets
 from .templates import Sentence, Templates
-
-FRAGMENTS = ("drop", "first-only", "track")
 
 
 @dataclass
@@ -72,7 +71,7 @@ class Policies:
         contents = self._contents(policy, hook)
         default = self._default(policy, contents, hook)
         written = contents.attributes.get("default")
-        self._fragments(contents.attributes.get("fragments"), hook)
+        fragments = self._fragments(contents.attributes.get("fragments"), hook)
         self._rule_names(policy.name.text, contents.rules)
         places = {d: Place(hook, d, targets) for d in hook.points}
         checked = [
@@ -91,6 +90,7 @@ class Policies:
                 rules=tuple(r for d, r in holding if d == direction),
                 span=span,
                 default_span=written.span if written else None,
+                fragments=fragments,
                 owner=owner.value.text if owner is not None and isinstance(owner.value, t.Text) else None,
                 devices=tuple(places[direction].devices.names),
             )
@@ -156,20 +156,19 @@ class Policies:
             self._complain(errors.NeedsDevice(attribute.value.text, attribute.value.span, 0))
         return hook.malformed
 
-    def _fragments(self, attribute: t.Attribute | None, hook: hooks.Hook) -> None:
+    def _fragments(self, attribute: t.Attribute | None, hook: hooks.Hook) -> str:
+        """The mode for fragments; the usual one after a complaint."""
         if attribute is None or not isinstance(attribute.value, t.Name):
-            return
+            return DEFAULT_MODE
         value = attribute.value
         if hook.target != "interface":
             self._complain(errors.NotAtHook("fragments", hook.name, attribute.span))
-        elif value.text not in FRAGMENTS:
-            self._complain(
-                errors.UnknownName(
-                    "`fragments` mode", value.text, value.span, tuple((n, None) for n in FRAGMENTS)
-                )
-            )
-        elif value.text != "first-only":
-            self._complain(errors.NotYet(f"`fragments {value.text}`", attribute.span))
+        elif value.text not in MODES:
+            known = tuple((name, None) for name in MODES)
+            self._complain(errors.UnknownName("`fragments` mode", value.text, value.span, known))
+        else:
+            return value.text
+        return DEFAULT_MODE
 
     def _rule_names(self, policy: str, rules: Sequence[tuple[str, Sentence]]) -> None:
         seen: dict[str, Span] = {}

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
 from lockgate.stdlib_bpf.fields import IP, IPPROTO_ICMP, IPPROTO_ICMPV6
+from lockgate.stdlib_bpf.state.fragments import Fragment
 from lockgate.stdlib_bpf.state.limits import Buckets
 
-from ..decision import DEFAULT, MALFORMED, Decision
+from ..decision import DEFAULT, Decision, Seen, before_rules
 from .families import families
 from .model import (
     AllOf,
@@ -38,13 +39,13 @@ NOTHING = Prefixes()
 
 
 def decide(
-    chain: Chain, facts: Facts | Malformed, live: Mapping[str, Prefixes], buckets: Buckets | None = None
+    chain: Chain, facts: Seen, live: Mapping[str, Prefixes], buckets: Buckets | None = None
 ) -> Decision:
     """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty.
     `buckets`: of the chain's limits, which the packet takes from; None for full ones."""
     hook = hooks.ALL[chain.hook]
-    if isinstance(facts, Malformed):
-        return Decision(hook.malformed, MALFORMED)
+    if isinstance(facts, Malformed | Fragment):
+        return before_rules(facts, chain.hook)
     buckets = Buckets() if buckets is None else buckets
     passed: list[int] = []
     for index, rule in enumerate(chain.rules):

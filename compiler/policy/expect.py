@@ -17,6 +17,7 @@ from .. import errors, frames
 from ..diagnostics import Sink
 from ..syntax import tree as t
 from . import model, pending
+from . import names as builtin
 from .actions import Place
 from .check import Policies
 from .conditions import requirements
@@ -164,7 +165,7 @@ class Tests:
         return chains[0]
 
     def _by(self, step: t.Expect, policy: t.Policy, chain: Chain | None) -> str | None:
-        if step.by is None or step.by.text in ("default", "malformed"):
+        if step.by is None or step.by.text in builtin.NO_RULE_NAMES:
             return None if step.by is None else step.by.text
         direction = None if chain is None else chain.direction
         labels = self.policies.labels(policy.name.text, direction)

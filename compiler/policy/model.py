@@ -12,6 +12,7 @@ from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
+from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.limits import Limit
 
 from ..source import Source, Span
@@ -161,7 +162,8 @@ class Chain:
     """One rule list at one hook: the first rule that matches decides, else `default`. `direction`: "" where
     the hook has none. `owner` is for people. `targets`: interfaces (`eth0`, or `NETNS/eth0`) or cgroup paths
     below the cgroup2 root. `default_span`: where the default stands. `devices`: those that rules send packets
-    to or ask about, in the namespace of the targets; a test of `meta.iif` counts them from 1."""
+    to or ask about, in the namespace of the targets; a test of `meta.iif` counts them from 1. `fragments`: a
+    mode of `stdlib_bpf.state.fragments`."""
 
     policy: str
     hook: str
@@ -173,6 +175,7 @@ class Chain:
     default_span: Span | None = None
     owner: str | None = None
     devices: tuple[str, ...] = ()
+    fragments: str = DEFAULT_MODE
 
     @property
     def name(self) -> str:

@@ -31,4 +31,4 @@ PROTOCOLS: dict[str, Traffic] = {
 ENTITIES = frozenset({"cluster", "nodes", "self", "world"})
 
 # Words that a rule may not be called: reports use them for decisions without a rule.
-NO_RULE_NAMES = frozenset({"default", "malformed"})
+NO_RULE_NAMES = frozenset({"default", "malformed", "fragments"})

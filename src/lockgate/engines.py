@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lockgate.compiler import policy
 from lockgate.compiler.codegen.simulate import EPOCH_NS, Packet
-from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
+from lockgate.compiler.decision import Decision, Seen, decider
 from lockgate.compiler.driver import Session
 from lockgate.compiler.match.run import run as run_match
 from lockgate.compiler.plan.run import Runner
@@ -25,6 +25,7 @@ from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.decode.sock_addr import decode as decode_call
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state import counters
+from lockgate.stdlib_bpf.state.fragments import Datagrams
 from lockgate.stdlib_bpf.state.limits import Buckets
 
 if TYPE_CHECKING:
@@ -41,22 +42,29 @@ def facts_of(packet: Packet) -> Facts | Malformed:
     return decode_frame(packet)
 
 
+def seen_by(chain: Chain, packets: Sequence[Packet]) -> list[Seen]:
+    """What a chain sees of packets that come one after the other."""
+    datagrams = Datagrams()
+    facts = [facts_of(p) for p in packets]
+    return [f if isinstance(f, Malformed) else datagrams.resolve(chain.fragments, f) for f in facts]
+
+
 def interp(session: Session, chain: Chain, packets: Sequence[Packet], live: Live) -> list[Decision | None]:
     """The reference: `policy.decide` on the checked policy."""
     buckets = Buckets()
-    return [policy.decide(chain, facts_of(p), live, buckets) for p in packets]
+    return [policy.decide(chain, s, live, buckets) for s in seen_by(chain, packets)]
 
 
 def match(session: Session, chain: Chain, packets: Sequence[Packet], live: Live) -> list[Decision | None]:
     """The match IR after all passes."""
     program, buckets = session.optimised(chain), Buckets()
-    return [run_match(program, facts_of(p), live, buckets) for p in packets]
+    return [run_match(program, s, live, buckets) for s in seen_by(chain, packets)]
 
 
 def plan(session: Session, chain: Chain, packets: Sequence[Packet], live: Live) -> list[Decision | None]:
     """The plan IR, its tables read from their images."""
     runner, buckets = Runner(session.plan(chain)), Buckets()
-    return [runner.run(facts_of(p), live, buckets) for p in packets]
+    return [runner.run(s, live, buckets) for s in seen_by(chain, packets)]
 
 
 def native(session: Session, chain: Chain, packets: Sequence[Packet], live: Live) -> list[Decision | None]:
@@ -99,7 +107,7 @@ def given(packet: bytes | Frame) -> testrun.Given:
 def _decision(slots: Sequence[manifest.Slot], slot: int | None, passed: tuple[int, ...]) -> Decision | None:
     if slot is None:
         return None
-    rule = {counters.MALFORMED: MALFORMED, counters.DEFAULT: DEFAULT}.get(slot, slot - counters.FIRST_RULE)
+    rule = decider(slots[slot].kind, slot)
     return Decision(slots[slot].verdict or "", rule, tuple(s - counters.FIRST_RULE for s in passed))
 
 

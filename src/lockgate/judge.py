@@ -28,7 +28,7 @@ from lockgate.compiler.cli import (
     style_option,
 )
 from lockgate.compiler.codegen.simulate import Packet
-from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
+from lockgate.compiler.decision import NO_RULE, Decision
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError
 from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.policy.model import Chain, Expect, Prefixes, Test
@@ -117,9 +117,8 @@ def describe(chain: Chain, decision: Decision | None) -> dict[str, object]:
     """A decision as the JSON output has it. A packet that the engine cannot run has verdict null."""
     if decision is None:
         return {"verdict": None, "rule": "not run", "line": None}
-    if decision.rule in (DEFAULT, MALFORMED):
-        rule = "default" if decision.rule == DEFAULT else "malformed"
-        return {"verdict": decision.verdict, "rule": rule, "line": None}
+    if decision.rule in NO_RULE:
+        return {"verdict": decision.verdict, "rule": NO_RULE[decision.rule], "line": None}
     decided = chain.rules[decision.rule]
     told: dict[str, object] = {"verdict": decision.verdict, "rule": decided.label, "line": decided.span.line}
     if decision.verdict == "redirect":

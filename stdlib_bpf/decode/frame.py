@@ -146,6 +146,7 @@ def _ipv4(packet: bytes, facts: Facts) -> None:
     facts["ip4.options"] = header_length - 20
     later_fragment, more = _u16(packet, 6) & 0x1FFF, _u16(packet, 6) & 0x2000
     facts["ip.fragment"] = LATER if later_fragment else FIRST if more else WHOLE
+    facts["meta.datagram"] = _u16(packet, 4)
     if not later_fragment:
         _transport(packet[header_length:total_length], packet[9], ETH_P_IP, facts)
 
@@ -176,6 +177,7 @@ def _ipv6(packet: bytes, facts: Facts) -> None:
         facts[EXTENSION_HEADERS[proto]] = 1
         if proto == FRAGMENT:
             length, place = 8, _u16(rest, 2)
+            facts["meta.datagram"] = int.from_bytes(rest[4:8])
             if place & 0xFFF8:  # a later fragment: nothing behind this header can be read
                 facts["ip.proto"], facts["ip.fragment"] = following, LATER
                 return

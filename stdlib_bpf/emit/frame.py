@@ -35,7 +35,7 @@ from ..fields import (
 )
 from ..layout import Struct
 from .llvm import Function, Label, Value, const
-from .registers import LEFT, NETWORK, TRANSPORT, Registers
+from .registers import DATAGRAM, LEFT, NETWORK, TRANSPORT, Registers
 
 BPF_SKB_PULL_DATA = 39
 ROUTING_FIELDS = ("ip6.routing-type", "ip6.segments-left")  # bytes 2 and 3 of the header
@@ -257,6 +257,7 @@ def _ipv4(frame: _Frame, transport: Label, rules: Label) -> None:
     registers.set("ip4.options", f.op("sub", ihl, 20))
     f.store(total, frame.left)
     place = frame.load_be("i16", header, 6)
+    registers.set(DATAGRAM, frame.load_be("i16", header, 4))
     registers.set("ip.fragment", f.op("and", f.op("lshr", place, 13), 1))
     first_fragment, later = f.label("first_fragment"), f.label("later_fragment4")
     f.branch(f.compare("eq", f.op("and", place, 0x1FFF), 0), first_fragment, later, likely=True)
@@ -336,6 +337,7 @@ def _extension_headers(frame: _Frame, protocol: Value, count: Value, transport: 
     f.place(fragment)
     f.store(const("i64", 8), length)
     place = frame.load_be("i16", header, 2)
+    registers.set(DATAGRAM, frame.load_be("i32", header, 4))
     if registers.wanted("ip.fragment"):
         more = f.zext(f.op("and", place, 1), "i32")
         registers.set("ip.fragment", f.op("or", registers.get("ip.fragment"), more))

@@ -9,7 +9,9 @@ from __future__ import annotations
 from ..layout import Struct, packed
 
 MALFORMED, DEFAULT, FIRST_RULE = 0, 1, 2
-DECIDING = frozenset({"malformed", "default", "rule"})  # kinds of slot that say who decided, or let it go on
+DECIDING = frozenset(
+    {"malformed", "default", "rule", "fragments"}
+)  # kinds of slot that say who decided, or let it go on
 
 # bytes: length of the frame as the hook sees it; stays 0 at connect.
 COUNTER: Struct = packed("counter", ("packets", 8), ("bytes", 8))

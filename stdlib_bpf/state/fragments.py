@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..decode.frame import FIRST, WHOLE, Facts
 from ..layout import Member, Struct
 
 MODES = ("first-only", "drop", "track")
@@ -67,3 +68,34 @@ class Fragment:
     """A fragment that is decided before any rule; `reason` for people."""
 
     reason: str
+
+
+class Datagrams:
+    """The table of one run of a reference meaning."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[int, ...], tuple[int, dict[str, int]]] = {}
+
+    def resolve(self, mode: str, facts: Facts) -> Facts | Fragment:
+        """What a packet says in that mode. `facts`: `ip.fragment`, `meta.datagram` and `meta.time` among
+        them."""
+        kind = facts.get("ip.fragment", WHOLE)
+        if kind == WHOLE or mode == "first-only":
+            return facts
+        if mode == "drop":
+            return Fragment("fragments are dropped")
+        key, now_ns = _datagram(facts), facts.get("meta.time", 0)
+        seen_ns, fields = self._first.get(key, (0, None))
+        known = fields is not None and now_ns - seen_ns < TIMEOUT_NS
+        if kind == FIRST:
+            if not known:
+                lent = {name: facts[name] for name in (*(n for n, _ in FIELDS), "l4.proto") if name in facts}
+                self._first[key] = (now_ns, lent)
+            return facts
+        return facts | fields if known and fields else Fragment("the first fragment has not been seen")
+
+
+def _datagram(facts: Facts) -> tuple[int, ...]:
+    family = 4 if "ip4.src" in facts else 6
+    protocol = facts["ip.proto"] if family == 4 else 0
+    return (family, facts[f"ip{family}.src"], facts[f"ip{family}.dst"], facts["meta.datagram"], protocol)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from lockgate.compiler.decision import DEFAULT, MALFORMED, Decision
+from lockgate.compiler.decision import NO_RULE, Decision
 from lockgate.compiler.match.ir import MatchProgram, RuleInfo
 from lockgate.compiler.plan.ir import Between, Branch, InTable, Plan
 from lockgate.stdlib_bpf import fields, hooks
@@ -37,9 +37,6 @@ def effects_at(place: str) -> set[str]:
     copies = ways & {"egress", "ingress"} if "mirror" in hook.passing else set()
     found = {f"redirect as {way}" for way in ways} | {f"mirror as {way}" for way in copies}
     return found | {f"with {answer}" for answer in hook.answers} | ({"mark", "dscp"} - hook.refusals.keys())
-
-
-KINDS = {DEFAULT: "default", MALFORMED: "malformed"}
 
 
 @dataclass
@@ -75,6 +72,7 @@ class Coverage:
             self.tested[name] += len(found)
         for structure in structures_of(plan):
             self.structures[structure] += len(found)
+        self.options[f"fragments {program.fragments}"] += len(found)
         for name, has in OPTIONS.items():
             self.options[name] += len(found) * any(map(has, program.rules))
         for rule in program.rules:
@@ -82,7 +80,9 @@ class Coverage:
         for decision in found:
             self.options["let go on"] += len(decision.passed)
             self.verdicts[decision.verdict] += 1
-            self.decided[KINDS.get(decision.rule, "first rule" if decision.rule == 0 else "later rule")] += 1
+            self.decided[
+                NO_RULE.get(decision.rule, "first rule" if decision.rule == 0 else "later rule")
+            ] += 1
 
     def lines(self) -> list[str]:
         """The table."""
@@ -110,7 +110,8 @@ class Coverage:
             f"fields never tested: {expected - self.tested.keys()}\n{table}"
         )
         assert set(verdicts) <= self.verdicts.keys(), f"an action never decided\n{table}"
-        decided = {"default", "first rule", "later rule"} | ({"malformed"} if hook != "connect" else set())
+        decided = {"default", "first rule", "later rule"}
+        decided |= {"malformed", "fragments"} if hook != "connect" else set()
         assert decided <= self.decided.keys(), table
         assert all(self.options[name] for name in (*OPTIONS, "let go on")), f"an option never used\n{table}"
         assert effects_at(self.place) <= self.effects.keys(), (

@@ -17,6 +17,7 @@ from lockgate.compiler.codes import NAMES, has_order
 from lockgate.compiler.policy.model import Prefixes
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.fragments import MODES
 
 PLACES = ("xdp", "tc ingress", "tc egress", "connect")
 V4 = tuple(
@@ -431,6 +432,7 @@ def policies(draw: st.DrawFn, place: str, max_rules: int = 15, about: Sequence[f
     lines = [
         *names.lines,
         f"policy p at {hook} {on} {{",
+        *([] if hook == "connect" else [f"  fragments {draw(st.sampled_from(MODES))}"]),
         f"  default {draw(st.sampled_from(verdicts))}",
         *rules,
         "}",
