@@ -39,13 +39,15 @@ NO_DEVICE = 1 << 30  # ifindexes from here on are nobody's; the kernel counts fr
 class Given:
     """A frame to run. `segments`: how many packets of the wire it stands for (tc only); `clock_ns`: what the
     program's clock says, 0 for the kernel's own; `mark` and `iif`: the packet's (tc only), as in
-    `decode.frame.Frame`."""
+    `decode.frame.Frame`; `first_buffer`: bytes in the first of several buffers, None for as many as fit (XDP
+    only, Linux 6.18)."""
 
     data: bytes
     segments: int = 1
     clock_ns: int = 0
     mark: int = 0
     iif: int | None = 0
+    first_buffer: int | None = None
 
 
 class Ran(NamedTuple):
@@ -170,6 +172,8 @@ class LoadedChain:
                 ingress_ifindex=0 if given.iif is None else NO_DEVICE + given.iif,
                 gso_segs=0 if given.segments == 1 else given.segments,
             )
+        elif given.first_buffer is not None:
+            context = hooks.ALL["xdp"].context.pack(data_end=given.first_buffer)
         if len(data) < MIN_FRAME_BYTES:
             return None
         try:

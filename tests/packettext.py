@@ -1,11 +1,14 @@
 """Packets as file tests write them: `compiler.packet` text, with what is done to the frame in parentheses.
 
-    tcp 10.0.0.1:4000 > 10.0.0.2:80 syn (vlan 7, vlan 8) udp 10.0.0.1:53 > 10.0.0.2:53          two tags, the
-    first one outermost (options 8, fragment 0 more) tcp 10.0.0.1 > 10.0.0.2     IPv4 options; a first
-    fragment (headers hop ah fragment:0) tcp [2001:db8::1] > [2001:db8::2] (data 00500050, pad 6, cut 30) arp
-    payload; bytes behind the packet; 30 bytes left (tag in metadata 0x2007, linear 14, mark 5, iif 1) hex
-    0011…    how the frame lies in the packet's buffer, at tc (at 1500, segments 3) udp 10.0.0.1 > 10.0.0.2
-    ms; packets of the wire (at 20) connect tcp 10.0.0.1:80
+    tcp 10.0.0.1:4000 > 10.0.0.2:80 syn
+    (vlan 7, vlan 8) udp 10.0.0.1:53 > 10.0.0.2:53          two tags, the first one outermost
+    (options 8, fragment 0 more) tcp 10.0.0.1 > 10.0.0.2     IPv4 options; a first fragment
+    (headers hop ah fragment:0) tcp [2001:db8::1] > [2001:db8::2]
+    (data 00500050, pad 6, cut 30) arp                       payload; bytes behind the packet; 30 bytes left
+    (tag in metadata 0x2007, linear 14, mark 5, iif 1) hex 0011…    how it lies in the buffer, at tc
+    (first buffer 60) tcp 10.0.0.1 > 10.0.0.2                the rest lies in another buffer, at xdp
+    (at 1500, segments 3) udp 10.0.0.1 > 10.0.0.2            ms; packets of the wire
+    (at 20) connect tcp 10.0.0.1:80
 
 Steps are taken from left to right, on a plain Ethernet frame that `compiler.packet` made. Lengths are kept
 right (checksums are not: nobody looks at them).
@@ -59,6 +62,8 @@ def parse(text: str) -> Frame | SocketCall:
             frame = replace(frame, mark=int(words[1], 0))
         elif words[:1] == ["linear"]:
             frame = replace(frame, linear=int(words[1]))
+        elif words[:2] == ["first", "buffer"]:
+            frame = replace(frame, first_buffer=int(words[2]))
         elif words[:1] == ["at"]:
             frame = replace(frame, time_ns=int(words[1]) * MS)
         elif words[:1] == ["segments"]:
@@ -84,6 +89,7 @@ def write(item: Frame | SocketCall) -> str:
     steps += [f"mark 0x{item.mark:x}"] if item.mark else []
     steps += [f"iif {'none' if item.iif is None else item.iif}"] if item.iif != 0 else []
     steps += [] if item.linear is None else [f"linear {item.linear}"]
+    steps += [] if item.first_buffer is None else [f"first buffer {item.first_buffer}"]
     steps += [f"at {item.time_ns // MS}"] if item.time_ns else []
     steps += [f"segments {item.segments}"] if item.segments != 1 else []
     return (f"({', '.join(steps)}) " if steps else "") + f"hex {item.data.hex()}"

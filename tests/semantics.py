@@ -26,7 +26,11 @@ ROWS: dict[str, list[str] | str] = {
         f"{FT}/tiny_fragments.ft",
         f"{FT}/atomic_fragment.ft",
     ],
-    "`fragments drop` and `fragments track`": later("fragment tracking"),
+    "`fragments drop` and `fragments track`": [
+        f"{FT}/fragments_drop.ft",
+        f"{FT}/fragments_track.ft",
+        LAW,
+    ],
     "missing field and `!=`": [f"{FT}/missing_fields_never_match.ft", LAW],
     "malformed, truncated": [
         f"{FT}/malformed.ft",
@@ -61,6 +65,7 @@ ROWS: dict[str, list[str] | str] = {
     "first match or priority": [f"{FT}/first_match.ft", LAW],
     "return traffic": later("flow tables of endpoints"),
     "GRO, GSO, LRO": [f"{FT}/limits.ft", LAW],
+    "frames of several buffers": [f"{FT}/first_buffer.ft", LAW, f"{REAL}::test_jumbo_frames_at_xdp"],
     "headers outside the linear part": [f"{FT}/non_linear.ft", f"{REAL}::test_frames_that_are_not_linear"],
     "tc direction": [f"{FT}/tc_directions.ft", f"{TRAFFIC}::test_tc_judges_both_directions"],
     "two ends on one node": later("endpoints"),

@@ -140,6 +140,7 @@ class NativeProgram:
         address = self._engine.get_function_address(function)
         program = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
         slot_count, uid, out = self._u32("lg.slot_count"), self._u32("lg.uid"), []
+        length = self._u64("lg.length")
         slots = (ctypes.c_uint32 * 64).from_address(self._engine.get_global_value_address("lg.slots"))
         for call in calls:
             slot_count.value = 0
@@ -149,7 +150,7 @@ class NativeProgram:
             ctypes.memmove(self._context, call.context, len(call.context))
             self._acts.begin(0, 0)
             if self._spec.data_at is not None:
-                start = self._packets.put(call.packet)
+                length.value, start = len(call.packet), self._packets.put(call.packet)
                 self._acts.begin(start, len(call.packet))
                 linear = len(call.packet) if call.linear is None else call.linear
                 struct.pack_into("<II", self._context, self._spec.data_at, start, start + linear)

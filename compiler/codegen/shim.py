@@ -27,6 +27,7 @@ _TEXT = """
 @lg.events = global i64 0, align 8
 @lg.member = global i8 1, align 8
 @lg.data_at = global i32 0, align 8
+@lg.length = global i64 0, align 8
 @lg.uid = global i32 0, align 8
 
 define ptr @bpf_helper_1(ptr %map, ptr %key) {
@@ -114,6 +115,12 @@ define i64 @bpf_helper_2(ptr %map, ptr %key, ptr %value, i64 %flags) {
 
 define i64 @bpf_helper_5() {
   ret i64 0
+}
+
+; xdp_get_buff_len(ctx)
+define i64 @bpf_helper_188(ptr %ctx) {
+  %n = load i64, ptr @lg.length
+  ret i64 %n
 }
 
 ; skb_pull_data(skb, length): the bytes behind data_end are there already, only the linear part grows

@@ -132,7 +132,7 @@ class NativeChain:
         if self.module.hook == "tc":
             return Call(packet_context(frame), frame.data, frame.linear, frame.time_ns + EPOCH_NS)
         context = self.hook.context.pack(ingress_ifindex=_arrival(frame))
-        return Call(context, frame.data, clock_ns=frame.time_ns + EPOCH_NS)
+        return Call(context, frame.data, frame.first_buffer, frame.time_ns + EPOCH_NS)
 
 
 def _arrival(frame: Frame) -> int:

@@ -101,7 +101,9 @@ def given(packet: bytes | Frame) -> testrun.Given:
     from lockgate.runtime import testrun
 
     frame = packet if isinstance(packet, Frame) else Frame(packet)
-    return testrun.Given(frame.data, frame.segments, frame.time_ns + EPOCH_NS, frame.mark, frame.iif)
+    return testrun.Given(
+        frame.data, frame.segments, frame.time_ns + EPOCH_NS, frame.mark, frame.iif, frame.first_buffer
+    )
 
 
 def _decision(slots: Sequence[manifest.Slot], slot: int | None, passed: tuple[int, ...]) -> Decision | None:

@@ -49,8 +49,9 @@ Facts = dict[str, int]
 class Frame:
     """A frame as a hook sees it. `vlan_tci`: the outermost tag's priority and VLAN when it was taken off into
     the packet's metadata; `linear`: bytes that lie in the packet's linear part, None for all; `mark`: the
-    packet's mark; `segments`: how many packets of the wire it stands for. These exist at tc only. `time_ns`:
-    when it comes; `iif`: where it arrived, as the field `meta.iif` has it, None for nowhere (tc only)."""
+    packet's mark; `segments`: how many packets of the wire it stands for. These exist at tc only.
+    `first_buffer`: bytes that lie in the first of several buffers, None for all (XDP only). `time_ns`: when
+    it comes; `iif`: where it arrived, as the field `meta.iif` has it, None for nowhere (tc only)."""
 
     data: bytes
     vlan_tci: int | None = None
@@ -59,6 +60,7 @@ class Frame:
     time_ns: int = 0
     segments: int = 1
     iif: int | None = 0
+    first_buffer: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,19 @@ def decode(frame: Frame | bytes) -> Facts | Malformed:
         return Malformed(str(cut))
 
 
+# Below, `left` is how long a piece of the packet is, and its bytes are those of them that lie in the first
+# buffer.
+
+
 def _need(data: bytes, length: int, what: str) -> None:
+    """A header that is read must be there."""
     if len(data) < length:
+        raise _Cut(f"{what} is cut short, or lies outside the first buffer")
+
+
+def _whole(left: int, length: int, what: str) -> None:
+    """What a length speaks of must be there, wherever it lies."""
+    if left < length:
         raise _Cut(f"{what} is cut short")
 
 
@@ -90,7 +103,7 @@ def _u16(data: bytes, offset: int) -> int:
 
 
 def _ethernet(seen: Frame) -> Facts:
-    frame, tag = seen.data, seen.vlan_tci
+    frame, tag = seen.data[: seen.first_buffer], seen.vlan_tci
     _need(frame, 14, "the Ethernet header")
     offset, ethertype = 14, _u16(frame, 12)
     for _ in range(MAX_VLAN_TAGS - (tag is not None)):
@@ -103,7 +116,7 @@ def _ethernet(seen: Frame) -> Facts:
         "eth.type": ethertype,
         "eth.dst": int.from_bytes(frame[:6]),
         "eth.src": int.from_bytes(frame[6:12]),
-        "meta.length": len(frame),
+        "meta.length": len(seen.data),
         "meta.mark": seen.mark,
         "meta.segments": seen.segments,
         "meta.time": seen.time_ns,
@@ -112,17 +125,18 @@ def _ethernet(seen: Frame) -> Facts:
         facts["meta.iif"] = seen.iif
     if tag is not None:
         facts["vlan.id"], facts["vlan.priority"] = tag & 0xFFF, tag >> 13
+    packet, left = frame[offset:], len(seen.data) - offset
     if ethertype == ETH_P_ARP:
-        _arp(frame[offset:], facts)
+        _arp(packet, facts)
     elif ethertype == ETH_P_IP:
-        _ipv4(frame[offset:], facts)
+        _ipv4(packet, left, facts)
     elif ethertype == ETH_P_IPV6:
-        _ipv6(frame[offset:], facts)
+        _ipv6(packet, left, facts)
     return facts
 
 
 def _arp(packet: bytes, facts: Facts) -> None:
-    """ARP of another kind, or cut short, is a packet without these fields."""
+    """ARP of another kind, cut short or outside the first buffer, is a packet without these fields."""
     if len(packet) < ARP_BYTES or not packet.startswith(ARP_ETHERNET_IPV4):
         return
     facts["arp.op"] = _u16(packet, 6)
@@ -130,14 +144,14 @@ def _arp(packet: bytes, facts: Facts) -> None:
     facts["arp.tha"], facts["arp.tpa"] = int.from_bytes(packet[18:24]), int.from_bytes(packet[24:28])
 
 
-def _ipv4(packet: bytes, facts: Facts) -> None:
+def _ipv4(packet: bytes, left: int, facts: Facts) -> None:
     _need(packet, 20, "the IPv4 header")
     header_length, total_length = (packet[0] & 15) * 4, _u16(packet, 2)
     if packet[0] >> 4 != 4:
         raise _Cut("the IP version is not 4")
     if header_length < 20 or total_length < header_length:
         raise _Cut("the IPv4 header length is wrong")
-    _need(packet, total_length, "the IPv4 packet")
+    _whole(left, total_length, "the IPv4 packet")
     facts["ip.proto"] = packet[9]
     facts["ip4.src"] = int.from_bytes(packet[12:16])
     facts["ip4.dst"] = int.from_bytes(packet[16:20])
@@ -148,19 +162,20 @@ def _ipv4(packet: bytes, facts: Facts) -> None:
     facts["ip.fragment"] = LATER if later_fragment else FIRST if more else WHOLE
     facts["meta.datagram"] = _u16(packet, 4)
     if not later_fragment:
-        _transport(packet[header_length:total_length], packet[9], ETH_P_IP, facts)
+        segment, left = packet[header_length:total_length], total_length - header_length
+        _transport(segment, left, packet[9], ETH_P_IP, facts)
 
 
 def _traffic_class(octet: int, facts: Facts) -> None:
     facts["ip.dscp"], facts["ip.ecn"] = octet >> 2, octet & 3
 
 
-def _ipv6(packet: bytes, facts: Facts) -> None:
+def _ipv6(packet: bytes, left: int, facts: Facts) -> None:
     _need(packet, 40, "the IPv6 header")
     if packet[0] >> 4 != 6:
         raise _Cut("the IP version is not 6")
     end = 40 + _u16(packet, 4)
-    _need(packet, end, "the IPv6 packet")
+    _whole(left, end, "the IPv6 packet")
     src, dst = int.from_bytes(packet[8:24]), int.from_bytes(packet[24:40])
     if V4_MAPPED in (src >> 32, dst >> 32):
         raise _Cut("an IPv4-mapped address on the wire")
@@ -168,7 +183,7 @@ def _ipv6(packet: bytes, facts: Facts) -> None:
     _traffic_class(_u16(packet, 0) >> 4 & 0xFF, facts)
     facts["ip.ttl"], facts["ip.length"], facts["ip.fragment"] = packet[7], end, WHOLE
     facts.update(dict.fromkeys(EXTENSION_HEADERS.values(), 0))
-    proto, rest = packet[6], packet[40:end]
+    proto, rest, left = packet[6], packet[40:end], end - 40
     for _ in range(MAX_EXTENSION_HEADERS):
         if proto not in EXTENSION_HEADERS:
             break
@@ -187,15 +202,15 @@ def _ipv6(packet: bytes, facts: Facts) -> None:
             facts.setdefault("ip6.segments-left", rest[3])
         elif proto == AUTHENTICATION:
             length = (rest[1] + 2) * 4
-        _need(rest, length, "an IPv6 extension header")
-        proto, rest = following, rest[length:]
+        _whole(left, length, "an IPv6 extension header")
+        proto, rest, left = following, rest[length:], left - length
     if proto in EXTENSION_HEADERS:
         raise _Cut(f"more than {MAX_EXTENSION_HEADERS} IPv6 extension headers")
     facts["ip.proto"] = proto
-    _transport(rest, proto, ETH_P_IPV6, facts)
+    _transport(rest, left, proto, ETH_P_IPV6, facts)
 
 
-def _transport(segment: bytes, proto: int, ethertype: int, facts: Facts) -> None:
+def _transport(segment: bytes, left: int, proto: int, ethertype: int, facts: Facts) -> None:
     if (proto, ethertype) in ((IPPROTO_ICMP, ETH_P_IPV6), (IPPROTO_ICMPV6, ETH_P_IP)):
         facts["l4.proto"] = proto  # the other family's ICMP is a payload like any other
         return
@@ -207,7 +222,7 @@ def _transport(segment: bytes, proto: int, ethertype: int, facts: Facts) -> None
         data_offset = (segment[12] >> 4) * 4
         if data_offset < 20:
             raise _Cut("the TCP header length is wrong")
-        _need(segment, data_offset, "the TCP header")
+        _whole(left, data_offset, "the TCP header")
         facts["tcp.flags"], facts["tcp.window"] = segment[13], _u16(segment, 14)
         facts["tcp.header"] = data_offset
     elif proto == IPPROTO_ICMP:

@@ -1,6 +1,7 @@
 """Emits the frame decoder: the generated form of `decode.frame`, line by line the same decisions.
 
-Jumps to `rules` with all registers set, or to `malformed`. At tc, where the headers may lie outside the
+Jumps to `rules` with all registers set, or to `malformed`. At XDP headers must lie in the frame's first
+buffer, else it is malformed, as the reference has it. At tc, where the headers may lie outside the
 packet's linear part, a header found cut is pulled in once and decoding begins anew, so that the verdict does
 not depend on how the driver laid the packet out.
 """
@@ -37,7 +38,7 @@ from ..layout import Struct
 from .llvm import Function, Label, Value, const
 from .registers import DATAGRAM, LEFT, NETWORK, TRANSPORT, Registers
 
-BPF_SKB_PULL_DATA = 39
+BPF_SKB_PULL_DATA, BPF_XDP_GET_BUFF_LEN = 39, 188
 ROUTING_FIELDS = ("ip6.routing-type", "ip6.segments-left")  # bytes 2 and 3 of the header
 TAG_FIELDS = ("vlan.id", "vlan.priority")
 ARP_FIELDS = tuple(field.name for field in ALL if field.name.startswith("arp."))
@@ -47,7 +48,7 @@ ARP_FIELDS = tuple(field.name for field in ALL if field.name.startswith("arp."))
 class _Frame:
     """What the parts of the decoder share. `end`: data_end; `length`: of the whole frame, i64, also where it
     is not all linear; `offset`: slot with the byte offset of the header at hand; `left`: slot with how many
-    bytes of the IP packet are left from there on."""
+    bytes of the IP packet are left from there on; `no_arp`: where to go when ARP cannot be read."""
 
     f: Function
     registers: Registers
@@ -58,12 +59,13 @@ class _Frame:
     left: Value
     cut: Label
     malformed: Label
+    no_arp: Label
 
-    def header(self, length: int, hint: str) -> Value:
+    def header(self, length: int, hint: str, otherwise: Label | None = None) -> Value:
         """Pointer to a header of that many bytes at `offset`, proved to lie before `end`."""
         f = self.f
         pointer = f.gep(self.data, f.load("i64", self.offset))
-        self.require(f.compare("ule", f.gep(pointer, length), self.end), hint, self.cut)
+        self.require(f.compare("ule", f.gep(pointer, length), self.end), hint, otherwise or self.cut)
         return pointer
 
     def require(self, condition: Value, hint: str, otherwise: Label | None = None) -> None:
@@ -118,13 +120,17 @@ def emit(
     data = f.pointer(f.zext(member("data"), "i64"))
     end = f.pointer(f.zext(member("data_end"), "i64"))
     linear = f.op("sub", f.address(end), f.address(data))
-    total = f.zext(member("len"), "i64") if variant == "tc" else linear
+    # At XDP a frame may go on in more buffers; what the program sees is the first.
+    total = (
+        f.zext(member("len"), "i64") if variant == "tc" else f.call_helper(BPF_XDP_GET_BUFF_LEN, "i64", ctx)
+    )
     tag_in_metadata = member("vlan_present") if variant == "tc" else None
     registers.clear(f.trunc(total, "i32"))
     if registers.wanted("meta.mark"):
         registers.set("meta.mark", member("mark"))
     f.store(const("i64", 0), offset)
-    frame = _Frame(f, registers, data, end, total, offset, left, cut, malformed)
+    no_arp = cut if variant == "tc" else rules
+    frame = _Frame(f, registers, data, end, total, offset, left, cut, malformed, no_arp)
     transport = f.label("transport")
     ip4, ip6 = f.label("ipv4"), f.label("ipv6")
     if tag_in_metadata is not None and any(map(registers.wanted, TAG_FIELDS)):
@@ -222,7 +228,7 @@ def _arp(frame: _Frame, rules: Label) -> None:
     f, registers = frame.f, frame.registers
     behind = f.op("add", f.load("i64", frame.offset), ARP_BYTES)
     frame.require(f.compare("ule", behind, frame.length), "whole_arp", rules)
-    header = frame.header(ARP_BYTES, "arp_header")
+    header = frame.header(ARP_BYTES, "arp_header", frame.no_arp)
     for type_, at in (("i32", 0), ("i16", 4)):
         wanted = int.from_bytes(ARP_ETHERNET_IPV4[at : at + int(type_[1:]) // 8])
         frame.require(f.compare("eq", frame.load_be(type_, header, at), wanted), "arp_kind", rules)

@@ -140,7 +140,9 @@ class Maker:
             self._spoil(shape)
         data = shape.frame()
         if self.chain.hook != "tc":
-            return Frame(data, iif=rng.choice((shape.iif, 0, 0, 0)))
+            first = rng.choice((None, None, None, 14, 18, 34, 42, 54, 60, 74))
+            first = first if first is not None and first < len(data) else None
+            return Frame(data, iif=rng.choice((shape.iif, 0, 0, 0)), first_buffer=first)
         linear = rng.choice((None, None, 0, 14, 18, 33, 40, 54, 60))
         tci = None
         if shape.tags and len(data) >= 18 and rng.random() < 0.5:  # as a device does

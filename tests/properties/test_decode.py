@@ -98,7 +98,7 @@ def dissected(frame: bytes) -> Facts:
         assert isinstance(ip, IP)
         found |= {"ip.proto": ip.proto, "ip4.src": address(ip.src), "ip4.dst": address(ip.dst)}
         found |= {"ip.ttl": ip.ttl, "ip.dscp": ip.tos >> 2, "ip.ecn": ip.tos & 3, "ip.length": ip.len}
-        found |= {"ip4.options": ip.ihl * 4 - 20}
+        found |= {"ip4.options": ip.ihl * 4 - 20, "meta.datagram": ip.id}
         found["ip.fragment"] = 2 if ip.frag else 1 if ip.flags.MF else 0
         if ip.frag == 0:
             found["l4.proto"] = ip.proto
@@ -125,6 +125,7 @@ def six(ip: IPv6, found: Facts) -> None:
             found.setdefault("ip6.segments-left", layer.segleft)
         if isinstance(layer, IPv6ExtHdrFragment):
             found["ip.fragment"] = 2 if layer.offset else max(found["ip.fragment"], layer.m)
+            found["meta.datagram"] = layer.id
             if layer.offset:
                 found["ip.proto"] = number
                 return
