@@ -178,7 +178,7 @@ class LoadedChain:
             return None
         try:
             ran = bpf.test_run(program, data, context=context)
-            mark = tc.unpack(ran.context)["mark"] if context else 0
+            mark = tc.unpack(ran.context)["mark"] if self.chain.hook == "tc" else 0
             assert isinstance(mark, int)
             return _Run(_signed(ran.value), ran.data, mark)
         except bpf.BpfError as error:

@@ -275,11 +275,7 @@ def expected(chain: Chain, frames: Sequence[bytes]) -> list[int]:
 def seen(data: bytes) -> Frame:
     """The kernel takes the outer tag off before any hook but XDP."""
     if data[12:14] in TAGS:
-<<<<<<< HEAD
         return Frame(data[:12] + data[16:], int.from_bytes(data[14:16]))
-=======
-        return Frame(data[:12] + data[16:], vlan_tci=int.from_bytes(data[14:16]))
->>>>>>> bdb0667 (xdp: headers must lie in a frame's first buffer, lengths are those of the whole frame; tests: nftables judges the new fields too)
     return Frame(data)
 
 
@@ -288,11 +284,7 @@ TAGS = tuple(tpid.to_bytes(2) for tpid in TPIDS)
 
 @pytest.fixture
 def judge(pair: netns.Pair) -> Judge:
-<<<<<<< HEAD
     """With jumbo frames and a device on which the kernel says nothing of its own accord."""
-=======
-    """With a device on which the kernel says nothing of its own accord."""
->>>>>>> ebefc46 (xdp: headers must lie in a frame's first buffer, lengths are those of the whole frame; tests: nftables judges the new fields too)
     for name, device in ((pair.inner, pair.inner_if), (pair.outer, pair.outer_if)):
         netns.run(*netns.inside(name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"))
         netns.run("ip", "-n", name, "link", "set", device, "mtu", "9000")
