@@ -32,7 +32,7 @@ from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
 from lockgate.stdlib_bpf.state.devices import DEVICES, IFINDEX_BYTES
-from lockgate.stdlib_bpf.state.events import RING_BYTES
+from lockgate.stdlib_bpf.state.events import EVENT, RING_BYTES
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.generation import NOW, OWN, PREVIOUS
 from lockgate.stdlib_bpf.tables.base import MapImage
@@ -399,7 +399,7 @@ class _Program:
         if self.hook.decoder != "sock_addr":
             return None
         f, r = self.f, self.registers
-        room = f.room(32, "destination")
+        room = f.room(32, at=EVENT.size)
         for at in range(0, 32, 8):
             f.store(const("i64", 0), f.gep(room, at))
         f.store(r.get("ip.proto"), f.gep(room, 4))

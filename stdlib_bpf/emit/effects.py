@@ -86,7 +86,7 @@ def dscp(f: Function, context: Struct, variant: str, ctx: Value, registers: Regi
         _rewrite(f, registers, head, value)
         f.jump(done)
     else:
-        head, size = f.room(HEAD_BYTES, "ip_head"), const("i32", HEAD_BYTES)
+        head, size = f.room(HEAD_BYTES), const("i32", HEAD_BYTES)
         failed = f.call_helper(BPF_SKB_LOAD_BYTES, "i64", ctx, network, head, size)
         there = f.label("dscp_there")
         f.branch(f.compare("eq", failed, 0), there, done, likely=True)

@@ -52,7 +52,7 @@ def _keep(f: Function, registers: Registers, table: Value, rules: Label) -> None
     f.place(fresh)
     f.jump(rules)
     f.place(write)
-    value = f.room(VALUE.size, "datagram")
+    value = f.room(VALUE.size, at=KEY.size)
     for at in range(0, VALUE.size, 8):
         f.store(const("i64", 0), f.gep(value, at))
     f.store(now, f.gep(value, VALUE.offset("seen_ns")))
@@ -87,7 +87,7 @@ def _is_fresh(f: Function, entry: Value, now: Value) -> Value:
 
 def _key(f: Function, registers: Registers) -> Value:
     """Addresses as the decoder has them: the lower half of an IPv4 one holds it, the upper is zero."""
-    key = f.room(KEY.size, "fragment_key")
+    key = f.room(KEY.size)
     for at in range(0, KEY.size, 8):
         f.store(const("i64", 0), f.gep(key, at))
     f.store(registers.get(DATAGRAM), f.gep(key, KEY.offset("id")))

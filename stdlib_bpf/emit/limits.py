@@ -13,6 +13,7 @@ from .registers import LENGTH, Registers
 
 BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_KTIME_GET_NS = 1, 2, 5
 BPF_NOEXIST = 1
+MAX_KEY = max(struct.size for struct in KEY_OF.values())
 
 
 def fields_read(limit: Limit) -> frozenset[str]:
@@ -38,7 +39,7 @@ def admit(
     have, make, again = f.label("bucket"), f.label("new_bucket"), f.label("made_bucket")
     _look_up(f, buckets, key, bucket, have, make)
     f.place(make)
-    empty = f.room(8, "new")
+    empty = f.room(8, at=MAX_KEY)
     f.store(const("i64", 0), empty)
     f.call_helper(BPF_MAP_UPDATE_ELEM, "i64", buckets, key, empty, const("i64", BPF_NOEXIST))
     f.jump(again)
@@ -111,11 +112,11 @@ def _costs(
 def _key(f: Function, registers: Registers, limit: Limit) -> Value:
     """The key on the stack."""
     if limit.per is None:
-        key = f.room(4, "only_bucket")
+        key = f.room(4)
         f.store(const("i32", 0), key)
         return key
     struct = KEY_OF[limit.per]
-    key = f.room(struct.size, "limit_key")
+    key = f.room(struct.size)
     for at in range(0, struct.size, 8):
         f.store(const("i64", 0), f.gep(key, at))
     sides = {"source": {"address": "src"}, "destination": {"address": "dst"}}.get(

@@ -202,7 +202,7 @@ class Function:
     _next: int = 0
     _labels: dict[str, int] = field(default_factory=dict)
     _location: str = ""
-    _rooms: dict[tuple[int, str], Value] = field(default_factory=dict)
+    _scratch: int = 0
 
     # ---- structure ----
 
@@ -237,13 +237,12 @@ class Function:
         self._allocas.append(f"  {ref} = alloca {type_}, align {align}")
         return Value("ptr", ref)
 
-    def room(self, size: int, hint: str) -> Value:
-        """The function's scratch bytes of that name and size on the stack, the same at every call: the stack
-        has 512 bytes, and no two uses of one scratch overlap in time."""
-        key = (size, hint)
-        if key not in self._rooms:
-            self._rooms[key] = self.alloca(f"[{size} x i8]", hint)
-        return self._rooms[key]
+    def room(self, size: int, at: int = 0) -> Value:
+        """So many scratch bytes on the stack, `at` a multiple of 8 from its begin. There is one scratch in a
+        function, as the stack has 512 bytes: what lies in it is used up before the next one asks for room,
+        and what is needed at one time stands side by side."""
+        self._scratch = max(self._scratch, at + size)
+        return self.gep(Value("ptr", "%scratch"), at) if at else Value("ptr", "%scratch")
 
     def load(self, type_: str, pointer: Value, align: int = 0, volatile: bool = False) -> Value:
         """Read memory. `align` 0: the type's natural alignment."""
@@ -349,7 +348,8 @@ class Function:
     def text(self) -> str:
         """The function as text. Its first block is `entry`, which the caller places."""
         first, *rest = self._lines
-        return "\n".join([f"{self.header} {{", first, *self._allocas, *rest, "}"]) + "\n"
+        scratch = [f"  %scratch = alloca [{self._scratch} x i8], align 8"] if self._scratch else []
+        return "\n".join([f"{self.header} {{", first, *scratch, *self._allocas, *rest, "}"]) + "\n"
 
 
 def render_bpf(body: str) -> str:

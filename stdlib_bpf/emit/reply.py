@@ -113,7 +113,7 @@ class _Reply:
     def begin(self) -> None:
         """Everything but the last block."""
         f, r = self.f, self.registers
-        key = f.room(4, "scratch_key")
+        key = f.room(4)
         f.store(const("i32", 0), key)
         self.scratch = f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", f"@{SCRATCH}"), key)
         self.require(f.compare("ne", self.scratch, NULL), "scratch")

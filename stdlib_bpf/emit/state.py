@@ -44,7 +44,7 @@ def log(
 ) -> None:
     """Send an event of the deciding rule to the ring buffer `events`; one that finds no room is counted in
     slot `lost`. `destination`: at connect, pointer to 32 bytes that say whom the call was for."""
-    event = f.room(EVENT.size, "event")
+    event = f.room(EVENT.size)
     for at in range(0, EVENT.size, 8):
         f.store(const("i64", 0), f.gep(event, at))
 
@@ -69,7 +69,7 @@ def log(
     full, done = f.label("ring_full"), f.label("logged")
     f.branch(f.compare("eq", sent, 0), done, full, likely=True)
     f.place(full)
-    key = f.room(4, "lost")
+    key = f.room(4)
     f.store(const("i32", lost), key)
     count(f, registers, key)
     f.jump(done)

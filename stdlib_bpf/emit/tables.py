@@ -17,7 +17,7 @@ def hash_(
     f: Function, name: str, image: MapImage | DataImage, key: Value, width: int, yes: Label, no: Label
 ) -> None:
     """A kernel hash map keyed by the value in network order."""
-    slot = f.room(24, "key")
+    slot = f.room(24)
     _store_be(f, key, width, slot, 0)
     _found(f, f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", f"@{name}"), slot), yes, no)
 
@@ -27,7 +27,7 @@ def lpm_trie(
 ) -> None:
     """A kernel LPM trie: struct bpf_lpm_trie_key with the full prefix length, then the value in network
     order."""
-    slot = f.room(24, "key")
+    slot = f.room(24)
     f.store(const("i32", width), slot, align=4)
     _store_be(f, key, width, slot, 4)
     _found(f, f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", f"@{name}"), slot), yes, no)
