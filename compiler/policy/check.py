@@ -18,7 +18,6 @@ from ..diagnostics import Sink
 from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
-from . import pending
 from .actions import SENDING, Place, decisions
 from .expiry import Expiry
 from .model import Chain
@@ -108,8 +107,8 @@ class Policies:
                     bare.append(item)
                 case t.Block():
                     self._block(item, contents, hook)
-                case t.NotYet():
-                    pending.refuse(item, self.sink)
+                case t.NotYet(span, what):
+                    self._complain(errors.NotYet(what, span))
         if bare and hook.directions:
             self._complain(errors.RulesNeedBlocks(bare[0].span, hook.name, hook.directions))
         contents.rules += [("", s) for item in bare for s in self.templates.sentences(item)]
@@ -135,8 +134,8 @@ class Policies:
         contents.blocks.setdefault(direction, block)
         for item in block.items:
             match item:
-                case t.NotYet():
-                    pending.refuse(item, self.sink)
+                case t.NotYet(span, what):
+                    self._complain(errors.NotYet(what, span))
                 case t.Attribute(span, key, _):
                     self._complain(errors.MisplacedAttribute(key, span))
                 case t.Rule() | t.Use():

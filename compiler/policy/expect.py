@@ -16,7 +16,7 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 from .. import errors, frames
 from ..diagnostics import Sink
 from ..syntax import tree as t
-from . import model, pending
+from . import model
 from . import names as builtin
 from .actions import Place
 from .check import Policies
@@ -57,8 +57,8 @@ class Tests:
         mine = [c for c in chains if policy is not None and c.policy == policy.name.text]
         for step in test.steps:
             match step:
-                case t.NotYet():
-                    pending.refuse(step, self.sink)
+                case t.NotYet(span, what):
+                    self._complain(errors.NotYet(what, span))
                 case t.Assert() if mine:
                     found = self._assert(step, mine)
                     asserts += [found] if found is not None else []

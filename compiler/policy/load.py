@@ -13,7 +13,7 @@ from .. import errors, syntax
 from ..diagnostics import Sink
 from ..source import Source, Span
 from ..syntax import tree as t
-from . import delegation, imports, pending, settings, tiers
+from . import delegation, imports, settings, tiers
 from .check import Policies
 from .expect import Tests
 from .expiry import Expiry
@@ -72,8 +72,8 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
                 traffic.declared_service(decl)
             case t.InterfaceDecl():
                 targets.declared(decl)
-            case t.NotYet():
-                pending.refuse(decl, sink)
+            case t.NotYet(span, what):
+                sink.add(errors.NotYet(what, span).diagnostic())
     tiers.check(program, sink)
     templates.check()
     chains: list[Chain] = []

@@ -18,7 +18,6 @@ from ..codes import TCP_FLAGS
 from ..diagnostics import Sink
 from ..source import Span
 from ..syntax import tree as t
-from . import pending
 from .actions import ActionReader, Options, Place, decisions
 from .conditions import Conditions, requirements
 from .families import families
@@ -184,8 +183,8 @@ class Rules:
                     if (first := getattr(parts.actions, name)) is not None:
                         self._repeated(f"`{item.span.text.split()[0]}`", item.span, first.span)
                     setattr(parts.actions, name, item)
-                case _:
-                    pending.refuse(item, self.sink)
+                case t.NotYet(span, what):
+                    self._complain(errors.NotYet(what, span))
         return parts
 
     def _repeated(self, what: str, span: Span, first: Span) -> None:

@@ -45,8 +45,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "a header's bounds checked one byte short",
         FRAME,
-        "f.gep(pointer, length), self.end), hint, self.cut)",
-        "f.gep(pointer, length - 1), self.end), hint, self.cut)",
+        "f.gep(pointer, length), self.end), hint, otherwise or self.cut)",
+        "f.gep(pointer, length - 1), self.end), hint, otherwise or self.cut)",
     ),
     Fault(
         "IPv4 total length not checked",
@@ -188,8 +188,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "counters of rules shifted by one slot",
         "compiler/codegen/lower.py",
-        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample)",
-        "self._decide(counters.FIRST_RULE + max(0, leaf.rule - 1), rule.verdict, rule.count, rule.sample)",
+        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict",
+        "self._decide(counters.FIRST_RULE + max(0, leaf.rule - 1), rule.verdict",
     ),
     Fault(
         "bytes counted without the Ethernet header",
@@ -200,8 +200,33 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "named counters left out",
         "compiler/codegen/lower.py",
-        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample)",
-        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, None, rule.sample)",
+        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample, rule.effects)",
+        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, None, rule.sample, rule.effects)",
+    ),
+    # ---- fragments and buffers ----
+    Fault(
+        "a later first fragment overwrites what the first one left",
+        "stdlib_bpf/emit/fragments.py",
+        'f.branch(f.compare("ne", entry, NULL), old, write)',
+        "f.jump(write)",
+    ),
+    Fault(
+        "what a first fragment left never gets old",
+        "stdlib_bpf/emit/fragments.py",
+        "f.branch(_is_fresh(f, entry, now), lend, refused, likely=True)",
+        "f.jump(lend)",
+    ),
+    Fault(
+        "a later fragment keeps the protocol of its own header",
+        "stdlib_bpf/state/fragments.py",
+        '    ("ip.proto", 1),\n)',
+        ")",
+    ),
+    Fault(
+        "lengths are those of the first buffer",
+        FRAME,
+        'f.call_helper(BPF_XDP_GET_BUFF_LEN, "i64", ctx)',
+        "linear",
     ),
     # ---- limits and rules that let packets go on ----
     Fault(

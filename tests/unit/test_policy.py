@@ -132,7 +132,6 @@ REFUSED = [
     ("reject tcp", [("E0305", "reject")]),
     ("redirect tcp", [("E0321", "redirect")]),
     ("egress { drop tcp }", [("E0306", "egress")]),
-    ("fragments track", [("E0390", "fragments track")]),
     ("fragments maybe", [("E0202", "maybe")]),
     ("drop from 10.0.0.0/8 - 10.0.0.0/8", [("W0231", "10.0.0.0/8 - 10.0.0.0/8")]),
     ("drop from {}", [("W0231", "{}")]),

@@ -22,7 +22,7 @@ template admin(from-where: network, on: ports) { }
 """
 
 LATER = """proxy failsafe balance via
-fragments-track order mode expect-reply expect-backend selector labels"""
+order mode expect-reply expect-backend selector labels"""
 
 
 def test_grammar_has_no_conflict_and_no_colliding_terminals() -> None:
