@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from lockgate.compiler.match.lower import lower
 from lockgate.compiler.match.text import write
+from lockgate.compiler.syntax.words import ACTIONS
 from tests import engines
 from tests.properties.strategies import Text, policies
 
 DECLARED = re.compile(r"^(?:network|ports|service) ([\w-]+) =", re.MULTILINE)
-RULE = re.compile(r"^  (?P<rule>(?:[\w-]+: )?(?:allow|drop|pass|reject|continue)\b.*)$", re.MULTILINE)
+RULE = re.compile(rf"^  (?P<rule>(?:[\w-]+: )?(?:{'|'.join(ACTIONS)})\b.*)$", re.MULTILINE)
 
 
 def meaning(source: str, files: dict[str, str]) -> list[list[str]]:
