@@ -6,6 +6,7 @@ rule speaks of. Negation is carried to the tests on the way, so the result has n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -26,6 +27,7 @@ from .model import AllOf, AnyOf, FieldTest, Traffic, Where
 from .networks import bad_prefix
 from .targets import Targets
 
+UNREAD = re.compile(r"\s*(?:[=!<>]=?|in\s*\{?)?\s*")  # what may stand between a field and its missing value
 MAX_ALTERNATIVES = 256  # conjunctions that one rule's conditions may become
 ORDERED = frozenset({"<", "<=", ">", ">="})
 EXPECTED = {
@@ -106,7 +108,9 @@ class Conditions:
     def _field(self, name: t.Name) -> Field:
         row = next((row for row in fields.ALL if row.name == name.text), None)
         if row is None:
-            known = tuple((f.name, None) for f in fields.ALL if self.hook.name in f.hooks)
+            family = name.text.partition(".")[0]
+            here = [f.name for f in fields.ALL if self.hook.name in f.hooks]
+            known = tuple((n, None) for n in sorted(here, key=lambda n: n.partition(".")[0] != family))
             raise self._complained(errors.UnknownName("field", name.text, name.span, known))
         if self.hook.name not in row.hooks:
             raise self._complained(
@@ -117,6 +121,8 @@ class Conditions:
     def _related(self, row: Field, node: t.Compare) -> IntervalSet:
         """The values that satisfy a comparison."""
         if node.relation == "":
+            if row.width_bits != 1 and self._stopped_at(node.span):
+                raise Unsound
             if row.width_bits != 1:
                 raise self._meaningless(node, "is more than one bit", f"write `{row.name} == …`")
             return IntervalSet.of(1)
@@ -190,6 +196,15 @@ class Conditions:
             raise self._complained(errors.WrongValue(row.name, span, EXPECTED[row.style]))
         return IntervalSet.of((prefix.low, prefix.high))
 
+    def _stopped_at(self, span: Span) -> bool:
+        """Whether reading stopped behind it: what was to come is not known, and was complained about."""
+        stops = [d.labels[0].span for d in self.sink.diagnostics if d.code.startswith("E01") and d.labels]
+        text = span.source.text
+        return any(
+            s.source is span.source and s.start >= span.end and UNREAD.fullmatch(text, span.end, s.start)
+            for s in stops
+        )
+
     def _meaningless(self, node: t.Compare, reason: str, instead: str) -> Unsound:
         return self._complained(errors.BadRelation(node.field.text, node.span, reason, instead))
 
@@ -212,7 +227,7 @@ def needs(row: Field) -> tuple[str, str]:
     return family, "leave it out"
 
 
-def requirements(traffic: Traffic, eth_types: IntervalSet | None) -> Tests:
+def requirements(traffic: Traffic, eth_types: IntervalSet | None) -> dict[str, IntervalSet]:
     """What a kind of traffic requires. `eth_types`: those that the rule's addresses leave, None for all."""
     found = {"eth.type": traffic.eth_types, "ip.proto": traffic.protocols, "th.dport": traffic.ports}
     tests = {name: values for name, values in found.items() if values is not None}

@@ -211,7 +211,7 @@ class Tests:
         asked: dict[str, int] = {}
         if not parts.conditions:
             return asked
-        where = self.rules.where(parts, (kind,), (), place)
+        where = self.rules.where(parts, (kind,), (), {}, place)
         pending = [] if where is None else [where]
         while pending:
             match pending.pop():

@@ -5,7 +5,7 @@ Knows the parts of a sentence and what a hook can see and do; must never know ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf import fields, hooks
@@ -27,6 +27,7 @@ from .options import OptionReader
 from .targets import Targets
 from .traffic import TrafficTypes
 
+PORT_OF = {"from": "th.sport", "to": "th.dport"}
 ETH_TYPE_OF = {4: fields.ETH_P_IP, 6: fields.ETH_P_IPV6}
 
 
@@ -86,7 +87,7 @@ class Rules:
         if kinds and not any(n is BROKEN for n in networks.values()):
             self._check_families(rule, parts, kinds, networks)
             if parts.conditions and self.sink.errors == before:
-                where = self.where(parts, kinds, networks.values(), place)
+                where = self.where(parts, kinds, networks.values(), ports, place)
         does = self.actions.effects(rule.action, parts.actions, kinds, place) if effects else NONE
         if not sound or not kinds or self.sink.errors > before:
             return None
@@ -224,14 +225,21 @@ class Rules:
         return kinds
 
     def where(
-        self, parts: Parts, kinds: tuple[Traffic, ...], networks: Iterable[Network | None], place: Place
+        self,
+        parts: Parts,
+        kinds: tuple[Traffic, ...],
+        networks: Iterable[Network | None],
+        ports: Mapping[str, IntervalSet],
+        place: Place,
     ) -> Where | None:
-        """The conditions of a sentence as one; None after a complaint."""
+        """The conditions of a sentence as one; None after a complaint. `networks` and `ports`: what else the
+        sentence asks."""
         spoken = [families(network) for network in networks if network is not None]
         eth_types = None
         if spoken and all(spoken):
             eth_types = IntervalSet.of(*(ETH_TYPE_OF[n] for n in frozenset.intersection(*spoken)))
-        required = [requirements(kind, eth_types) for kind in kinds]
+        asked = {PORT_OF[side]: values for side, values in ports.items()}
+        required = [requirements(kind, eth_types) | asked for kind in kinds]
         conditions = Conditions(self.sink, place, self.actions.targets)
         return conditions.check(tuple(parts.conditions.values()), required)
 

@@ -29,6 +29,8 @@ SITUATIONS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"EXPECT", "RBRACE"}), "`expect`, `given` or `}`"),
     (frozenset({"ADDRESS", "PORT"}), "a network or `port`: `from 10.0.0.0/8`, `to port 80`, `to any`"),
     (frozenset({"ADDRESS", "ANY"}), "a network: an address, a name, `{ … }`, `any` or `not …`"),
+    (frozenset({"LPAR", "NAME", "NOT"}), "a condition: `ip.ttl < 2`, `arp.op in { request }`, `not …`"),
+    (frozenset({"INT", "HEX", "NAME"}), "a value: a number, a name or an address"),
     (frozenset({"POLICY", "NETWORK"}), "a declaration: network, ports, service, interface, policy or test"),
     (frozenset({"INT", "NAME", "LBRACE"}), "a number, a name or `{ … }`"),
     (frozenset({"NAME", "STRING", "LBRACE"}), 'an interface: a name, `"eth0"` or `{ … }`'),

@@ -300,10 +300,11 @@ def _ipv6(frame: _Frame, transport: Label, rules: Label) -> None:
     _traffic_class(registers, octet)
     registers.set("ip.ttl", f.load("i8", f.gep(header, 7)))
     registers.set("ip.length", f.op("add", payload, 40))
+    noted = [name for name in ("ip.fragment", *EXTENSION_HEADERS.values()) if registers.wanted(name)]
     # A zero that the verifier cannot see: it tells bytes known to be zero from others (STACK_ZERO), and would
     # explore every sequence of extension headers with each set of headers seen so far.
-    zero = f.op("xor", registers.get("eth.type"), ETH_P_IPV6)
-    for name in ("ip.fragment", *EXTENSION_HEADERS.values()):
+    zero = f.op("xor", registers.get("eth.type"), ETH_P_IPV6) if noted else const("i32", 0)
+    for name in noted:
         registers.set(name, zero)
     protocol = f.alloca("i32", "next_header", 4)
     count = f.alloca("i32", "extensions", 4)

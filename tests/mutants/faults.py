@@ -37,6 +37,42 @@ FAULTS: tuple[Fault, ...] = (
         'f.store(f.op("shl", f.op("add", units, 1), 3), length)',
     ),
     Fault(
+        "the tag in the frame read though one lies in metadata",
+        FRAME,
+        'f.branch(f.compare("eq", tag_in_metadata, 0), outer, done, likely=True)',
+        "f.jump(outer)",
+    ),
+    Fault(
+        "a tag's priority read with its DEI bit",
+        FRAME,
+        'registers.set("vlan.priority", registers.function.op("lshr", tci, 13))',
+        'registers.set("vlan.priority", registers.function.op("lshr", tci, 12))',
+    ),
+    Fault(
+        "ARP of any kind taken for that of Ethernet and IPv4",
+        FRAME,
+        'frame.require(f.compare("eq", frame.load_be(type_, header, at), wanted), "arp_kind", rules)',
+        "pass",
+    ),
+    Fault(
+        "the last routing header read instead of the first",
+        FRAME,
+        "f.branch(registers.is_missing(name), first, kept, likely=True)",
+        "f.jump(first)",
+    ),
+    Fault(
+        "a missing optional field holds zero",
+        "stdlib_bpf/emit/registers.py",
+        "self._store(place, part, missing(place.bits) if known else filler)",
+        "self._store(place, part, missing(place.bits) if name in ALWAYS else const('i32', 0))",
+    ),
+    Fault(
+        "not of an optional field swaps the two ways",
+        "compiler/plan/lower.py",
+        'doubtful = fields.ANSWERED - {"ip.proto"}',
+        'doubtful = {"l4.proto"}',
+    ),
+    Fault(
         "ports in the wrong byte order",
         FRAME,
         'registers.set(name, frame.load_be("i16", header, at))',
@@ -70,20 +106,20 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "ports read out of later IPv4 fragments",
         FRAME,
-        'frame.load_be("i16", header, 6), 0x1FFF)',
-        'frame.load_be("i16", header, 6), 0)',
+        'f.op("and", place, 0x1FFF), 0)',
+        'f.op("and", place, 0), 0)',
     ),
     Fault(
         "ports read out of later IPv6 fragments",
         FRAME,
-        'frame.load_be("i16", header, 2), 0xFFF8)',
-        'frame.load_be("i16", header, 2), 0)',
+        'f.op("and", place, 0xFFF8), 0)',
+        'f.op("and", place, 0), 0)',
     ),
     Fault(
         "an atomic fragment with reserved bits set taken for a later one",
         FRAME,
-        'frame.load_be("i16", header, 2), 0xFFF8)',
-        'frame.load_be("i16", header, 2), 0xFFFF)',
+        'f.op("and", place, 0xFFF8), 0)',
+        'f.op("and", place, 0xFFFF), 0)',
     ),
     Fault("one VLAN tag only", FRAME, "for first in (True, False):", "for first in (True,):"),
     Fault(
@@ -145,8 +181,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "LPM entries one bit too long",
         "stdlib_bpf/tables/lpm_trie.py",
-        "entry(value, length, width_bits) for value",
-        "entry(value, min(length + 1, width_bits), width_bits) for value",
+        "heads[length] + value.to_bytes(size) for value",
+        "heads[min(length + 1, width_bits)] + value.to_bytes(size) for value",
     ),
     Fault(
         "hash keys in host order",

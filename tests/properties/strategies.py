@@ -265,8 +265,8 @@ def rule(draw: st.DrawFn, names: Names, hook: str, direction: str, number: int) 
         required = dict(REQUIRED[of_service or kind])
         if any(not peer.startswith("port ") for peer in peers):
             required["eth.type"] = IntervalSet.of(fields.ETH_P_IP if family == 4 else fields.ETH_P_IPV6)
-        if of_service in ("tcp", "ports"):
-            required["th.dport"] = IntervalSet.full(16)
+        if of_service in ("tcp", "ports") or any(peer.startswith("port ") for peer in peers):
+            required |= {"th.sport": IntervalSet.full(16), "th.dport": IntervalSet.full(16)}
         words += conditions(draw, hook, required)
     if draw(st.integers(0, 3)) == 3:
         words.append(f"count {draw(st.sampled_from(('hits', 'misses')))}")
