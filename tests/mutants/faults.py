@@ -284,10 +284,10 @@ FAULTS: tuple[Fault, ...] = (
         'masked = registers.get(f"ip4.{side}")',
     ),
     Fault(
-        "a rule whose limit is exhausted is tried again by its next match",
+        "a rule that lets the packet go on is tried again by its next match",
         "compiler/plan/lower.py",
-        "node = builder.admit(rule, node, behind)",
-        "node = builder.admit(rule, node, following)",
+        "builder.passing(rule, behind)",
+        "builder.passing(rule, following)",
     ),
     Fault(
         "a rule that lets the packet go on covers later rules",
