@@ -196,14 +196,28 @@ def _endpoint(text: str) -> tuple[int, int, int | None]:
 def describe(facts: Mapping[str, int]) -> str:
     """Short text of fields, as `parse` reads it, for witnesses: what a packet with them looks like. Fields
     that are missing are left out or take their defaults."""
-    words = _heading(facts)
-    have = decode(frames.build(_asked(words)))
-    have = have if isinstance(have, dict) else {}
     short = {names[0]: word for word, names in WORDS.items()}
-    for name, value in facts.items():
-        if name != f.L4_PROTO.name and have.get(name) != value:
-            words += [short.get(name, name), value_text(name, value)]
+    words = _heading(facts)
+    for name, value in besides(facts):
+        words += [short.get(name, name), value_text(name, value)]
     return " ".join(words)
+
+
+def besides(facts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Fields, with their values, that must be said beside the heading to get such a packet; no more."""
+    base = _asked(_heading(facts))
+    wanted = {row.name: facts[row.name] for row in f.ALL if row.name in facts}
+    needed = {name: wanted[name] for name in _missed(base, wanted)}
+    for name in tuple(needed):
+        fewer = {n: value for n, value in needed.items() if n != name}
+        if _missed(base | needed, wanted) == _missed(base | fewer, wanted):
+            needed = fewer
+    return list(needed.items())
+
+
+def _missed(asked: Mapping[str, int], wanted: Mapping[str, int]) -> list[str]:
+    found = decode(frames.build(asked))
+    return frames.unmet(found if isinstance(found, dict) else {}, wanted)
 
 
 def heading(facts: Mapping[str, int]) -> str:

@@ -182,4 +182,6 @@ def sentence(example: Counterexample, by: str) -> str | None:
         words += ["flags", ", ".join(n for n, bit in TCP_FLAGS.items() if facts["tcp.flags"] & bit)]
     kind = facts.get("icmp.type", facts.get("icmp6.type"))
     words += [] if kind is None else ["type", str(kind)]
+    others = [f"{field} == {packet.value_text(field, value)}" for field, value in packet.besides(facts)]
+    words += ["if", " and ".join(others)] if others else []
     return " ".join([*words, "by", by])

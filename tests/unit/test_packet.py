@@ -73,3 +73,46 @@ def test_bad_text_says_what_is_right(text: str, word: str) -> None:
 def test_description_reads_back_to_the_same_fields(text: str) -> None:
     facts = frame.decode(packet.parse(text))
     assert frame.decode(packet.parse(packet.describe(facts))) == facts
+
+
+FIELDS = [
+    "tcp ttl 1 dscp ef ecn ce window 9 tcp.header 40",
+    "udp 10.0.0.1:1 > 10.0.0.2:2 vlan 7 priority 5 options 8 length 100",
+    "udp [2001:db8::1] > [2001:db8::2] ip6.hop-by-hop 1 ip6.routing-type 4 ip6.segments-left 2 ip6.auth 1",
+    "tcp [2001:db8::1] > [2001:db8::2] fragment first ip6.mobility 1 ip6.destination 1",
+    "tcp fragment later",
+    "icmp type 3 code 4",
+    "arp op reply arp.spa 10.0.0.1 arp.tha 02:00:00:00:00:09 eth.src 02:00:00:00:00:03",
+    "eth.type 0x88cc meta.length 64 mark 0x10",
+]
+
+
+@pytest.mark.parametrize("text", FIELDS)
+def test_fields_behind_the_addresses(text: str) -> None:
+    made = packet.parse(text)
+    facts = frame.decode(made)
+    assert isinstance(facts, dict)
+    assert frame.decode(packet.parse(packet.describe(facts))) == facts
+    again = Ether(made.data)
+    for header in (IP, IPv6, TCP, UDP):
+        if header in again and "fragment" not in text:
+            for name in ("chksum", "len", "plen", "ihl", "dataofs"):
+                if name in again[header].fields:
+                    delattr(again[header], name)
+    assert bytes(again) == made.data
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("udp window 5", "tcp.window"),
+        ("tcp options 3", "ip4.options"),
+        ("tcp ttl", "needs a value"),
+        ("tcp ttl 256", "255"),
+        ("arp arp.spa nowhere", "address"),
+        ("tcp length 30", "ip.length"),
+    ],
+)
+def test_packets_that_do_not_exist(text: str, word: str) -> None:
+    with pytest.raises(packet.PacketTextError, match=word):
+        packet.parse(text)
