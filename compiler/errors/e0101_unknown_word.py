@@ -48,7 +48,9 @@ class UnknownWord(Finding):
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
         near = f"did you mean `{self.suggestion}`?" if self.suggestion else "not understood here"
-        fixes = [Fix(self.span, self.suggestion, self.sure)] if self.suggestion else []
+        # Glued to what stands before it, as in `0x0scp`, another word would be read another way.
+        apart = not self.span.source.text[: self.span.start][-1:].isalnum()
+        fixes = [Fix(self.span, self.suggestion, self.sure and apart)] if self.suggestion else []
         return self.make(
             f"unknown word `{self.word}`",
             (self.span, near),

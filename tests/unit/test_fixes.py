@@ -9,7 +9,7 @@ from lockgate.compiler.diagnostics import Diagnostic, Fix, PolicyError, Severity
 from lockgate.compiler.errors import pages
 from lockgate.compiler.policy import load
 from lockgate.compiler.source import Source, Span
-from tests.unit.front import connect, reader, xdp
+from tests.unit.front import connect, findings, reader, xdp
 
 P = Path("p.gate")
 
@@ -177,3 +177,10 @@ def test_fixes_that_never_end_are_stopped() -> None:
 
 def test_text_without_a_file_is_left_alone() -> None:
     assert fixes.choose([_finding(Source("p.gate", "a"), 0, 1, "b")], unsafe=True) == []
+
+
+def test_a_word_glued_to_a_number_is_not_mended_unseen() -> None:
+    """`0x0scp` with `dscp` in its place reads as `0x0d` and `scp` again."""
+    found = findings('policy p at tc on "eth0" { default pass ingress { allow mark 0x0scp } }')
+    (slip,) = [d for d in found if d.code == "E0101"]
+    assert [fix.sure for fix in slip.fixes] == [False]
