@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lockgate.stdlib_bpf import manifest, tables
+from lockgate.stdlib_bpf import classifiers, manifest, tables
+from lockgate.stdlib_bpf.classifiers import Boxes
 
 from . import nodetext
 from .diagnostics import Sink
@@ -41,6 +42,13 @@ def explain(session: Session, chain: Chain) -> str:
         lines.append(
             f"  {table.name}: {table.kind}, {what}, about {price.latency_ns:.0f} ns a lookup{full}, "
             f"{price.bytes / 1024:.0f} KiB"
+        )
+    for one in plan.classifiers:
+        price = classifiers.ALL[one.kind].cost(Boxes(one.widths, one.boxes))
+        rules = len({box.rule for box in one.boxes})
+        lines.append(
+            f"  {one.name}: {one.kind}, {rules} rules by {', '.join(one.fields)}, about "
+            f"{price.latency_ns:.0f} ns a lookup, {price.bytes / 1024:.0f} KiB"
         )
     lines.append(
         f"  predicted, beside decoding: {predicted.expected_ns:.0f} ns for typical traffic, "

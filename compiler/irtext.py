@@ -98,6 +98,11 @@ class Words:
         except ValueError:
             raise self.error(f"`{word}` is not a value or range") from None
 
+    def rest(self) -> tuple[str, ...]:
+        """All words that are left, taken."""
+        self._at, left = len(self._words), self._words[self._at :]
+        return tuple(left)
+
     def end(self) -> None:
         """The line must end here."""
         if (word := self.peek()) is not None:

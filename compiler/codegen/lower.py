@@ -8,12 +8,18 @@ rules' lines go along as debug locations.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import reduce
+from operator import or_
 
 from lockgate import __version__
-from lockgate.stdlib_bpf import answers, fields, hooks, manifest, tables
+from lockgate.stdlib_bpf import answers, classifiers, fields, hooks, manifest, tables
+from lockgate.stdlib_bpf.classifiers import Boxes
 from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.emit import effects, fragments, frame, generation, limits, reply, sock_addr, state
+from lockgate.stdlib_bpf.emit.classifiers import CLASSIFY
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import (
     ANSWER,
@@ -35,13 +41,14 @@ from lockgate.stdlib_bpf.state.devices import DEVICES, IFINDEX_BYTES
 from lockgate.stdlib_bpf.state.events import EVENT, RING_BYTES
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.generation import NOW, OWN, PREVIOUS
-from lockgate.stdlib_bpf.tables.base import MapImage
+from lockgate.stdlib_bpf.tables.base import DataImage, MapImage
 
 from ..match.ir import RuleInfo
-from ..plan.ir import DEFAULT, Admit, Between, Branch, InTable, Leaf, Masked, Pass, Plan
+from ..plan.ir import DEFAULT, Admit, Between, Branch, Classifier, Classify, InTable, Leaf, Masked, Pass, Plan
 from .maps import MapDefinitions
 from .module import DataSection, Module
 
+NAMED_OF, SAMPLE_OF = "named_of", "sample_of"  # sections: of each rule, where classifiers find rules
 DECODERS: dict[str, Callable[..., None]] = {"frame": frame.emit, "sock_addr": sock_addr.emit}
 
 _ATTRIBUTES = 'attributes #0 = { nounwind "no-jump-tables"="true" }\n'
@@ -104,6 +111,30 @@ class _Lowering:
             t.name: tables.ALL[t.kind].build(t.values, t.width_bits, t.max_entries) for t in plan.tables
         }
 
+        self.trees = {one.name: self._tree(one) for one in plan.classifiers}
+
+    def _tree(self, one: Classifier) -> DataImage:
+        """A classifier's memory, with each rule's verdict as the code of its boxes."""
+        verdicts, rules = self.hook.verdicts, self.plan.rules
+        boxes = tuple(replace(box, code=verdicts[rules[box.rule].verdict] & 0xFF) for box in one.boxes)
+        return classifiers.ALL[one.kind].build(Boxes(one.widths, boxes))
+
+    def _traces(self) -> list[DataSection]:
+        """For classified rules: the slot of the named counter of each, and of how many packets one is
+        logged."""
+        if not self.plan.classifiers:
+            return []
+        rules = self.plan.rules
+        room = 1 << max(0, len(rules) - 1).bit_length()
+        found = []
+        if any(rule.count for rule in rules):
+            named = [self.slot_numbers["named", rule.count] if rule.count else NO_SLOT for rule in rules]
+            found.append(DataSection(NAMED_OF, struct.pack(f"<{room}I", *named, *[0] * (room - len(rules))), 4))
+        if any(rule.sample for rule in rules):
+            samples = [rule.sample for rule in rules]
+            found.append(DataSection(SAMPLE_OF, struct.pack(f"<{room}I", *samples, *[0] * (room - len(rules))), 4))
+        return found
+
     def module(self) -> Module:
         definitions = MapDefinitions(self.debug)
         definitions.counters(len(self.slots))
@@ -130,6 +161,9 @@ class _Lowering:
                 definitions.table(table, image)
             else:
                 data += [DataSection(f"{table.name}_{n}", d, size) for n, d, size in image.sections]
+        for name, tree in self.trees.items():
+            data += [DataSection(f"{name}_{n}", d, size) for n, d, size in tree.sections]
+        data += self._traces()
         data_text = "".join(definitions.data(section) for section in data) + definitions.generation()
         points = self.hook.points[self.plan.direction]
         previous = {p.name: f"{PREVIOUS}_{p.name}" if len(points) > 1 else PREVIOUS for p in points}
@@ -209,6 +243,7 @@ class _Program:
 
     def _fields_read(self) -> set[str]:
         names = {n.test.field for n in self.plan.nodes if isinstance(n, Branch)}
+        names |= {name for one in self.plan.classifiers for name in one.fields}
         names |= {name for r in self.plan.rules if r.limit for name in limits.fields_read(r.limit)}
         names |= fragments.registers_of(self.plan.fragments)
         if self.hook.decoder == "sock_addr" and self.logs:
@@ -252,6 +287,8 @@ class _Program:
                     self._admit(node, labels)
                 case Pass():
                     self._pass(node, labels[node.next])
+                case Classify():
+                    self._classify(node, labels[node.no])
         self._epilogue()
 
     @property
@@ -387,6 +424,40 @@ class _Program:
         if rule.verdict == "mirror":
             effects.mirror(f, self.ctx, self._places(rule.effects), rule.effects.how)
         f.jump(following)
+
+    def _classify(self, node: Classify, no: Label) -> None:
+        """The rule that a classifier finds decides: its word says its number and its verdict."""
+        f, r, one = self.f, self.registers, self.plan.classifier(node.classifier)
+        f.at(next(iter(self.l.debug.sources)), self.l.line)
+        found, decided = f.alloca("i32", "found", 4), f.label("decided")
+        key = [r.get(name) for name in one.fields]
+        CLASSIFY[one.kind](f, one.name, self.l.trees[one.name], key, one.widths, found, decided, no)
+        f.place(decided)
+        word = f.load("i32", found)
+        rule = f.op("lshr", word, 8)
+        r.set(SLOT, f.op("add", rule, counters.FIRST_RULE))
+        room = 1 << max(0, len(self.plan.rules) - 1).bit_length()
+        at = f.zext(f.op("and", rule, room - 1), "i64")
+        for wanted, register, section in ((self.counts, NAMED, NAMED_OF), (self.logs, SAMPLE, SAMPLE_OF)):
+            if wanted:
+                r.set(register, f.load("i32", f.gep(Value("ptr", f"@{section}"), at, "i32")))
+        verdicts = self.hook.verdicts.values()
+        if min(verdicts) < 0:
+            code = f.op("ashr", f.op("shl", word, 24), 24)
+        else:  # the verifier must see that no other value is returned
+            code = f.op("and", word, reduce(or_, verdicts))
+        if self.answers:
+            r.set(ANSWER, const("i32", 0))
+        f.store(code, self.verdict)
+        if self.rewrites:
+            for verdict in self.hook.ends:
+                gone, goes_on = f.label("gone"), f.label("goes_on")
+                f.branch(f.compare("eq", code, self.hook.verdicts[verdict]), gone, goes_on)
+                f.place(gone)
+                r.set(DSCP, const("i32", NO_DSCP))
+                f.jump(goes_on)
+                f.place(goes_on)
+        f.jump(self.finish)
 
     def _admit(self, node: Admit, labels: list[Label]) -> None:
         limit = self._at(node.rule).limit

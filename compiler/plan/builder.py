@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .ir import DEFAULT, Admit, Branch, Leaf, Node, Pass, Test, successors
+from .ir import DEFAULT, Admit, Branch, Classify, Leaf, Node, Pass, Test, successors
 
 
 class Builder:
@@ -31,6 +31,10 @@ class Builder:
     def passing(self, rule: int, following: int) -> int:
         """What a rule does that lets the packet go on."""
         return self._once(Pass(rule, following))
+
+    def classify(self, classifier: str, no: int) -> int:
+        """The question which rule of a classifier decides."""
+        return self._once(Classify(classifier, no))
 
     def branch(self, test: Test, yes: int, no: int, rule: int | None = None) -> int:
         """A test; none when both ways lead to the same node. An equal node keeps the rule it was made for."""
@@ -77,4 +81,6 @@ def _renumbered(node: Node, number: dict[int, int]) -> Node:
             return replace(node, yes=number[node.yes], no=number[node.no])
         case Pass():
             return replace(node, next=number[node.next])
+        case Classify():
+            return replace(node, no=number[node.no])
     return node

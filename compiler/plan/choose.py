@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from lockgate.stdlib_bpf import fields, tables
+from lockgate.stdlib_bpf import classifiers, fields, tables
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
 
 from .builder import Builder
@@ -17,7 +17,7 @@ from .inline import Inline, inline
 from .ir import InTable, Table
 
 INLINE = "inline"
-STRUCTURES = frozenset({INLINE, *tables.ALL})
+STRUCTURES = frozenset({INLINE, *tables.ALL, *classifiers.ALL})
 LIVE_KIND = "lpm_trie"  # what holds a dynamic set: prefixes that come and go one by one
 
 # Where the choice is open. Other fields are narrow or guard others, and stay in the program.
@@ -52,9 +52,6 @@ class Chooser:
     the last resort even when it is not among them. `live`: dynamic sets and their numbers of entries."""
 
     def __init__(self, structures: frozenset[str], live: dict[str, int]) -> None:
-        unknown = structures - STRUCTURES
-        if unknown:
-            raise ValueError(f"no such structure: {', '.join(sorted(unknown))}")
         self._structures = structures
         self._live = live
         self._tables: list[Table] = []

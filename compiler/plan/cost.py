@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from lockgate.stdlib_bpf import fields, tables
+from lockgate.stdlib_bpf import classifiers, fields, tables
+from lockgate.stdlib_bpf.classifiers import Boxes
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.tables import Cost
 
 from .inline import COMPARE_NS
-from .ir import Admit, Between, Branch, InTable, Leaf, Masked, Node, Pass, Plan, successors
+from .ir import Admit, Between, Branch, Classify, InTable, Leaf, Masked, Node, Pass, Plan, successors
 from .order import LIVE_SHARE, chance
 
 # Kernel 6.18 refuses a function when more than 8,192 ways are waiting to be checked ("The sequence of 8193
@@ -52,6 +53,8 @@ class OverBudget:
 def cost(plan: Plan) -> PlanCost:
     """Predict a verified plan."""
     table_cost = {table.name: _price(plan, table.name) for table in plan.tables}
+    for one in plan.classifiers:
+        table_cost[one.name] = classifiers.ALL[one.kind].cost(Boxes(one.widths, one.boxes))
     worst = [0.0] * len(plan.nodes)
     weight = [0.0] * len(plan.nodes)
     weight[0], expected = 1.0, 0.0
@@ -128,6 +131,8 @@ def _latency(node: Node, table_cost: dict[str, Cost]) -> float:
             return table_cost[table].latency_ns
         case Branch(test):
             return COMPARE_NS * (2 if fields.BY_NAME[test.field].width_bits > 64 else 1)
+        case Classify(name):
+            return table_cost[name].latency_ns
         case Admit():
             return LIMIT_NS
         case Pass():

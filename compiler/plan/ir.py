@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lockgate.stdlib_bpf.classifiers import Box
+from lockgate.stdlib_bpf.fields import BY_NAME
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 
@@ -84,7 +86,17 @@ class Pass:
     next: int
 
 
-Node = Branch | Leaf | Admit | Pass
+@dataclass(frozen=True)
+class Classify:
+    """Decide by the first rule of a classifier that has a box around the packet; `no` where none has. Stands
+    only where the packet is known to have every field of the classifier."""
+
+    classifier: str
+    no: int
+    rule: None = None
+
+
+Node = Branch | Leaf | Admit | Pass | Classify
 
 
 def successors(node: Node) -> tuple[int, ...]:
@@ -92,7 +104,7 @@ def successors(node: Node) -> tuple[int, ...]:
     match node:
         case Branch(_, yes, no, _) | Admit(_, yes, no):
             return (yes, no)
-        case Pass(_, following):
+        case Pass(_, following) | Classify(_, following):
             return (following,)
     return ()
 
@@ -112,6 +124,23 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Classifier:
+    """Many rules that only compare fields, found at once. `kind`: a key of `stdlib_bpf.classifiers.ALL`;
+    `boxes` over `fields`, in the order of their rules; ranges of a field of 128 bits are prefixes. `name` is
+    a C identifier, unique in the plan among tables, too."""
+
+    name: str
+    kind: str
+    fields: tuple[str, ...]
+    boxes: tuple[Box, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of the fields, in bits."""
+        return tuple(BY_NAME[name].width_bits for name in self.fields)
+
+
+@dataclass(frozen=True)
 class Plan:
     """One chain, planned. `devices` as in the match IR."""
 
@@ -124,6 +153,14 @@ class Plan:
     nodes: tuple[Node, ...]
     devices: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE
+    classifiers: tuple[Classifier, ...] = ()
+
+    def classifier(self, name: str) -> Classifier:
+        """A classifier by name; KeyError when there is none."""
+        for classifier in self.classifiers:
+            if classifier.name == name:
+                return classifier
+        raise KeyError(name)
 
     def table(self, name: str) -> Table:
         """A table by name; KeyError when there is none."""

@@ -5,38 +5,38 @@
     2: l4.proto in 6 ? 3 : 7 for 0
     3: th.dport in 443 ? 8 : 7 for 0
 
-A chain is right for tens of matches and bearable for a thousand. The deep optimiser (a decision tree, bit
-vectors, tables of classes) takes the place of `_planned` and `_chain`: it gets the list of `Conjunction` for
-one kind of packet and returns the handle of a node; everything around it stays.
+A chain is right for tens of matches. Longer runs that only compare fields become one link of it, a
+classifier (`classify`); then packets with and without ports go apart first, since what is classified must be
+there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import IntervalSet
 
-from ..match.ir import MatchProgram, RuleInfo
+from ..match.ir import MatchProgram
+from . import classify
 from .builder import Builder
-from .choose import STRUCTURES, Chooser, Form
-from .ir import DEFAULT, Between, Plan
+from .choose import INLINE, STRUCTURES, Chooser, Form
+from .classify import Piece, Side
+from .ir import DEFAULT, Between, Classifier, Plan
 from .order import ordered
-from .specialise import REST, Conjunction, specialise
-
-Planned = list[tuple[int, list[Form]]]
+from .specialise import L4_PROTO, REST, Conjunction, specialise
 
 
 def lower(program: MatchProgram, structures: frozenset[str] | None = None) -> Plan:
-    """Plan a verified program. `structures`: names of lookup structures it may use (of `choose.STRUCTURES`,
-    which has "inline" besides the tables' kinds), None for all. ValueError for an unknown name."""
-    chooser = Chooser(STRUCTURES if structures is None else structures, dict(program.live))
-    sides = [
-        _planned(specialise(program, eth_types), chooser) for eth_types in (fields.IP4, fields.IP6, REST)
-    ]
-    builder = Builder()
-    # Entered first, numbered first: the side of IPv4 is grown last.
-    rest, six, four = (_chain(side, builder, program.rules) for side in reversed(sides))
+    """Plan a verified program. `structures`: names of lookup structures it may use (of `STRUCTURES`, which
+    has "inline" besides the kinds of tables and classifiers), None for all; where "inline" is not among them
+    a classifier takes every match that it can. ValueError for an unknown name."""
+    growing = _Growing(program, STRUCTURES if structures is None else structures)
+    # Entered first, numbered first: the side of IPv4 is grown last. Tables are named the other way round.
+    sides = [growing.planned(eth_types, family) for eth_types, family in SIDES]
+    rest, six, four = (growing.grown(side) for side in reversed(sides))
+    builder = growing.builder
     entry = _split(builder, fields.ETH_P_IP, four, _split(builder, fields.ETH_P_IPV6, six, rest))
     return Plan(
         name=program.name,
@@ -44,16 +44,97 @@ def lower(program: MatchProgram, structures: frozenset[str] | None = None) -> Pl
         direction=program.direction,
         default=program.default,
         rules=program.rules,
-        tables=chooser.tables,
+        tables=growing.chooser.tables,
         nodes=builder.finish(entry),
         devices=program.devices,
         fragments=program.fragments,
+        classifiers=tuple(growing.classifiers),
     )
 
 
-def _planned(conjunctions: list[Conjunction], chooser: Chooser) -> Planned:
-    """Choose a form for every test, in the order of the matches, so that tables are named in that order."""
-    return [(one.rule, _forms(one.tests, chooser)) for one in conjunctions]
+SIDES = ((fields.IP4, 4), (fields.IP6, 6), (REST, None))
+Chain = list[tuple[int, list[Form]] | str]  # matches with their tests, and names of classifiers
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """The chain of a kind of packet. `bare`: the one of those without ports, where they go apart."""
+
+    chain: Chain
+    bare: Chain | None = None
+
+
+class _Growing:
+    """The plan of one program while it grows."""
+
+    def __init__(self, program: MatchProgram, structures: frozenset[str]) -> None:
+        if unknown := structures - STRUCTURES:
+            raise ValueError(f"no such structure: {', '.join(sorted(unknown))}")
+        self.program, self.structures = program, structures
+        self.chooser = Chooser(structures, dict(program.live))
+        self.builder = Builder()
+        self.classifiers: list[Classifier] = []
+
+    def planned(self, eth_types: IntervalSet, family: int | None) -> _Planned:
+        """Choose a form for every test, in the order of the matches, so that tables are named in that
+        order."""
+        conjunctions = specialise(self.program, eth_types)
+        if family is None or classify.KIND not in self.structures:
+            return _Planned(self._chain(conjunctions))
+        sides = [classify.Side(family, ports, self.program.hook) for ports in (True, False)]
+        split = [list(self._pieces(side, conjunctions)) for side in sides]
+        if not any(isinstance(piece, tuple) for side in split for piece in side):
+            return _Planned(self._chain(conjunctions))
+        return _Planned(*(self._mixed(found, side) for found, side in zip(split, sides, strict=True)))
+
+    def _pieces(self, side: Side, conjunctions: Sequence[Conjunction]) -> Iterator[Piece]:
+        always = INLINE not in self.structures
+        return classify.pieces(side.narrowed(conjunctions), self.program.rules, side, always)
+
+    def _mixed(self, found: Sequence[Piece], side: Side) -> Chain:
+        chain: Chain = []
+        for piece in found:
+            if isinstance(piece, tuple):
+                name = f"rules{len(self.classifiers)}"
+                self.classifiers.append(classify.classifier(name, piece, side))
+                chain.append(name)
+            else:
+                chain += self._chain([piece])
+        return chain
+
+    def _chain(self, conjunctions: Sequence[Conjunction]) -> Chain:
+        return [(one.rule, _forms(one.tests, self.chooser)) for one in conjunctions]
+
+    def grown(self, side: _Planned) -> int:
+        """The node where a kind of packet enters."""
+        if side.bare is None:
+            return self._links(side.chain)
+        bare, entry = self._links(side.bare), self._links(side.chain)
+        node = bare
+        for protocol, _ in reversed(fields.WITH_PORTS.ranges):
+            node = self.builder.branch(Between(L4_PROTO, protocol, protocol), entry, node)
+        return node
+
+    def _links(self, chain: Chain) -> int:
+        """First match wins: what fails in one match goes on with the next. A rule that lets the packet go on
+        leads behind all its matches."""
+        builder, rules = self.builder, self.program.rules
+        following = behind = builder.leaf(DEFAULT)
+        current = DEFAULT
+        for link in reversed(chain):
+            if isinstance(link, str):
+                following, current = builder.classify(link, following), DEFAULT
+                continue
+            rule, forms = link
+            if rule != current:
+                current, behind = rule, following
+            node = builder.passing(rule, behind) if rules[rule].passing else builder.leaf(rule)
+            if rules[rule].limit is not None:
+                node = builder.admit(rule, node, behind)
+            for form in reversed(forms):
+                node = form.emit(builder, node, following, rule)
+            following = node
+        return following
 
 
 def _forms(tests: tuple[tuple[str, IntervalSet], ...], chooser: Chooser) -> list[Form]:
@@ -61,23 +142,6 @@ def _forms(tests: tuple[tuple[str, IntervalSet], ...], chooser: Chooser) -> list
     doubtful = fields.ANSWERED - {"ip.proto"}
     planned = [(name, values, chooser.choose(name, values, name not in doubtful)) for name, values in tests]
     return [form for _, _, form in ordered(planned)]
-
-
-def _chain(side: Planned, builder: Builder, rules: Sequence[RuleInfo]) -> int:
-    """First match wins: what fails in one match goes on with the next. A rule that lets the packet go on
-    leads behind all its matches."""
-    following = behind = builder.leaf(DEFAULT)
-    current = DEFAULT
-    for rule, forms in reversed(side):
-        if rule != current:
-            current, behind = rule, following
-        node = builder.passing(rule, behind) if rules[rule].passing else builder.leaf(rule)
-        if rules[rule].limit is not None:
-            node = builder.admit(rule, node, behind)
-        for form in reversed(forms):
-            node = form.emit(builder, node, following, rule)
-        following = node
-    return following
 
 
 def _split(builder: Builder, eth_type: int, yes: int, no: int) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lockgate.stdlib_bpf import tables
-from lockgate.stdlib_bpf.decode.frame import Malformed
+from lockgate.stdlib_bpf import classifiers, tables
+from lockgate.stdlib_bpf.classifiers import Boxes
+from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
 from lockgate.stdlib_bpf.state.fragments import Fragment
 from lockgate.stdlib_bpf.state.limits import Buckets
 from lockgate.stdlib_bpf.tables import DataImage, MapImage
@@ -18,7 +19,7 @@ from lockgate.stdlib_bpf.tables import DataImage, MapImage
 from ..decision import DEFAULT, Decision, Seen, before_rules
 from ..match.run import NOTHING, member
 from ..policy.model import Prefixes
-from .ir import Admit, Between, Branch, InTable, Leaf, Masked, Pass, Plan
+from .ir import Admit, Between, Branch, Classify, InTable, Leaf, Masked, Pass, Plan
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,24 @@ class Runner:
                     following = yes if buckets.admit(rule, limit, facts) else no
                 case Pass(rule, following):
                     passed.append(rule)
+                case Classify(name, following):
+                    found = self._classified(name, facts)
+                    if found is not None:
+                        return Decision(plan.rules[found].verdict, found, tuple(passed))
             node = plan.nodes[following]
         verdict = plan.default if node.rule == DEFAULT else plan.rules[node.rule].verdict
         return Decision(verdict, node.rule, tuple(passed))
+
+    def _classified(self, name: str, facts: Facts) -> int | None:
+        """The rule of a classifier that decides."""
+        one = self.plan.classifier(name)
+        block = classifiers.ALL[one.kind]
+        if name not in self._images:
+            self._images[name] = block.build(Boxes(one.widths, one.boxes))
+        image = self._images[name]
+        assert isinstance(image, DataImage)
+        found = block.model(image, one.widths, [facts[field] for field in one.fields])
+        return None if found is None else found[0]
 
     def _holds(self, test: Between | Masked | InTable, value: int, live: Mapping[str, Prefixes]) -> bool:
         match test:

@@ -12,18 +12,40 @@
     4: decide default
 
 A node is `TEST ? YES : NO`, with the rule it serves behind `for`. The other test is `tcp.flags & 18 = 2`.
-`admit RULE ? YES : NO` asks a rule's limit, `pass RULE then NEXT` is a rule that lets the packet go on.
+`admit RULE ? YES : NO` asks a rule's limit, `pass RULE then NEXT` is a rule that lets the packet go on,
+`classify NAME else NO` is a decision by the first box of a classifier around the packet:
+
+    classifier rules0 rule_tree ip4.src ip4.dst l4.proto th.sport th.dport
+    box rules0 0 10.0.0.0/8 0.0.0.0/0 6 0-65535 22
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from lockgate.stdlib_bpf.classifiers import Box
 from lockgate.stdlib_bpf.sets import EMPTY
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 
 from ..irtext import Words, lines, print_range, print_set, print_value, quoted, style_of, style_of_keys
 from ..match.ir import RuleInfo
 from ..match.text import read_head, read_rule, write_fragments, write_head, write_rule
-from .ir import DEFAULT, Admit, Between, Branch, InTable, Leaf, Masked, Node, Pass, Plan, Table, Test
+from .ir import (
+    DEFAULT,
+    Admit,
+    Between,
+    Branch,
+    Classifier,
+    Classify,
+    InTable,
+    Leaf,
+    Masked,
+    Node,
+    Pass,
+    Plan,
+    Table,
+    Test,
+)
 
 
 def write(plan: Plan) -> str:
@@ -33,6 +55,8 @@ def write(plan: Plan) -> str:
     out += write_fragments(plan.fragments)
     out += [write_rule(index, rule) for index, rule in enumerate(plan.rules)]
     out += [_write_table(table) for table in plan.tables]
+    for one in plan.classifiers:
+        out += _write_classifier(one)
     out += [f"{index}: {_write_node(node)}" for index, node in enumerate(plan.nodes)]
     return "\n".join(out) + "\n"
 
@@ -45,6 +69,8 @@ def read(text: str) -> Plan:
     devices: list[str] = []
     tables: list[Table] = []
     nodes: list[Node] = []
+    classifiers: list[Classifier] = []
+    boxes: dict[str, list[Box]] = {}
     for words in lines(text):
         match words.next():
             case "plan":
@@ -57,6 +83,12 @@ def read(text: str) -> Plan:
                 rules.append(read_rule(words, len(rules)))
             case "table":
                 tables.append(_read_table(words))
+            case "classifier":
+                classifiers.append(Classifier(words.next(), words.next(), tuple(words.rest()), ()))
+                boxes[classifiers[-1].name] = []
+            case "box" if classifiers:
+                words.expect(classifiers[-1].name)
+                boxes[classifiers[-1].name].append(_read_box(classifiers[-1], words))
             case word if word == f"{len(nodes)}:":
                 nodes.append(_read_node(words, {table.name for table in tables}))
             case word:
@@ -71,6 +103,7 @@ def read(text: str) -> Plan:
         nodes=tuple(nodes),
         devices=tuple(devices),
         fragments=fragments,
+        classifiers=tuple(replace(one, boxes=tuple(boxes[one.name])) for one in classifiers),
     )
 
 
@@ -103,6 +136,20 @@ def _read_table(words: Words) -> Table:
     return Table(name, kind, width, values, entries, live)
 
 
+def _write_classifier(one: Classifier) -> list[str]:
+    styles = [style_of(field) for field in one.fields]
+    out = [f"classifier {one.name} {one.kind} {' '.join(one.fields)}"]
+    for box in one.boxes:
+        ranges = (print_range(*ends, style) for ends, style in zip(box.ranges, styles, strict=True))
+        out.append(f"box {one.name} {box.rule} {' '.join(ranges)}")
+    return out
+
+
+def _read_box(one: Classifier, words: Words) -> Box:
+    rule = words.number()
+    return Box(rule, tuple(words.value_range(style_of(field)) for field in one.fields))
+
+
 def _write_node(node: Node) -> str:
     match node:
         case Leaf(rule):
@@ -111,6 +158,8 @@ def _write_node(node: Node) -> str:
             return f"admit {rule} ? {yes} : {no}"
         case Pass(rule, following):
             return f"pass {rule} then {following}"
+        case Classify(name, no):
+            return f"classify {name} else {no}"
         case Branch(test, yes, no, served):
             out = f"{write_test(test)} ? {yes} : {no}"
             return out if served is None else f"{out} for {served}"
@@ -125,6 +174,10 @@ def _read_node(words: Words, tables: set[str]) -> Node:
         rule = words.number()
         words.expect("then")
         return Pass(rule, words.number())
+    if words.take("classify"):
+        name = words.next()
+        words.expect("else")
+        return Classify(name, words.number())
     test = _read_test(words, tables)
     yes, no = _read_ways(words)
     return Branch(test, yes, no, words.number() if words.take("for") else None)

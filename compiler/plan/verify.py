@@ -9,16 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from lockgate.stdlib_bpf import fields, hooks, tables
+from lockgate.stdlib_bpf import classifiers, fields, hooks, tables
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Limit
 
 from ..match.verify import VerifyError, check_fragments, check_rules
+from .classify import is_plain
 from .ir import (
     DEFAULT,
     Admit,
     Between,
     Branch,
+    Classifier,
+    Classify,
     InTable,
     Leaf,
     Masked,
@@ -55,6 +58,7 @@ def verify(plan: Plan) -> None:
     check_rules(plan.default, plan.rules, plan.devices, hook)
     check_fragments(plan.fragments, hook)
     _check_tables(plan)
+    _check_classifiers(plan)
     if not plan.nodes:
         raise VerifyError("the plan has no nodes")
     by_name = {table.name: table for table in plan.tables}
@@ -67,7 +71,8 @@ def verify(plan: Plan) -> None:
                 raise VerifyError("nothing leads here")
             if any(not index < at < len(known) for at in successors(node)):
                 raise VerifyError("an edge must lead to a later node")
-            _check_rule(node.rule, plan, {Leaf: DEFAULT, Branch: None}.get(type(node), NO_OTHER))
+            other = {Leaf: DEFAULT, Branch: None, Classify: None}.get(type(node), NO_OTHER)
+            _check_rule(node.rule, plan, other)
             match node:
                 case Branch(test):
                     _check_test(test, plan.hook, by_name)
@@ -78,6 +83,8 @@ def verify(plan: Plan) -> None:
                     raise VerifyError("the rule decides")
                 case Admit(rule):
                     _check_limit(plan.rules[rule].limit, here)
+                case Classify(name):
+                    _check_classified(plan.classifier(name), here)
         except VerifyError as reason:
             raise VerifyError(f"node {index}: {reason}") from None
         for at, state in _outcomes(node, here):
@@ -108,6 +115,54 @@ def _check_tables(plan: Plan) -> None:
             raise VerifyError(f"the table {table.name} must be either static and filled, or live")
         if table.values and table.values.ranges[-1][1] >> table.width_bits:
             raise VerifyError(f"the table {table.name} has values of more than {table.width_bits} bits")
+
+
+def _check_classifiers(plan: Plan) -> None:
+    named = {node.classifier for node in plan.nodes if isinstance(node, Classify)}
+    names = [one.name for one in plan.classifiers]
+    if named != set(names) or len(named) != len(names) or named & {table.name for table in plan.tables}:
+        raise VerifyError("classifiers and the nodes that name them do not fit each other")
+    for one in plan.classifiers:
+        if not (one.name.isidentifier() and one.name.isascii()):
+            raise VerifyError(f"the name `{one.name}` is not an identifier of C")
+        if one.kind not in classifiers.ALL:
+            raise VerifyError(f"the classifier {one.name} is of unknown kind `{one.kind}`")
+        for field in one.fields:
+            if field not in fields.BY_NAME or plan.hook not in fields.BY_NAME[field].hooks:
+                raise VerifyError(f"there is no field `{field}` at {plan.hook}")
+        if not one.boxes or list(one.boxes) != sorted(one.boxes, key=lambda box: box.rule):
+            raise VerifyError(f"the boxes of {one.name} are not in the order of rules")
+        for box in one.boxes:
+            _check_rule(box.rule, plan, NO_OTHER)
+            _check_box(box.ranges, one)
+            rule = plan.rules[box.rule]
+            if not is_plain(rule, plan.hook):
+                raise VerifyError(f"rule {box.rule} does more than to decide")
+
+
+def _check_box(ranges: tuple[tuple[int, int], ...], one: Classifier) -> None:
+    if len(ranges) != len(one.fields):
+        raise VerifyError(f"a box of {one.name} has not one range for each field")
+    for (low, high), width in zip(ranges, one.widths, strict=True):
+        size = high - low + 1
+        if not 0 <= low <= high < 1 << width:
+            raise VerifyError(f"{low}-{high} is not a range of {width} bits")
+        if width > 64 and (size & (size - 1) or low % size):
+            raise VerifyError(f"{low}-{high} is not a prefix")
+
+
+def _check_classified(one: Classifier, here: Known) -> None:
+    for field in one.fields:
+        if field == fields.L4_PROTO.name:
+            if MISSING in here.l4_proto:
+                raise VerifyError(f"{field} is classified by, but may be missing")
+        elif field == "ip.proto":
+            if not here.eth_type.issubset(fields.IP):
+                raise VerifyError(f"{field} is classified by, but may be missing")
+        elif field in fields.ANSWERED:
+            raise VerifyError(f"{field} is classified by, but may be missing")
+        else:
+            _check_presence(field, here)
 
 
 def _check_rule(rule: int | None, plan: Plan, other: int | None) -> None:

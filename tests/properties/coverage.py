@@ -117,7 +117,7 @@ class Coverage:
         assert effects_at(self.place) <= self.effects.keys(), (
             f"effects never used: {effects_at(self.place) - self.effects.keys()}\n{table}"
         )
-        assert {"inline", "hash", "lpm_trie", "range_index"} <= self.structures.keys(), table
+        assert {"inline", "hash", "lpm_trie", "range_index", "rule_tree"} <= self.structures.keys(), table
         assert self.policies >= policies and self.pairs >= pairs, table
 
 
@@ -125,6 +125,7 @@ def structures_of(plan: Plan) -> set[str]:
     """Kinds of structure that a plan uses, "inline" for comparisons of what could lie in a table."""
     tests = [node.test for node in plan.nodes if isinstance(node, Branch)]
     kinds = {plan.table(test.table).kind for test in tests if isinstance(test, InTable)}
+    kinds |= {one.kind for one in plan.classifiers}
     addresses = ("ip4.src", "ip4.dst", "ip6.src", "ip6.dst", "th.sport", "th.dport")
     if any(isinstance(test, Between) and test.field in addresses for test in tests):
         kinds.add("inline")

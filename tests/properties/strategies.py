@@ -47,6 +47,8 @@ STRUCTURES = (
     frozenset({"hash", "lpm_trie"}),
     frozenset({"lpm_trie"}),
     frozenset({"range_index"}),
+    frozenset({"rule_tree"}),
+    frozenset({"rule_tree", "hash"}),
     frozenset({"hash", "range_index"}),
 )
 

@@ -1,0 +1,139 @@
+"""Which matches of a list are found at once by a classifier, and as what boxes.
+
+A match takes part when all it asks are ranges of addresses, protocol and ports, and its rule does nothing but
+decide and count. Matches that do not take part keep their place: a list falls into pieces, each a match by
+itself or a run of matches for one classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from lockgate.stdlib_bpf import classifiers, fields, hooks
+from lockgate.stdlib_bpf.classifiers import Box, Boxes
+from lockgate.stdlib_bpf.effects import NONE
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from ..match.ir import RuleInfo
+from .ir import Classifier
+from .specialise import L4_PROTO, Conjunction
+
+KIND = "rule_tree"
+MAX_BOXES = 64  # that one match may become
+MATCH_NS = 1.3  # of a match in a chain, which fails at its first or second test
+WITHOUT_HEADER = IntervalSet.full(8) - fields.WITH_PORTS
+
+Piece = Conjunction | tuple[Conjunction, ...]
+
+
+def is_plain(rule: RuleInfo, hook: str) -> bool:
+    """Whether a rule only decides and counts, so that a number can stand for it."""
+    answers = rule.verdict == "reject" and hooks.ALL[hook].target == "interface"
+    return rule.final and rule.effects == NONE and rule.verdict != "redirect" and not answers
+
+
+@dataclass(frozen=True)
+class Side:
+    """Packets of one family that have (`ports`) or lack a transport header with ports, and the `fields` by
+    which they are classified."""
+
+    family: int
+    ports: bool
+    hook: str
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """In the order of the field table."""
+        names = (f"ip{self.family}.src", f"ip{self.family}.dst")
+        names += (L4_PROTO, "th.sport", "th.dport") if self.ports else ("ip.proto",)
+        return tuple(name for name in names if self.hook in fields.BY_NAME[name].hooks)
+
+    def narrowed(self, conjunctions: Sequence[Conjunction]) -> list[Conjunction]:
+        """The matches as packets of this side see them."""
+        found = (self._narrow(one) for one in conjunctions)
+        return [one for one in found if one is not None]
+
+    def _narrow(self, one: Conjunction) -> Conjunction | None:
+        tests = []
+        for name, values in one.tests:
+            if name in ("ip.proto", L4_PROTO):
+                here = values & (fields.WITH_PORTS if self.ports or name == "ip.proto" else WITHOUT_HEADER)
+                if name == "ip.proto" and not self.ports:
+                    here = values  # a later fragment has a protocol, and no header
+                if not here:
+                    return None
+                tests.append((L4_PROTO if self.ports else name, here))
+            else:
+                tests.append((name, values))
+        return Conjunction(one.rule, tuple(tests))
+
+
+def pieces(
+    conjunctions: Sequence[Conjunction], rules: Sequence[RuleInfo], side: Side, always: bool
+) -> Iterator[Piece]:
+    """The list in its order. `always`: a run of any length goes to a classifier, else one that is faster
+    there."""
+    run: list[Conjunction] = []
+    for one in conjunctions:
+        if is_plain(rules[one.rule], side.hook) and _count(one, side) <= MAX_BOXES:
+            run.append(one)
+        else:
+            yield from _settled(run, side, always)
+            run = []
+            yield one
+    yield from _settled(run, side, always)
+
+
+def _settled(run: list[Conjunction], side: Side, always: bool) -> Iterator[Piece]:
+    if run and (always or _is_worth_it(run, side)):
+        yield tuple(run)
+    else:
+        yield from run
+
+
+def _is_worth_it(run: Sequence[Conjunction], side: Side) -> bool:
+    chain_ns = MATCH_NS * len(run)
+    if chain_ns < classifiers.ALL[KIND].cost(Boxes(widths(side.fields), ())).latency_ns:
+        return False
+    return classifiers.ALL[KIND].cost(Boxes(widths(side.fields), boxes(run, side))).latency_ns < chain_ns
+
+
+def classifier(name: str, run: Sequence[Conjunction], side: Side) -> Classifier:
+    """The classifier of a run."""
+    return Classifier(name, KIND, side.fields, boxes(run, side))
+
+
+def widths(names: Sequence[str]) -> tuple[int, ...]:
+    """Of fields, in bits."""
+    return tuple(fields.BY_NAME[name].width_bits for name in names)
+
+
+def boxes(run: Sequence[Conjunction], side: Side) -> tuple[Box, ...]:
+    """The boxes of matches, in their order."""
+    return tuple(Box(one.rule, ranges) for one in run for ranges in product(*_ranges(one, side)))
+
+
+def _count(one: Conjunction, side: Side) -> int:
+    """How many boxes a match becomes; too many where it asks what a classifier does not know."""
+    count = 1
+    for name, values in one.tests:
+        if name not in side.fields or len(values) > MAX_BOXES:
+            return MAX_BOXES + 1
+        count *= len(_parts(name, values))
+    return count
+
+
+def _ranges(one: Conjunction, side: Side) -> list[Sequence[tuple[int, int]]]:
+    """Of each field the ranges that a match asks for."""
+    asked = dict(one.tests)
+    return [_parts(name, asked.get(name, fields.BY_NAME[name].full)) for name in side.fields]
+
+
+def _parts(name: str, values: IntervalSet) -> Sequence[tuple[int, int]]:
+    """Ranges, or of a wide field prefixes."""
+    width = fields.BY_NAME[name].width_bits
+    if width <= 64:
+        return values.ranges
+    return [(low, low | (1 << width - length) - 1) for low, length in values.prefixes(width)]

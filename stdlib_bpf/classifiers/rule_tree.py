@@ -1,0 +1,188 @@
+"""Boxes in decision trees that are walked in place: for lists of up to hundreds of thousands of rules.
+
+Fields are cut into dimensions of at most 32 bits (an IPv6 address is four). An inner node takes a window of
+bits of one dimension as the number of its child; boxes whose window is not one value are in several children.
+Which bits were looked at on the way does not matter, because a leaf compares whole boxes, in the order of the
+rules. What remains when boxes are wide is too many copies: boxes go to up to four trees by whether their
+source and destination are wide, and the trees are walked in the order of their first rule, as long as that
+could still be the one that decides.
+
+    window 8 bits at 0 of dport      children 22, 80, 187 … : leaf (ssh from 10.0.0.0/8), leaf (http), leaf …
+
+Layout, little endian, read in place: `nodes` u64[power of two]: bits 0-31 first child or first leaf entry,
+32-39 shift, 40-47 window's width in bits, 48-55 dimension, 63 set for a leaf, whose bits 32-55 are its number
+of entries. `entries`, `layout().size` bytes each: u32 rule << 8 | code, then the lowest value and the extent (highest
+less lowest) of each dimension, of 4, 2 or 1 bytes each by its width, the widest first. The root of each tree and its first rule are
+parameters.
+
+After HiCuts (Gupta, McKeown: "Packet classification using hierarchical intelligent cuttings", 1999), EffiCuts
+(Vamanan et al., 2010: separate trees by wide dimensions) and ByteCuts (Daly, Torng, 2018: windows anywhere).
+Measured by `benchmarks.rule_lists`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..tables.base import Cost, DataImage
+from ..tables.memory import read_ns
+from .base import Boxes
+from .grow import ENTRY_NS, LEAF, NODE_NS, TREE_NS, Forest, Ints
+
+KIND = "rule_tree"
+
+WIDE_BITS = 16  # a range of more values than that many bits have is wide
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A part of a field: field number, how far its low end lies from the field's, width in bits."""
+
+    of: int
+    shift: int
+    bits: int
+
+
+def dimensions(widths: Sequence[int]) -> tuple[Dimension, ...]:
+    """The dimensions of fields, in their order, those of one field from its top down."""
+    return tuple(
+        Dimension(at, shift, min(32, width))
+        for at, width in enumerate(widths)
+        for shift in range(width - min(32, width), -1, -32)
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parts of an entry lie: `places` of each dimension: (offset of the lowest value, bytes of
+    each of the two numbers); `size` of an entry in bytes."""
+
+    places: tuple[tuple[int, int], ...]
+    size: int
+
+
+def layout(widths: Sequence[int]) -> Layout:
+    """The entry's layout for fields of these widths."""
+    sizes = [4 if d.bits > 16 else 2 if d.bits > 8 else 1 for d in dimensions(widths)]
+    places: dict[int, tuple[int, int]] = {}
+    at = 4
+    for number in sorted(range(len(sizes)), key=lambda n: -sizes[n]):
+        places[number] = (at, sizes[number])
+        at += 2 * sizes[number]
+    return Layout(tuple(places[n] for n in range(len(sizes))), (at + 3) // 4 * 4)
+
+
+def build(boxes: Boxes) -> DataImage:
+    """Sections `nodes` and `entries`; parameters `trees` (how many), of each `root0`, `first0`, `depth0`
+    (inner nodes on the longest way) …, `longest` (entries of the largest leaf), `nodes_mask` (slots less one),
+    `last` (the last entry; behind it lie so many empty ones as the largest leaf has)."""
+    lows, highs = _arrays(boxes)
+    forests = [Forest(lows, highs, groups) for groups in _groupings(lows, highs, boxes.widths)]
+    return _image(boxes, min(forests, key=lambda forest: forest.price_ns))
+
+
+def _arrays(boxes: Boxes) -> tuple[Ints, Ints]:
+    """Lowest and highest values, (box, dimension)."""
+    dims = dimensions(boxes.widths)
+    ends = []
+    for side in (0, 1):
+        columns = [
+            [box.ranges[d.of][side] >> d.shift & (1 << d.bits) - 1 for box in boxes.boxes] for d in dims
+        ]
+        ends.append(np.array(columns, dtype=np.int64).T.copy())
+    return ends[0], ends[1]
+
+
+def _groupings(lows: Ints, highs: Ints, widths: Sequence[int]) -> Iterator[list[Ints]]:
+    """Ways to deal the boxes to trees, by whether the first two fields of 32 bits and more are wide; of each
+    way the tree of the first rule first."""
+    dims = dimensions(widths)
+    tops = [n for n, d in enumerate(dims) if d.bits == 32 and d.shift == widths[d.of] - 32][:2]
+    wide = [highs[:, n] - lows[:, n] >= 1 << WIDE_BITS for n in tops]
+    source, destination = (wide + [np.zeros(len(lows), dtype=np.bool_)] * 2)[:2]
+    seen = set()
+    for kinds in (source & False, source, destination, source | destination, source + 2 * destination):
+        key = kinds.tobytes()
+        if key not in seen:
+            seen.add(key)
+            groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
+            yield sorted(groups, key=lambda group: int(group[0]))
+
+
+def _image(boxes: Boxes, forest: Forest) -> DataImage:
+    place, members = layout(boxes.widths), forest.members
+    entries = np.zeros((len(members) + forest.longest, place.size), dtype=np.uint8)
+    mine = entries[: len(members)]
+    words = np.array([box.rule << 8 | box.code for box in boxes.boxes], dtype="<u4")[members]
+    mine[:, 0:4] = words.view(np.uint8).reshape(-1, 4)
+    for number, (at, size) in enumerate(place.places):
+        for offset, column in ((at, forest.lows), (at + size, forest.highs - forest.lows)):
+            values = column[members, number].astype(f"<u{size}")
+            mine[:, offset : offset + size] = values.view(np.uint8).reshape(-1, size)
+    slots = 1 << max(0, len(forest.nodes) - 1).bit_length()
+    nodes = np.full(slots, LEAF, dtype="<u8")
+    nodes[: len(forest.nodes)] = forest.nodes
+    parameters = {
+        "trees": len(forest.roots),
+        "longest": forest.longest,
+        "nodes_mask": slots - 1,
+        "last": len(members) - 1,
+    }
+    for number, (root, group) in enumerate(zip(forest.roots, forest.groups, strict=True)):
+        parameters |= {
+            f"root{number}": root,
+            f"first{number}": boxes.boxes[int(group[0])].rule,
+            f"depth{number}": forest.depths[number],
+        }
+    sections = (("nodes", nodes.tobytes(), 8), ("entries", entries.tobytes(), 4))
+    return DataImage(sections, tuple(parameters.items()))
+
+
+def model(image: DataImage, widths: Sequence[int], key: Sequence[int]) -> tuple[int, int] | None:
+    """Walks the trees as generated code does."""
+    nodes, entries = (data for _, data, _ in image.sections)
+    dims = dimensions(widths)
+    values = [key[d.of] >> d.shift & (1 << d.bits) - 1 for d in dims]
+    found: int | None = None
+    for number in range(image.parameter("trees")):
+        if found is not None and found >> 8 < image.parameter(f"first{number}"):
+            break
+        word = image.parameter(f"root{number}")
+        while not word & LEAF:
+            shift, bits, at = word >> 32 & 0xFF, word >> 40 & 0xFF, word >> 48 & 0xFF
+            child = (word & 0xFFFFFFFF) + (values[at] >> shift & (1 << bits) - 1)
+            (word,) = struct.unpack_from("<Q", nodes, 8 * (child & image.parameter("nodes_mask")))
+        here = _first_in_leaf(entries, word, layout(widths), values)
+        if here is not None and (found is None or here >> 8 < found >> 8):
+            found = here
+    return None if found is None else (found >> 8, found & 0xFF)
+
+
+def _first_in_leaf(entries: bytes, word: int, place: Layout, values: Sequence[int]) -> int | None:
+    """The rule and code of the first entry of a leaf that holds the values."""
+    for number in range(word >> 32 & 0xFFFFFF):
+        at = ((word & 0xFFFFFFFF) + number) * place.size
+        parts = [
+            (
+                int.from_bytes(entries[at + offset : at + offset + size], "little"),
+                int.from_bytes(entries[at + offset + size : at + offset + 2 * size], "little"),
+            )
+            for offset, size in place.places
+        ]
+        if all(low <= value <= low + extent for (low, extent), value in zip(parts, values, strict=True)):
+            return int(struct.unpack_from("<I", entries, at)[0])
+    return None
+
+
+def cost(boxes: Boxes) -> Cost:
+    """Two nodes for a thousand boxes, another for every thirtyfold, and a leaf of a few entries, in two
+    trees."""
+    count = len(boxes.boxes)
+    size = count * (16 + layout(boxes.widths).size) * 2
+    levels = 1 + count.bit_length() / 5
+    ns = 2 * (TREE_NS + levels * (NODE_NS + read_ns(size) / 2) + 2 * ENTRY_NS)
+    return Cost(ns, 400, size)

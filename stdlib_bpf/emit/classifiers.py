@@ -1,0 +1,131 @@
+"""Emits classifiers: one function for each block of `stdlib_bpf.classifiers`, of the same meaning as its
+`model`.
+
+Each gets the key, one value in host order for each field, leaves the word of the first box that holds it
+(u32 rule << 8 | code) in `found` and jumps to `yes`, or to `no`. `CLASSIFY` is the table by kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..classifiers.rule_tree import Layout, dimensions, layout
+from ..tables.base import DataImage
+from .llvm import Function, Label, Value, const
+
+NONE = 0xFFFFFFFF  # more than any word: no box yet
+WORD = "i32"
+
+
+def rule_tree(
+    f: Function,
+    name: str,
+    image: DataImage,
+    key: Sequence[Value],
+    widths: Sequence[int],
+    found: Value,
+    yes: Label,
+    no: Label,
+) -> None:
+    """Walk the trees in order, as long as the next one's first rule comes before the one that was found."""
+    dims, place = dimensions(widths), layout(widths)
+    values = [
+        f.resize(f.op("lshr", key[d.of], d.shift) if d.shift else key[d.of], WORD) for d in dims
+    ]
+    room = f.room(64)
+    for number, value in enumerate(values):
+        f.store(value, f.gep(room, 4 * number))
+    for number in range(len(dims), 16):
+        f.store(const(WORD, 0), f.gep(room, 4 * number))
+    f.store(const(WORD, NONE), found)
+    done = f.label("classified")
+    for number in range(image.parameter("trees")):
+        following = f.label("next_tree")
+        if number:
+            walk = f.label("walk_tree")
+            best = f.op("lshr", f.load(WORD, found), 8)
+            f.branch(f.compare("ult", best, image.parameter(f"first{number}")), done, walk)
+            f.place(walk)
+        leaf = _walk(f, name, image, number, room)
+        _scan(f, name, image, leaf, values, place, found, following)
+        f.place(following)
+    f.jump(done)
+    f.place(done)
+    f.branch(f.compare("eq", f.load(WORD, found), NONE), no, yes)
+
+
+def _walk(f: Function, name: str, image: DataImage, number: int, room: Value) -> Value:
+    """Go down a tree; its leaf's word (i64)."""
+    root = image.parameter(f"root{number}")
+    word = f.alloca("i64", "node")
+    f.store(const("i64", root - (1 << 64) if root >> 63 else root), word)
+    nodes, arrived = Value("ptr", f"@{name}_nodes"), f.label("leaf")
+    for _ in range(image.parameter(f"depth{number}")):
+        here, inner = f.load("i64", word), f.label("node")
+        f.branch(f.compare("slt", here, 0), arrived, inner)
+        f.place(inner)
+        dimension = f.op("and", f.op("lshr", here, 48), 15)
+        value = f.zext(f.load(WORD, f.gep(room, dimension, WORD)), "i64")
+        shift = f.op("and", f.op("lshr", here, 32), 31)
+        bits = f.op("and", f.op("lshr", here, 40), 31)
+        window = f.op("sub", f.op("shl", const("i64", 1), bits), 1)
+        child = f.op("and", f.op("lshr", value, shift), window)
+        at = f.op("and", f.op("add", here, child), image.parameter("nodes_mask"))
+        f.store(f.load("i64", f.gep(nodes, at, "i64")), word)
+    f.jump(arrived)
+    f.place(arrived)
+    return f.load("i64", word)
+
+
+def _scan(
+    f: Function,
+    name: str,
+    image: DataImage,
+    leaf: Value,
+    values: Sequence[Value],
+    place: Layout,
+    found: Value,
+    following: Label,
+) -> None:
+    """Compare the entries of a leaf in their order; the first that holds the key is kept if it comes before
+    what was found."""
+    count = f.op("and", f.op("lshr", leaf, 32), (1 << 24) - 1)
+    first = f.at_most(f.op("and", leaf, (1 << 32) - 1), image.parameter("last"))
+    start = f.gep(Value("ptr", f"@{name}_entries"), f.op("mul", first, place.size))
+    number = f.alloca("i64", "entry")
+    f.store(const("i64", 0), number)
+    again, there, compare, more, held = (
+        f.label(word) for word in ("scan", "scan_entry", "compare", "more_entries", "held")
+    )
+    f.jump(again)
+    f.place(again)
+    at = f.load("i64", number)
+    f.branch(f.compare("ult", at, image.parameter("longest")), there, following)
+    f.place(there)
+    f.branch(f.compare("ult", at, count), compare, following)
+    f.place(compare)
+    entry = f.gep(start, f.op("mul", at, place.size))
+    outside = const("i64", 0)
+    for value, (offset, size) in zip(values, place.places, strict=True):
+        kind = f"i{8 * size}"
+        low = f.zext(f.load(kind, f.gep(entry, offset)), WORD)
+        extent = f.zext(f.load(kind, f.gep(entry, offset + size)), "i64")
+        above = f.zext(f.op("sub", value, low), "i64")
+        outside = f.op("or", outside, f.op("sub", extent, above))
+    f.branch(f.compare("slt", outside, 0), more, held)
+    f.place(more)
+    f.store(f.op("add", at, 1), number)
+    f.jump(again)
+    f.place(held)
+    word = f.load(WORD, entry)
+    better = f.label("better")
+    f.branch(f.compare("ult", word, f.load(WORD, found)), better, following)
+    f.place(better)
+    f.store(word, found)
+    f.jump(following)
+
+
+Classify = Callable[
+    [Function, str, DataImage, Sequence[Value], Sequence[int], Value, Label, Label], None
+]
+CLASSIFY: dict[str, Classify] = {"rule_tree": rule_tree}
