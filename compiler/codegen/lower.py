@@ -98,6 +98,11 @@ def identifier(name: str) -> str:
     return re.sub(r"\W", "_", name)
 
 
+def _words(numbers: list[int]) -> bytes:
+    """Numbers of 32 bits, little endian."""
+    return struct.pack(f"<{len(numbers)}I", *numbers)
+
+
 class _Lowering:
     """The state of one generation; lives for one call of `lower`."""
 
@@ -125,14 +130,13 @@ class _Lowering:
         if not self.plan.classifiers:
             return []
         rules = self.plan.rules
-        room = 1 << max(0, len(rules) - 1).bit_length()
+        empty = [0] * ((1 << max(0, len(rules) - 1).bit_length()) - len(rules))
         found = []
         if any(rule.count for rule in rules):
             named = [self.slot_numbers["named", rule.count] if rule.count else NO_SLOT for rule in rules]
-            found.append(DataSection(NAMED_OF, struct.pack(f"<{room}I", *named, *[0] * (room - len(rules))), 4))
+            found.append(DataSection(NAMED_OF, _words([*named, *empty]), 4))
         if any(rule.sample for rule in rules):
-            samples = [rule.sample for rule in rules]
-            found.append(DataSection(SAMPLE_OF, struct.pack(f"<{room}I", *samples, *[0] * (room - len(rules))), 4))
+            found.append(DataSection(SAMPLE_OF, _words([*(rule.sample for rule in rules), *empty]), 4))
         return found
 
     def module(self) -> Module:

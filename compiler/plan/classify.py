@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 from lockgate.stdlib_bpf import classifiers, fields, hooks
@@ -23,7 +24,7 @@ from .specialise import L4_PROTO, Conjunction
 KIND = "rule_tree"
 MAX_BOXES = 64  # that one match may become
 MATCH_NS = 1.3  # of a match in a chain, which fails at its first or second test
-WITHOUT_HEADER = IntervalSet.full(8) - fields.WITH_PORTS
+WITHOUT_PORTS = IntervalSet.full(8) - fields.WITH_PORTS
 
 Piece = Conjunction | tuple[Conjunction, ...]
 
@@ -43,11 +44,11 @@ class Side:
     ports: bool
     hook: str
 
-    @property
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """In the order of the field table."""
-        names = (f"ip{self.family}.src", f"ip{self.family}.dst")
-        names += (L4_PROTO, "th.sport", "th.dport") if self.ports else ("ip.proto",)
+        behind = (L4_PROTO, "th.sport", "th.dport") if self.ports else ("ip.proto",)
+        names = (f"ip{self.family}.src", f"ip{self.family}.dst", *behind)
         return tuple(name for name in names if self.hook in fields.BY_NAME[name].hooks)
 
     def narrowed(self, conjunctions: Sequence[Conjunction]) -> list[Conjunction]:
@@ -58,15 +59,13 @@ class Side:
     def _narrow(self, one: Conjunction) -> Conjunction | None:
         tests = []
         for name, values in one.tests:
-            if name in ("ip.proto", L4_PROTO):
-                here = values & (fields.WITH_PORTS if self.ports or name == "ip.proto" else WITHOUT_HEADER)
-                if name == "ip.proto" and not self.ports:
-                    here = values  # a later fragment has a protocol, and no header
-                if not here:
-                    return None
-                tests.append((L4_PROTO if self.ports else name, here))
-            else:
-                tests.append((name, values))
+            if name in ("ip.proto", L4_PROTO) and self.ports:
+                name, values = L4_PROTO, values & fields.WITH_PORTS
+            elif name == L4_PROTO:
+                values &= WITHOUT_PORTS
+            if not values:
+                return None
+            tests.append((name, values))
         return Conjunction(one.rule, tuple(tests))
 
 

@@ -1,10 +1,10 @@
 """Grows the decision trees of `rule_tree`, level by level, all nodes of a level at once.
 
 Of a node it knows the boxes that a packet there can meet, each cut to what is left of it. Boxes behind one
-that holds all that is left of the others are hidden and dropped; a node of few boxes becomes a leaf; any other
-takes the window, below the bits that all its boxes share, after which a box has the fewest others beside it.
-Children of the same boxes are one node. All chance is in names of boxes by which equal children are told, from
-a fixed seed: the same boxes give the same trees.
+that holds all that is left of the others are hidden and dropped; a node of few boxes becomes a leaf; any
+other takes the window, below the bits that all its boxes share, after which a box has the fewest others
+beside it. Children of the same boxes are one node. Boxes have random names, by which equal children are told
+from others, from a fixed seed: the same boxes give the same trees.
 
 Knows arrays only, (box, dimension) of int64: nothing of fields, nor of how trees lie in memory beyond the
 words of nodes (`rule_tree`).
@@ -17,10 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tables.memory import read_ns
-
 LEAF = 1 << 63
-SMALL_LEAF = 3  # so many entries are compared rather than told apart by another node
+SMALL_LEAF = 10  # so many entries are compared rather than told apart by another node
 MAX_DEPTH = 12
 WINDOWS = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16)  # bits to try
 CELLS_PER_BOX = 4  # children that a node may have for each of its boxes
@@ -28,7 +26,6 @@ GROWTH = 2.0  # copies in all children that a node may have for each of its boxe
 TOTAL_GROWTH = 8.0  # and that a level may have for each box of its tree
 CELL_COST = 0.1  # of a child, in copies
 WORTH = 0.8  # a window must leave at most so many of the boxes beside a box
-NODE_NS, ENTRY_NS, TREE_NS = 4.0, 5.0, 6.0
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -37,8 +34,7 @@ Flags = NDArray[np.bool_]
 class Forest:
     """A tree for each of `groups` of boxes. `nodes`: words of all children (u64); `roots`: words of the
     roots; `members`: boxes in the order of the leaves' entries; `depths`: inner nodes on the longest way
-    of each tree; `longest`: entries of the largest leaf; `price_ns`: predicted, of a packet that all trees are walked
-    for."""
+    of each tree; `longest`: entries of the largest leaf."""
 
     def __init__(self, lows: Ints, highs: Ints, groups: list[Ints]) -> None:
         self.lows, self.highs, self.groups = lows, highs, groups
@@ -50,11 +46,8 @@ class Forest:
         self.depths: list[int] = []
         self._found: dict[bytes, int] = {}  # boxes of a leaf → its word
         self._places: list[tuple[Ints, NDArray[np.uint64]]] = []  # cells, words
-        self.price_ns = 0.0
         for number, group in enumerate(groups):
-            self.price_ns += self._grow(number, group)
-        reads = read_ns(8 * self._cells + 32 * self._entries)
-        self.price_ns += (TREE_NS + 2 * reads) * len(groups)
+            self._grow(number, group)
         words = np.full(self._cells, LEAF, dtype=np.uint64)
         for cells, put in self._places:
             words[cells] = put
@@ -62,8 +55,8 @@ class Forest:
         self.nodes = words
         self.members = np.concatenate([*self._leaves, np.zeros(0, dtype=np.int64)])
 
-    def _grow(self, number: int, group: Ints) -> float:
-        """Grow one tree; nanoseconds that a packet of one of its boxes takes in it."""
+    def _grow(self, number: int, group: Ints) -> None:
+        """Grow one tree."""
         level = _Level(
             np.zeros(len(group), dtype=np.int64),
             group,
@@ -72,7 +65,6 @@ class Forest:
             np.array([number]),
             np.zeros(1, dtype=np.int64),
         ).without_hidden()
-        time_ns, weight = 0.0, 0
         self.depths.append(0)
         for depth in range(MAX_DEPTH + 1):
             sizes = level.sizes
@@ -82,13 +74,10 @@ class Forest:
                 cuts = _best_cuts(level, self._names, growth)
             ends = cuts.bits == 0
             self._end(level, ends)
-            weight += int(sizes[ends].sum())
-            time_ns += float((sizes[ends] * (depth * NODE_NS + (1 + sizes[ends]) / 2 * ENTRY_NS)).sum())
             if ends.all():
                 break
             self.depths[number] = depth + 1
             level = self._descend(level, cuts)
-        return time_ns / max(1, weight)
 
     def _end(self, level: _Level, ends: Flags) -> None:
         """Make leaves of some nodes."""
@@ -119,7 +108,8 @@ class Forest:
         mine = cuts.bits[level.cell_node] > 0
         self._places.append((level.cells[mine], words[level.cell_node[mine]]))
         parts = []
-        for dimension, bits in sorted({(int(d), int(b)) for d, b in zip(cuts.dimension, cuts.bits, strict=True) if b}):
+        pairs = zip(cuts.dimension.tolist(), cuts.bits.tolist(), strict=True)
+        for dimension, bits in sorted({pair for pair in pairs if pair[1]}):
             nodes = np.flatnonzero((cuts.dimension == dimension) & (cuts.bits == bits))
             parts.append(_dealt(level, nodes, dimension, bits, cuts.shift[nodes], bases[nodes], self._names))
         return _Level.joined(parts).without_hidden()
@@ -162,8 +152,8 @@ class _Level:
         keep = at <= first[self.node]
         if keep.all():
             return self
-        kept = (part[keep] for part in (self.node, self.boxes, self.lo, self.hi))
-        return _Level(*kept, self.cells, self.cell_node)
+        node, boxes, lo, hi = (part[keep] for part in (self.node, self.boxes, self.lo, self.hi))
+        return _Level(node, boxes, lo, hi, self.cells, self.cell_node)
 
     @classmethod
     def joined(cls, parts: list[_Level]) -> _Level:

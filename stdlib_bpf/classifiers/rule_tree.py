@@ -3,17 +3,17 @@
 Fields are cut into dimensions of at most 32 bits (an IPv6 address is four). An inner node takes a window of
 bits of one dimension as the number of its child; boxes whose window is not one value are in several children.
 Which bits were looked at on the way does not matter, because a leaf compares whole boxes, in the order of the
-rules. What remains when boxes are wide is too many copies: boxes go to up to four trees by whether their
-source and destination are wide, and the trees are walked in the order of their first rule, as long as that
-could still be the one that decides.
+rules. Wide boxes would be copied into most leaves: boxes go to up to four trees, by whether their source and
+destination are wide, and the trees are walked in the order of their first rule, as long as that could still
+be the one that decides.
 
     window 8 bits at 0 of dport      children 22, 80, 187 … : leaf (ssh from 10.0.0.0/8), leaf (http), leaf …
 
-Layout, little endian, read in place: `nodes` u64[power of two]: bits 0-31 first child or first leaf entry,
-32-39 shift, 40-47 window's width in bits, 48-55 dimension, 63 set for a leaf, whose bits 32-55 are its number
-of entries. `entries`, `layout().size` bytes each: u32 rule << 8 | code, then the lowest value and the extent (highest
-less lowest) of each dimension, of 4, 2 or 1 bytes each by its width, the widest first. The root of each tree and its first rule are
-parameters.
+Layout, little endian, read in place. `nodes` u64[power of two]: bits 0-31 first child or first leaf entry,
+32-39 shift, 40-47 the window's width in bits, 48-55 dimension, 63 set for a leaf, whose bits 32-55 are its
+number of entries. `entries`, `layout().size` bytes each: u32 rule << 8 | code, then lowest value and extent
+(highest less lowest) of each dimension, of 4, 2 or 1 bytes each by its width, the widest first. Parameters:
+the root of each tree and its first rule.
 
 After HiCuts (Gupta, McKeown: "Packet classification using hierarchical intelligent cuttings", 1999), EffiCuts
 (Vamanan et al., 2010: separate trees by wide dimensions) and ByteCuts (Daly, Torng, 2018: windows anywhere).
@@ -23,7 +23,7 @@ Measured by `benchmarks.rule_lists`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +31,11 @@ import numpy as np
 from ..tables.base import Cost, DataImage
 from ..tables.memory import read_ns
 from .base import Boxes
-from .grow import ENTRY_NS, LEAF, NODE_NS, TREE_NS, Forest, Ints
+from .grow import LEAF, Forest, Ints
 
 KIND = "rule_tree"
 
+NODE_NS, ENTRY_NS, TREE_NS = 4.0, 4.0, 8.0  # of a step down, of comparing an entry, of a tree besides
 WIDE_BITS = 16  # a range of more values than that many bits have is wide
 
 
@@ -78,11 +79,10 @@ def layout(widths: Sequence[int]) -> Layout:
 
 def build(boxes: Boxes) -> DataImage:
     """Sections `nodes` and `entries`; parameters `trees` (how many), of each `root0`, `first0`, `depth0`
-    (inner nodes on the longest way) …, `longest` (entries of the largest leaf), `nodes_mask` (slots less one),
-    `last` (the last entry; behind it lie so many empty ones as the largest leaf has)."""
+    (inner nodes on the longest way) …, `longest` (entries of the largest leaf), `nodes_mask` (slots less
+    one), `last` (the last entry; behind it lie so many empty ones as the largest leaf has)."""
     lows, highs = _arrays(boxes)
-    forests = [Forest(lows, highs, groups) for groups in _groupings(lows, highs, boxes.widths)]
-    return _image(boxes, min(forests, key=lambda forest: forest.price_ns))
+    return _image(boxes, Forest(lows, highs, _groups(lows, highs, boxes.widths)))
 
 
 def _arrays(boxes: Boxes) -> tuple[Ints, Ints]:
@@ -97,20 +97,17 @@ def _arrays(boxes: Boxes) -> tuple[Ints, Ints]:
     return ends[0], ends[1]
 
 
-def _groupings(lows: Ints, highs: Ints, widths: Sequence[int]) -> Iterator[list[Ints]]:
-    """Ways to deal the boxes to trees, by whether the first two fields of 32 bits and more are wide; of each
-    way the tree of the first rule first."""
+def _groups(lows: Ints, highs: Ints, widths: Sequence[int]) -> list[Ints]:
+    """The boxes of each tree, by whether the first two fields of 32 bits and more are wide; the tree of the
+    first rule first. One tree for all would be walked faster by what matches nothing, and several times
+    slower by what does, since wide boxes are copied into most of its leaves."""
     dims = dimensions(widths)
     tops = [n for n, d in enumerate(dims) if d.bits == 32 and d.shift == widths[d.of] - 32][:2]
-    wide = [highs[:, n] - lows[:, n] >= 1 << WIDE_BITS for n in tops]
-    source, destination = (wide + [np.zeros(len(lows), dtype=np.bool_)] * 2)[:2]
-    seen = set()
-    for kinds in (source & False, source, destination, source | destination, source + 2 * destination):
-        key = kinds.tobytes()
-        if key not in seen:
-            seen.add(key)
-            groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
-            yield sorted(groups, key=lambda group: int(group[0]))
+    kinds = np.zeros(len(lows), dtype=np.int64)
+    for number, top in enumerate(tops):
+        kinds += (highs[:, top] - lows[:, top] >= 1 << WIDE_BITS).astype(np.int64) << number
+    groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
+    return sorted(groups, key=lambda group: int(group[0]))
 
 
 def _image(boxes: Boxes, forest: Forest) -> DataImage:

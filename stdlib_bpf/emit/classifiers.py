@@ -29,9 +29,7 @@ def rule_tree(
 ) -> None:
     """Walk the trees in order, as long as the next one's first rule comes before the one that was found."""
     dims, place = dimensions(widths), layout(widths)
-    values = [
-        f.resize(f.op("lshr", key[d.of], d.shift) if d.shift else key[d.of], WORD) for d in dims
-    ]
+    values = [f.resize(f.op("lshr", key[d.of], d.shift) if d.shift else key[d.of], WORD) for d in dims]
     room = f.room(64)
     for number, value in enumerate(values):
         f.store(value, f.gep(room, 4 * number))
@@ -125,7 +123,5 @@ def _scan(
     f.jump(following)
 
 
-Classify = Callable[
-    [Function, str, DataImage, Sequence[Value], Sequence[int], Value, Label, Label], None
-]
+Classify = Callable[[Function, str, DataImage, Sequence[Value], Sequence[int], Value, Label, Label], None]
 CLASSIFY: dict[str, Classify] = {"rule_tree": rule_tree}
