@@ -1,4 +1,4 @@
-"""The project's own yardstick: an XDP program's cost per packet with a new address in every packet.
+"""The project's own yardstick: a program's cost per packet, at XDP or tc, with a new address in every packet.
 
 A small generator program, run by BPF_PROG_TEST_RUN, writes the next address of a pool into the frame and
 tail-calls the program under test, so that neither caches nor branch predictors have seen the packet before.
@@ -14,23 +14,27 @@ import random
 import statistics
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lockgate.compiler.driver import Options, Session
 from lockgate.runtime import bundle, loader, plan
 from lockgate.runtime.sys import attrs, bpf
 from lockgate.runtime.sys.fd import Fd
-from lockgate.stdlib_bpf.hooks.xdp import BPF_F_XDP_HAS_FRAGS
+from lockgate.runtime.wirerun import LOOPBACK_IFINDEX
+from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf.hooks.base import Hook
 
 POOL = 1 << 15  # packets; a power of two
 ROUNDS, SLICE_NS = 25, 5_000_000
-XDP_DROP, XDP_PASS = 1, 2
-MAP_TYPE_PROG_ARRAY, PROG_TYPE_XDP, ATTACH_TYPE_XDP = 3, 6, 37
+XDP, TC = hooks.ALL["xdp"], hooks.ALL["tc"]
+MAP_TYPE_PROG_ARRAY = 3
 TAIL_CALL = 12
 PROG_INFO_BYTES, VERIFIED_INSNS_AT = 232, 216  # struct bpf_prog_info, include/uapi/linux/bpf.h
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -94,18 +98,19 @@ def pools(entries: Sequence[tuple[int, int]], version: int, seed: int = 1) -> tu
 
 @contextmanager
 def loaded(path: Path, structures: frozenset[str] | None = None) -> Iterator[loader.Loaded]:
-    """A policy of one rule list, built and loaded the ordinary way."""
+    """A policy of one rule list, built and loaded the ordinary way; devices that it sends to are `lo`."""
     with Session(path, Options(structures=structures)) as session:
         session.prepare()
         session.analyse()
         built = bundle.parse(session.bundle())
-    with loader.load(plan.make(built)) as program:
+    devices = {chain.name: (LOOPBACK_IFINDEX,) * len(chain.devices) for chain in built.manifest.chains}
+    with loader.load(plan.make(built), ifindexes=devices) as program:
         yield program
 
 
-def constant(verdict: int) -> Fd:
+def constant(action: str, hook: Hook = XDP) -> Fd:
     """A program that answers and does nothing else."""
-    return _program(_insn(0xB7, 0, 0, 0, verdict) + _insn(0x95))
+    return _program(_insn(0xB7, 0, 0, 0, hook.verdicts[action]) + _insn(0x95), hook)
 
 
 def program_info(program: Fd) -> dict[str, int]:
@@ -136,18 +141,36 @@ def _map_insn(dst: int, map_: Fd, value: bool) -> bytes:
     return _insn(0x18, dst, kind, 0, map_.number) + _insn(0)
 
 
-def _program(code: bytes) -> Fd:
-    # Of the same kind as the programs under test, or the kernel does not let one call the other.
-    flags = BPF_F_XDP_HAS_FRAGS
-    program = bpf.Program("bench", PROG_TYPE_XDP, ATTACH_TYPE_XDP, code, "GPL", flags=flags)
+def _program(code: bytes, hook: Hook) -> Fd:
+    """Loaded as programs of policies are: one of another kind cannot call them."""
+    point = next(iter(hook.points.values()))[0]
+    program = bpf.Program(
+        "bench", point.prog_type, point.load_attach_type, code, "GPL", flags=point.load_flags
+    )
     return bpf.prog_load(program, None)[0]
 
 
-def _generator(pool: Fd, position: Fd, targets: Fd, version: int) -> Fd:
-    """Next address of the pool into the frame, then on to the target."""
-    at, size = (26, 4) if version == 4 else (22, 16)
+@dataclass(frozen=True)
+class Stamp:
+    """What the generator writes into a frame: `size` bytes of a packet in the pool, a power of two, of which
+    parts are copied: (offset in the stamp, offset in the frame, bytes: 1, 2 or 4)."""
+
+    size: int
+    parts: tuple[tuple[int, int, int], ...]
+
+
+ADDRESS = {
+    4: Stamp(4, ((0, 26, 4),)),
+    6: Stamp(16, tuple((part, 22 + part, 4) for part in range(0, 16, 4))),
+}
+BPF_SIZE = {1: 0x10, 2: 0x08, 4: 0x00}
+
+
+def _generator(pool: Fd, position: Fd, targets: Fd, stamp: Stamp, hook: Hook) -> Fd:
+    """Next stamp of the pool into the frame, then on to the target."""
     copy = b"".join(
-        _insn(0x61, 0, 5, part, 0) + _insn(0x63, 2, 0, at + part, 0) for part in range(0, size, 4)
+        _insn(0x61 | BPF_SIZE[size], 0, 5, at, 0) + _insn(0x63 | BPF_SIZE[size], 2, 0, to, 0)
+        for at, to, size in stamp.parts
     )
     body = b"".join(
         (
@@ -157,7 +180,7 @@ def _generator(pool: Fd, position: Fd, targets: Fd, version: int) -> Fd:
             _insn(0x07, 8, 0, 0, 1),
             _insn(0x7B, 5, 8),  # position + 1
             _insn(0x57, 7, 0, 0, POOL - 1),
-            _insn(0x67, 7, 0, 0, size.bit_length() - 1),
+            _insn(0x67, 7, 0, 0, stamp.size.bit_length() - 1),
             _map_insn(5, pool, True),
             _insn(0x0F, 5, 7),
             copy,
@@ -167,30 +190,38 @@ def _generator(pool: Fd, position: Fd, targets: Fd, version: int) -> Fd:
             _insn(0x85, 0, 0, 0, TAIL_CALL),
         )
     )
+    end = max(to + size for _, to, size in stamp.parts)
     head = b"".join(
         (
             _insn(0xBF, 6, 1),
-            _insn(0x61, 2, 1, 0),  # data
-            _insn(0x61, 3, 1, 4),  # data_end
+            _insn(0x61, 2, 1, hook.context.offset("data")),
+            _insn(0x61, 3, 1, hook.context.offset("data_end")),
             _insn(0xBF, 4, 2),
-            _insn(0x07, 4, 0, 0, at + size),
+            _insn(0x07, 4, 0, 0, end),
             _insn(0x2D, 4, 3, len(body) // 8),
         )
     )
-    return _program(head + body + _insn(0xB7, 0) + _insn(0x95))
+    return _program(head + body + _insn(0xB7, 0) + _insn(0x95), hook)
 
 
 @contextmanager
-def generating(target: Fd, addresses: Sequence[int], version: int) -> Iterator[Fd]:
-    """The generator in front of a target."""
-    size = 4 if version == 4 else 16
+def stamping(target: Fd, pool_of: Sequence[bytes], stamp: Stamp, hook: Hook = XDP) -> Iterator[Fd]:
+    """The generator in front of a target. `pool_of`: POOL stamps."""
     with ExitStack() as stack:
-        pool = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, POOL * size, 1, 0, "pool"))
-        bpf.map_update(pool, bytes(4), b"".join(value.to_bytes(size) for value in addresses))
+        pool = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, POOL * stamp.size, 1, 0, "pool"))
+        bpf.map_update(pool, bytes(4), b"".join(pool_of))
         position = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, 8, 1, 0, "position"))
         targets = stack.enter_context(bpf.map_create(MAP_TYPE_PROG_ARRAY, 4, 4, 1, 0, "targets"))
         bpf.map_update(targets, bytes(4), struct.pack("<I", target.number))
-        yield stack.enter_context(_generator(pool, position, targets, version))
+        yield stack.enter_context(_generator(pool, position, targets, stamp, hook))
+
+
+@contextmanager
+def generating(target: Fd, addresses: Sequence[int], version: int, hook: Hook = XDP) -> Iterator[Fd]:
+    """The generator of source addresses in front of a target."""
+    stamp = ADDRESS[version]
+    with stamping(target, [value.to_bytes(stamp.size) for value in addresses], stamp, hook) as program:
+        yield program
 
 
 # ---- measuring ----
@@ -203,20 +234,29 @@ def measure(
     ValueError for one that does not."""
     frame = udp_frame(version)
     with ExitStack() as stack:
-        floor = stack.enter_context(constant(XDP_DROP))
+        floor = stack.enter_context(constant("drop"))
         ready = {("", "floor"): stack.enter_context(generating(floor, hits, version))}
         for name, program in programs.items():
             for what, addresses in (("hit", hits), ("miss", misses)):
                 ready[name, what] = stack.enter_context(generating(program, addresses, version))
-                _verify(name, what, ready[name, what], frame)
-        stack.enter_context(real_time())
-        repeat = {key: _calibrated(program, frame) for key, program in ready.items()}
-        found: dict[tuple[str, str], list[int]] = {key: [] for key in ready}
-        for _ in range(rounds):
-            for key, program in ready.items():
-                found[key].append(bpf.test_run(program, frame, repeat[key]).duration_ns)
+                verify(f"{name}, {what}", ready[name, what], frame, "drop" if what == "hit" else "pass")
+        found = alternate(ready, frame, rounds)
     floors = tuple(found["", "floor"])
     return {name: Figures(floors, tuple(found[name, "hit"]), tuple(found[name, "miss"])) for name in programs}
+
+
+def alternate(
+    programs: Mapping[Key, Fd], frame: bytes, rounds: int, meanwhile: Callable[[], object] = lambda: None
+) -> dict[Key, list[int]]:
+    """ns a packet of each program, one of each a round; `meanwhile` is called between rounds."""
+    found: dict[Key, list[int]] = {key: [] for key in programs}
+    with real_time():
+        repeat = {key: _calibrated(program, frame) for key, program in programs.items()}
+        for _ in range(rounds):
+            meanwhile()
+            for key, program in programs.items():
+                found[key].append(bpf.test_run(program, frame, repeat[key]).duration_ns)
+    return found
 
 
 @contextmanager
@@ -232,12 +272,13 @@ def real_time() -> Iterator[None]:
         os.sched_setaffinity(0, cpus)
 
 
-def _verify(name: str, what: str, program: Fd, frame: bytes) -> None:
-    wanted = XDP_DROP if what == "hit" else XDP_PASS
+def verify(name: str, program: Fd, frame: bytes, action: str, hook: Hook = XDP) -> None:
+    """ValueError when a program does not answer by that action, packet after packet."""
+    wanted = hook.verdicts[action] & 0xFFFFFFFF
     for _ in range(512):
         got = bpf.test_run(program, frame).value
         if got != wanted:
-            raise ValueError(f"{name} answers {got} for a {what}, not {wanted}")
+            raise ValueError(f"{name}: {got} in place of {wanted}, `{action}`")
 
 
 def _calibrated(program: Fd, frame: bytes) -> int:

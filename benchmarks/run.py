@@ -11,13 +11,14 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import compile_time, edge, instructions, large_inputs, report, structures
+from . import compile_time, edge, instructions, large_inputs, report, rule_cost, structures
 
 ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "instructions": instructions.main,
     "compile_time": compile_time.main,
     "large_inputs": large_inputs.main,
     "structures": structures.main,
+    "rule_cost": rule_cost.main,
     "edge": edge.main,
 }
 

@@ -9,29 +9,16 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
-from lockgate.runtime.sys import attrs, bpf
 from lockgate.runtime.sys.fd import Fd
 from lockgate.stdlib_bpf.classifiers import Box
 
-from .harness import (
-    MAP_TYPE_PROG_ARRAY,
-    POOL,
-    TAIL_CALL,
-    XDP_DROP,
-    _calibrated,
-    _insn,
-    _map_insn,
-    _program,
-    constant,
-    real_time,
-)
+from . import harness
+from .harness import POOL, Stamp
 
-STAMP_BYTES = 16
-# (offset in the stamp, offset in the frame, BPF_MEM size bits, bytes)
-COPIES = ((0, 26, 0x00, 4), (4, 30, 0x00, 4), (8, 34, 0x00, 4), (12, 23, 0x10, 1))
+STAMP = Stamp(16, ((0, 26, 4), (4, 30, 4), (8, 34, 4), (12, 23, 1)))
 
 
 def frame() -> bytes:
@@ -73,70 +60,15 @@ def anywhere(seed: int = 1) -> list[bytes]:
     ]
 
 
-@contextmanager
-def generating(target: Fd, stamps: Sequence[bytes]) -> Iterator[Fd]:
-    """The generator in front of a target."""
-    with ExitStack() as stack:
-        pool = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, POOL * STAMP_BYTES, 1, 0, "pool"))
-        bpf.map_update(pool, bytes(4), b"".join(stamps))
-        position = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, 8, 1, 0, "position"))
-        targets = stack.enter_context(bpf.map_create(MAP_TYPE_PROG_ARRAY, 4, 4, 1, 0, "targets"))
-        bpf.map_update(targets, bytes(4), struct.pack("<I", target.number))
-        yield stack.enter_context(_generator(pool, position, targets))
-
-
-def _generator(pool: Fd, position: Fd, targets: Fd) -> Fd:
-    copy = b"".join(
-        _insn(0x61 | size, 0, 5, at, 0) + _insn(0x63 | size, 2, 0, to, 0) for at, to, size, _ in COPIES
-    )
-    body = b"".join(
-        (
-            _map_insn(5, position, True),
-            _insn(0x79, 7, 5),  # r7 = position
-            _insn(0xBF, 8, 7),
-            _insn(0x07, 8, 0, 0, 1),
-            _insn(0x7B, 5, 8),  # position + 1
-            _insn(0x57, 7, 0, 0, POOL - 1),
-            _insn(0x67, 7, 0, 0, STAMP_BYTES.bit_length() - 1),
-            _map_insn(5, pool, True),
-            _insn(0x0F, 5, 7),
-            copy,
-            _insn(0xBF, 1, 6),
-            _map_insn(2, targets, False),
-            _insn(0xB7, 3),
-            _insn(0x85, 0, 0, 0, TAIL_CALL),
-        )
-    )
-    end = max(to + size for _, to, _, size in COPIES)
-    head = b"".join(
-        (
-            _insn(0xBF, 6, 1),
-            _insn(0x61, 2, 1, 0),  # data
-            _insn(0x61, 3, 1, 4),  # data_end
-            _insn(0xBF, 4, 2),
-            _insn(0x07, 4, 0, 0, end),
-            _insn(0x2D, 4, 3, len(body) // 8),
-        )
-    )
-    return _program(head + body + _insn(0xB7, 0) + _insn(0x95))
-
-
 def measure(
     programs: Mapping[str, Fd], pools: Mapping[str, Sequence[bytes]], rounds: int
 ) -> dict[tuple[str, str], list[int]]:
     """(program, pool) → ns a packet in each round, in turns; under ("", pool) a program that drops all."""
-    data = frame()
     with ExitStack() as stack:
-        floor = stack.enter_context(constant(XDP_DROP))
+        floor = stack.enter_context(harness.constant("drop"))
         ready = {
-            (name, what): stack.enter_context(generating(program, stamps))
+            (name, what): stack.enter_context(harness.stamping(program, stamps, STAMP))
             for name, program in {"": floor, **programs}.items()
             for what, stamps in pools.items()
         }
-        stack.enter_context(real_time())
-        repeat = {key: _calibrated(program, data) for key, program in ready.items()}
-        found: dict[tuple[str, str], list[int]] = {key: [] for key in ready}
-        for _ in range(rounds):
-            for key, program in ready.items():
-                found[key].append(bpf.test_run(program, data, repeat[key]).duration_ns)
-    return found
+        return harness.alternate(ready, frame(), rounds)

@@ -159,6 +159,8 @@ define i64 @bpf_helper_130(ptr %ring, ptr %data, i64 %size, i64 %flags) {
 _ACTS = {
     9: ("ptr", "i32", "ptr", "i32", "i64"),  # skb_store_bytes
     13: ("ptr", "i32", "i64"),  # clone_redirect
+    18: ("ptr", "i32", "i32"),  # skb_vlan_push
+    19: ("ptr",),  # skb_vlan_pop
     23: ("i32", "i64"),  # redirect
     26: ("ptr", "i32", "ptr", "i32"),  # skb_load_bytes
     28: ("ptr", "i32", "ptr", "i32", "i32"),  # csum_diff

@@ -44,12 +44,15 @@ class UnexpectedText(Finding):
     expected: str
     hint: str | None = None
     instead: str | None = None
+    sure: bool = False
+    unfinished: tuple[Span, str] | None = None
 
     def diagnostic(self) -> Diagnostic:
-        """The facts as a message."""
+        """The facts as a message. `unfinished`: a place in an earlier line that lacks its rest, and why."""
         return self.make(
             f"unexpected {self.found}",
             (self.span, f"expected {self.expected}"),
+            *([self.unfinished] if self.unfinished else []),
             help=[self.hint] if self.hint else [],
-            fixes=[Fix(self.span, self.instead)] if self.instead else [],
+            fixes=[Fix(self.span, self.instead, sure=self.sure)] if self.instead else [],
         )

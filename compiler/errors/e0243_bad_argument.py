@@ -16,7 +16,7 @@ class BadArgument(Finding):
     ## What it means
 
     Arguments stand in the order of the parameters, one for each, and each is of its parameter's kind: a
-    network, ports, a service, an interface, a rate or a duration.
+    network, ports, a service, an interface or a rate.
 
     ## Why it matters
 

@@ -59,15 +59,10 @@ def _interface(argument: t.Argument) -> t.Name | t.Text | None:
 
 
 def _rate(argument: t.Argument) -> t.Quantity | None:
-    return argument if isinstance(argument, t.Quantity) and _is_rate(argument) else None
-
-
-def _duration(argument: t.Argument) -> t.Quantity | None:
-    return argument if isinstance(argument, t.Quantity) and not _is_rate(argument) else None
-
-
-def _is_rate(quantity: t.Quantity) -> bool:
-    return "/" in quantity.text or quantity.text.endswith("ps")
+    """A duration is a quantity, too; no parameter takes one."""
+    if not isinstance(argument, t.Quantity):
+        return None
+    return argument if "/" in argument.text or argument.text.endswith("ps") else None
 
 
 def _port_zero(span: Span) -> t.Ports:
@@ -89,7 +84,6 @@ KINDS: dict[str, Kind] = {
     "service": Kind(_service, tuple(map(_word, ("tcp", "icmp", "icmp6", "ip", "arp")))),
     "interface": Kind(_interface, (lambda span: t.Text(span, "eth0"),)),
     "rate": Kind(_rate, tuple(map(_quantity, ("1/s", "1M/s", "1Gbps")))),
-    "duration": Kind(_duration, (_quantity("1s"),)),
 }
 SAMPLES = max(len(kind.samples) for kind in KINDS.values())
 

@@ -20,7 +20,7 @@ from .. import errors
 from ..diagnostics import Sink
 from ..errors.base import nearest, shorten, surely
 from ..source import Source, Span
-from . import build, grammars, recover, words
+from . import build, foreign, grammars, recover, words
 from .nodes import Node
 from .tree import Module
 
@@ -32,17 +32,8 @@ _STATEMENT = frozenset({"OWNER", "EXPECT", "NETWORK", "ACTION"})  # one of them 
 _WORD = re.compile(r"[A-Za-z_][\w.-]*")
 _UNCLOSED = re.compile(r'"(?:[^"\n{},\s]|[ \t]+(?=[^"\n{},\s]))*')
 _MEANINGLESS = re.compile(r'[^\w\s"#{}()\[\],=+\-/!<>:.]+')
-_ALLOW, _DROP = "write `allow`, or `pass` at xdp", "write `drop`, or `reject` at connect"
-# Words of other tools: what to say, and what to write instead.
-_HINTS = {
-    "port": ("ports stand behind `from` or `to`: write `to port 80`", "to port"),
-    "dport": ("write `to port …`", "to port"),
-    "sport": ("write `from port …`", "from port"),
-    "accept": (_ALLOW, "allow"),
-    "permit": (_ALLOW, "allow"),
-    "block": (_DROP, "drop"),
-    "deny": (_DROP, "drop"),
-}
+_BEFORE_VALUES = frozenset({"RELATION", "IN", "LBRACE", "COMMA"})
+_CONNECTIVES = frozenset({"and", "or", "in"})
 
 
 def parse(source: Source, sink: Sink) -> Module:
@@ -167,33 +158,97 @@ class _Parse:
     # ---- slips ----
 
     def _begins_the_next(self, token: Token) -> bool:
-        """Whether a word that could be a name in an unfinished sentence is the beginning of the next one."""
+        """Whether a word that could be a name or a value in an unfinished sentence is the beginning of the
+        next one, or joins conditions of which one is missing."""
         offset = token.start_pos or 0
-        if token.type == "ACTION" and self.previous is not None and self.previous.type == "TYPE":
-            return recover.starts_line(self.text, offset)  # `type`, a line end, `drop`
+        if token.type == "ACTION" and self.previous is not None and recover.starts_line(self.text, offset):
+            if self.previous.type == "TYPE":
+                return True  # `type`, a line end, `drop`
+            return self.previous.type in _BEFORE_VALUES and self._no_value(token)
+        if token.type == "NAME" and str(token) in _CONNECTIVES:
+            accepts = self._accepts()
+            return {"NAME", "LPAR", "NOT"} <= accepts and "ADDRESS" not in accepts
         return token.type == "NAME" and recover.begins_sentence(self.text, offset)
+
+    def _no_value(self, token: Token) -> bool:
+        """Whether an action would be taken for a value that no field has."""
+        states = self.state.state_stack
+        begins = self._follows("ACTION", states, begins=True)
+        return str(token) != words.TYPE_AND_ACTION and not begins and self._follows("ACTION", states)
 
     def _slip(self, offset: int) -> None:
         """A token that cannot follow: repair it, or say so and go on at the next statement."""
         span = Span(self.source, offset, recover.piece_at(self.text, offset))
         accepts = self._accepts()
-        hint, instead = _HINTS.get(span.text, (None, None))
-        foreign = span.text in recover.FOREIGN_ACTIONS
+        if self._translate(offset, accepts):
+            return
+        hint = foreign.hint(span.text, accepts)
+        help_, instead = (hint.text, hint.instead) if hint else (None, None)
         if _WORD.fullmatch(span.text) and span.text not in self.known_words:
             known = [(word, None) for name in sorted(accepts) for word in self.keywords.get(name, ())]
-            near = None if hint else nearest(span.text, known)
+            near = None if hint or "." in span.text else nearest(span.text, known)
             if near is not None and self._substitute(span, near[0], accepts):
                 return
             begins = recover.starts_line(self.text, offset) and offset != self.restarted_at
-            if foreign or (begins and accepts & _STATEMENT and "FROM" not in accepts):
-                remedy = hint or f"expected {words.expectation(accepts)}"
+            if span.text in foreign.ACTIONS or (begins and accepts & _STATEMENT and "FROM" not in accepts):
+                remedy = help_ or f"expected {words.expectation(accepts)}"
                 self._complain(errors.UnknownWord(span.text, span, instead, remedy))
                 self._restart(span.end)
                 return
+        if self._negates(offset, accepts):
+            return
         if offset != self.restarted_at and not self.blamed and not self._blame_previous(offset):
-            found = f"`{shorten(span.text, 30)}`"
-            self._complain(errors.UnexpectedText(found, span, words.expectation(accepts), hint, instead))
+            found, expected = f"`{shorten(span.text, 30)}`", words.expectation(accepts)
+            unfinished = self._unfinished(offset, accepts)
+            self._complain(
+                errors.UnexpectedText(found, span, expected, help_, instead, unfinished=unfinished)
+            )
+            if span.text in foreign.RELATIONS and self.previous is not None and self.previous.type == "NAME":
+                self.skipped.append(Span(self.source, self.previous.start_pos or 0, offset))
         self._restart(offset)
+
+    def _unfinished(self, offset: int, accepts: set[str]) -> tuple[Span, str] | None:
+        """What a sentence lacks its rest behind, when the next line has begun."""
+        whole = accepts & {"EXPECT", "POLICY"} or self._follows("ACTION", self.state.state_stack, begins=True)
+        if whole or self.previous is None or not recover.starts_line(self.text, offset):
+            return None
+        if self.openers and ("RPAR" in accepts or {"COMMA", "RBRACE"} <= accepts):
+            return self._span(self.openers[-1]), "opened here"
+        return self._span(self.previous), "unfinished here"
+
+    def _translate(self, offset: int, accepts: set[str]) -> bool:
+        """Read a sign of another language as what it means here, and go on behind it."""
+        found = foreign.sign(self.text, offset, accepts)
+        if found is None:
+            return False
+        end = offset + len(found.text)
+        expected, span = words.expectation(accepts), Span(self.source, offset, end)
+        instead = found.word
+        if instead.isalpha():
+            before, behind = self.text[offset - 1 : offset], self.text[end : end + 1]
+            instead = " " * (not before.isspace() and before != "(") + instead + " " * (not behind.isspace())
+        help_ = f"write `{found.word}`"
+        self._complain(errors.UnexpectedText(f"`{found.text}`", span, expected, help_, instead, sure=True))
+        token = Token(found.terminal, found.word, start_pos=offset, end_pos=end)
+        self.state.feed_token(token)
+        self.previous, self.blamed = token, False
+        self._continue_at(end)
+        return True
+
+    def _negates(self, offset: int, accepts: set[str]) -> bool:
+        """`if nto ip6.routing`: `nto` was read as a field. Read it as `not`, and go on."""
+        states, values = self.state.state_stack, self.state.value_stack
+        previous = self.previous
+        if "RELATION" not in accepts or previous is None or values[-1] is not previous:
+            return False
+        if not surely(str(previous), "not", [("not", None)]) or not _WORD.match(self.text, offset):
+            return False
+        states.pop()
+        values.pop()
+        self._complain(errors.UnknownWord(str(previous), self._span(previous), "not", sure=True))
+        self.state.feed_token(Token.new_borrow_pos("NOT", "not", previous))
+        self._continue_at(offset)
+        return True
 
     def _substitute(self, span: Span, word: str, accepts: set[str]) -> bool:
         """Read a misspelt keyword as the one that was meant, and go on behind it."""
@@ -217,7 +272,7 @@ class _Parse:
         previous = self.previous
         if previous is None or previous.type != "NAME" or len(previous) < 2:
             return False
-        parts = ("from", "to", "port", "flags", "type")
+        parts = ("from", "to", "port", "flags", "type", "if")
         near = nearest(str(previous), [(word, None) for word in parts])
         if near is None:
             return False
@@ -236,6 +291,8 @@ class _Parse:
         """A sign outside the language is left out; a string without an end takes the rest of its line."""
         if self.text[offset] == '"':
             self._string_without_end(offset)
+            return
+        if self._translate(offset, self._accepts()):
             return
         match = _MEANINGLESS.match(self.text, offset)
         end = match.end() if match else offset + 1
@@ -269,6 +326,8 @@ class _Parse:
     def _restart(self, offset: int) -> None:
         """Drop what is unfinished and go on at the next statement, always further than last time."""
         place = recover.restart(self.text, offset)
+        if place == offset and self.previous is not None and self.previous.type == "LBRACE":
+            place = recover.restart(self.text, recover.piece_at(self.text, offset))  # `in { }`
         if place <= self.restarted_at:
             place = recover.restart(self.text, recover.piece_at(self.text, self.restarted_at))
         self.restarted_at, self.previous = place, None
@@ -282,7 +341,7 @@ class _Parse:
     def _terminal(self, piece: str) -> str:
         if piece == "}":
             return "RBRACE"
-        if piece in recover.FOREIGN_ACTIONS:
+        if piece in foreign.ACTIONS:
             return "ACTION"
         if piece.endswith(":"):
             return "RULE_NAME"
@@ -291,12 +350,12 @@ class _Parse:
 
     def _drop_until(self, terminal: str, offset: int) -> int:
         """Drop unfinished parts until `terminal` can follow; leaves everything when it never can. Gives the
-        offset where the dropped text begins."""
+        offset where the dropped text begins. A comparison without its value goes with its field; `}` ends one
+        that has values."""
         states, values = self.state.state_stack, self.state.value_stack
-        top = len(states)
-        if terminal == "ACTION" and values and getattr(values[-1], "type", "") == "TYPE":
-            top -= 1  # an action may be the name of an ICMP type, and here it is none
-        keep = next((n for n in range(top, 0, -1) if self._follows(terminal, states[:n])), None)
+        half = [n for n, value in enumerate(values) if getattr(value, "type", "") in ("RELATION", "IN")]
+        top = half[-1] if half and terminal != "RBRACE" else len(states)
+        keep = next((n for n in range(top, 0, -1) if self._follows(terminal, states[:n], begins=True)), None)
         if keep is None:
             return offset
         starts = [start for value in values[keep - 1 :] if (start := _start(value)) is not None]
@@ -327,18 +386,20 @@ class _Parse:
         table = self.state.parse_conf.parse_table.states[states[-1]]
         return {name for name in table if (name.isupper() or name == END) and self._follows(name, states)}
 
-    def _follows(self, terminal: str, states: list[Any]) -> bool:
+    def _follows(self, terminal: str, states: list[Any], *, begins: bool = False) -> bool:
         """Whether a terminal can come after a stack of states: its reductions are tried on a copy, since the
-        table alone allows more than can follow."""
+        table alone allows more than can follow. `begins`: an action has to begin a rule or an outcome, and
+        not to be a value, where a name can stand, too."""
         table, stack = self.state.parse_conf.parse_table, list(states)
         while True:
             if terminal == END and stack[-1] == self.state.parse_conf.end_state:
                 return True
-            action, target = table.states[stack[-1]].get(terminal, (None, None))
+            row = table.states[stack[-1]]
+            action, target = row.get(terminal, (None, None))
             if action is None:
                 return False
             if action is Shift:
-                return True
+                return not (begins and terminal == "ACTION" and "NAME" in row)
             if target.expansion:
                 del stack[-len(target.expansion) :]
             stack.append(table.states[stack[-1]][target.origin.name][1])

@@ -11,12 +11,11 @@ import re
 from functools import lru_cache
 
 from ..errors.base import surely
-from . import words
+from . import foreign, words
 
 _PIECE = re.compile(r'#[^\n]*|"[^"\n]*"?|[A-Za-z_]\w*(?:[.-]\w+)*(?::(?![:\w]))?|[{}]|[^\s"#{}A-Za-z_]+')
 _FIRST_ON_LINE = frozenset({*words.DECLARATIONS, *words.ATTRIBUTES, *words.DIRECTIONS, *words.STEPS, "use"})
-FOREIGN_ACTIONS = frozenset({"accept", "permit", "block", "deny"})
-_ANYWHERE = frozenset({*words.ACTIONS, *FOREIGN_ACTIONS, "expect"})
+_ANYWHERE = frozenset({*words.ACTIONS, *foreign.ACTIONS, "expect"})
 _BEFORE_AN_ACTION = frozenset({"default", "expect", "assert", "empty", *words.DIRECTIONS})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 ACTIONS = ("allow", "drop", "reject", "pass", "continue", "redirect", "mirror")
+TYPE_AND_ACTION = "redirect"  # a type of ICMP, too
 DIRECTIONS = ("ingress", "egress")
 DECLARATIONS = (
     "network", "ports", "service", "interface", "policy", "test",
@@ -22,6 +23,9 @@ MANY_WORDS = {"ACTION": ACTIONS, "DIRECTION": DIRECTIONS}
 
 # The first row whose terminals can all come next says what was expected.
 SITUATIONS: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"RELATION", "IN", "AND"}), "a comparison (`== 2`, `in { 1, 2 }`), `and` or `or`"),
+    (frozenset({"AND", "OR", "RPAR"}), "`and`, `or` or `)`"),
+    (frozenset({"AND", "OR", "ACTION"}), "`and`, `or`, the rest of the rule or the next one"),
     (frozenset({"FROM", "ACTION"}), "the rest of the rule or the next one"),
     (frozenset({"FROM", "EXPECT"}), "the rest of the expectation or the next one"),
     (frozenset({"SIGN", "ACTION"}), "`port`, `+`, `-` or the next part of the rule"),

@@ -25,7 +25,7 @@ CELLS_PER_BOX = 4  # children that a node may have for each of its boxes
 GROWTH = 2.0  # copies in all children that a node may have for each of its boxes
 TOTAL_GROWTH = 8.0  # and that a level may have for each box of its tree
 CELL_COST = 0.1  # of a child, in copies
-WORTH = 0.8  # a window must leave at most so many of the boxes beside a box
+WORTH = 1.0  # boxes fewer that a box must find beside it
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -254,7 +254,7 @@ def _best_cuts(level: _Level, names: NDArray[np.float64], growth: float) -> _Cut
             copies = np.bincount(of, size, len(nodes))
             beside = np.bincount(of, size * size, len(nodes)) / copies
             cells = CELL_COST * (1 << bits)
-            fits = (copies + cells <= room[nodes]) & (beside <= WORTH * sizes[nodes])
+            fits = (copies + cells <= room[nodes]) & (beside <= sizes[nodes] - WORTH)
             price = np.log2(beside) + 0.5 * np.log2((copies + cells) / sizes[nodes])
             better = fits & (price < score[nodes])
             chosen = nodes[better]

@@ -8,7 +8,9 @@ A packet of a local socket may say "checksum still to be computed at …" (CHECK
 later compute it where the old transport header was. Such a packet cannot be cut in front of that place, which
 tells it apart (net/core/filter.c, __bpf_skb_min_len). It is made long first, and more than what lies before
 that place is then taken out behind the Ethernet header: the kernel gives the plan up when its place has gone
-(skb_postpull_rcsum).
+(skb_postpull_rcsum). It takes bytes out of IP packets only (bpf_skb_adjust_room asks skb->protocol, which is
+0x8100 or 0x88a8 when a tag lies in the frame), so the outermost tag is popped before. That leaves none in the
+frame, since the second of two then moves into metadata; the tag is pushed again when the answer is there.
 """
 
 from __future__ import annotations
@@ -32,13 +34,14 @@ from .llvm import NULL, Function, Label, Value, const
 from .registers import ANSWER, LEFT, NETWORK, TRANSPORT, Registers
 
 BPF_MAP_LOOKUP_ELEM, BPF_CSUM_DIFF, BPF_SKB_CHANGE_TAIL, BPF_SKB_ADJUST_ROOM = 1, 28, 38, 50
+BPF_SKB_VLAN_PUSH, BPF_SKB_VLAN_POP = 18, 19
 BPF_ADJ_ROOM_MAC = 1
 
 SCRATCH = "scratch"
 SCRATCH_BYTES = 256
 # Places in it: the Ethernet header, the new packet from its network header on, the old transport header.
 PACKET, OLD = 16, 224
-UNTAGGED = 14  # bytes of an Ethernet header
+MACS, UNTAGGED = 12, 14  # bytes of the MAC addresses, and of an Ethernet header
 TAKEN = 512  # bytes taken out of a packet whose checksum is still to be computed; headers end before
 LEFT_OVER = 64  # bytes of a packet that the kernel wants to be left then
 
@@ -105,8 +108,7 @@ class _Reply:
     def fetch(self, offset: Value, to: int, size: int | Value) -> None:
         """Read bytes of the packet."""
         length = const("i32", size) if isinstance(size, int) else size
-        failed = self.f.call_helper(BPF_SKB_LOAD_BYTES, "i64", self.ctx, offset, self.at(to), length)
-        self.require(self.f.compare("eq", failed, 0), "fetched")
+        self._require_done(BPF_SKB_LOAD_BYTES, "fetched", offset, self.at(to), length)
 
     # ---- the packet that was rejected ----
 
@@ -117,7 +119,7 @@ class _Reply:
         f.store(const("i32", 0), key)
         self.scratch = f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", f"@{SCRATCH}"), key)
         self.require(f.compare("ne", self.scratch, NULL), "scratch")
-        self.fetch(const("i32", 0), 0, 12)
+        self.fetch(const("i32", 0), 0, MACS)
         self.require(f.compare("eq", f.op("and", f.load("i8", self.at(0)), 1), 0), "unicast")
         self.copy(0, OLD, 6)
         self.copy(6, 0, 6)
@@ -135,34 +137,74 @@ class _Reply:
     def send(self, size: Value) -> None:
         """`size`: of the new packet from its network header on (i32)."""
         f, r = self.f, self.registers
-        network = r.get(NETWORK)
-        plain, partial = f.label("reply_plain"), f.label("reply_partial")
+        start, tag = f.alloca("i32", "answer_start", 4), f.alloca("i32", "answer_tag", 4)
+        f.store(r.get(NETWORK), start)
+        f.store(const("i32", 0), tag)
+        names = ("plain", "partial", "tagged", "bare", "tag_back", "leave")
+        plain, partial, tagged, bare, back, leave = (f.label(f"reply_{name}") for name in names)
         f.branch(f.compare("eq", self._resize(r.get(TRANSPORT)), 0), plain, partial, likely=True)
         f.place(partial)
-        self.require(f.compare("eq", network, UNTAGGED), "untagged")
+        f.branch(f.compare("eq", r.get(NETWORK), UNTAGGED), bare, tagged, likely=True)
+        f.place(tagged)
+        self._take_tag(tag)
+        f.store(const("i32", UNTAGGED), start)
+        f.jump(bare)
+        f.place(bare)
         long = const("i32", UNTAGGED + TAKEN + LEFT_OVER)
         self.require(f.compare("eq", self._resize(long), 0), "long")
         less = (const("i32", -TAKEN), const("i32", BPF_ADJ_ROOM_MAC), const("i64", 0))
-        taken = f.call_helper(BPF_SKB_ADJUST_ROOM, "i64", self.ctx, *less)
-        self.require(f.compare("eq", taken, 0), "taken")
+        self._require_done(BPF_SKB_ADJUST_ROOM, "taken", *less)
         f.jump(plain)
         f.place(plain)
+        network = f.load("i32", start)
         self.require(f.compare("eq", self._resize(f.op("add", network, size)), 0), "resized")
-        self._store(const("i32", 0), 0, const("i32", 12))
+        self._store(const("i32", 0), 0, const("i32", MACS))
         self._store(network, PACKET, size)
-        ifindex = f.load("i32", f.gep(self.ctx, self.context.offset("ifindex")), volatile=True)
+        taken = f.load("i32", tag)
+        f.branch(f.compare("eq", taken, 0), leave, back, likely=True)
+        f.place(back)
+        control = f.zext(f.byteswap(f.trunc(f.op("lshr", taken, 16), "i16")), "i32")
+        self._require_done(BPF_SKB_VLAN_PUSH, "pushed", f.op("and", taken, 0xFFFF), control)
+        f.jump(leave)
+        f.place(leave)
+        ifindex = self._member("ifindex")
         answer = f.call_helper(BPF_REDIRECT, "i64", ifindex, const("i64", FLAGS[self.way]))
         f.store(f.trunc(answer, "i32"), self.verdict)
         f.jump(self.done)
+
+    def _take_tag(self, tag: Value) -> None:
+        """Remove the outermost tag and keep it, as it lies in a frame. What remains must be an IP packet."""
+        f = self.f
+        metadata, frame, known = (f.label(f"reply_tag_{name}") for name in ("metadata", "frame", "known"))
+        f.branch(f.compare("ne", self._member("vlan_present"), 0), metadata, frame)
+        f.place(metadata)
+        control = f.byteswap(f.trunc(self._member("vlan_tci"), "i16"))
+        f.store(f.op("or", self._member("vlan_proto"), f.op("shl", f.zext(control, "i32"), 16)), tag)
+        f.jump(known)
+        f.place(frame)
+        self.fetch(const("i32", MACS), OLD, 4)
+        f.store(f.load("i32", self.at(OLD)), tag)
+        f.jump(known)
+        f.place(known)
+        self._require_done(BPF_SKB_VLAN_POP, "popped")
+        self.fetch(const("i32", MACS), OLD, 2)
+        found = f.zext(f.byteswap(f.load("i16", self.at(OLD))), "i32")
+        self.require(f.compare("eq", found, self.registers.get("eth.type")), "untagged")
+
+    def _member(self, name: str) -> Value:
+        """A member of the program's context (i32)."""
+        return self.f.load("i32", self.f.gep(self.ctx, self.context.offset(name)), volatile=True)
+
+    def _require_done(self, helper: int, hint: str, *arguments: Value) -> None:
+        """Call a helper on the packet; go on only when it worked."""
+        failed = self.f.call_helper(helper, "i64", self.ctx, *arguments)
+        self.require(self.f.compare("eq", failed, 0), hint)
 
     def _resize(self, length: Value) -> Value:
         return self.f.call_helper(BPF_SKB_CHANGE_TAIL, "i64", self.ctx, length, const("i64", 0))
 
     def _store(self, offset: Value, start: int, size: Value) -> None:
-        where = (self.ctx, offset, self.at(start), size, const("i64", 0))
-        self.require(
-            self.f.compare("eq", self.f.call_helper(BPF_SKB_STORE_BYTES, "i64", *where), 0), "stored"
-        )
+        self._require_done(BPF_SKB_STORE_BYTES, "stored", offset, self.at(start), size, const("i64", 0))
 
     def checksum(self, start: int, size: int, seed: Value | int, to: int) -> None:
         """Write the Internet checksum of some scratch bytes; `seed`: what is added to them, network order."""

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lockgate.runtime.errors import InterfaceMissing, SystemRefused
+from lockgate.stdlib_bpf.fields import ETH_P_IP, ETH_P_IPV6
+from lockgate.stdlib_bpf.headers import network_header
 from lockgate.stdlib_bpf.reply import reply
 from tests import engines, netns
+from tests.properties.shapes import IP4, IP6, TCP, UDP, Shape
 
 from .actions import counts, lockgate, lockgate_json, tcp_answer, up
+from .tagging import behind_two_tags
 
 pytestmark = pytest.mark.kernel
 
@@ -45,8 +50,8 @@ for port in ports:
         print(name(error), time.monotonic() - started < 1)
 """
 
-# Prints `TYPE STATUS HEX` of each IP frame at a device until its standard input is closed; STATUS 1: its
-# checksum is still to be computed (TP_STATUS_CSUMNOTREADY).
+# Prints `TYPE STATUS HEX` of each IP or ARP frame at a device until its standard input is closed, with the
+# tag that the kernel keeps beside it; STATUS 1: its checksum is yet to be computed (TP_STATUS_CSUMNOTREADY).
 LISTEN = """
 import select, socket, struct, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
@@ -57,9 +62,11 @@ while True:
     ready = select.select([s, sys.stdin], [], [])[0]
     if s in ready:
         data, extra, _, address = s.recvmsg(70000, 200)
-        status = struct.unpack_from("<I", extra[0][2])[0] >> 3 & 1 if extra else 0
-        if data[12:14] in (b"\\x08\\x00", b"\\x86\\xdd", b"\\x08\\x06"):
-            print(address[2], status, data.hex(), flush=True)
+        status, _, _, _, _, control, ethertype = struct.unpack("<IIIHHHH", extra[0][2])
+        if status >> 4 & 1:  # TP_STATUS_VLAN_VALID
+            data = data[:12] + struct.pack(">HH", ethertype, control) + data[12:]
+        if data[12:14] in (b"\\x08\\x00", b"\\x86\\xdd", b"\\x08\\x06", b"\\x81\\x00", b"\\x88\\xa8"):
+            print(address[2], status >> 3 & 1, data.hex(), flush=True)
     elif sys.stdin in ready:
         break
 """
@@ -100,6 +107,18 @@ fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
 """
 CHECKSUMS, GRO = "0x17", "0x2c"
 
+# Sends frames, a line each of hexadecimal digits, whose checksum is still to be computed: `START OFFSET HEX`
+# (VIRTIO_NET_HDR_F_NEEDS_CSUM of include/uapi/linux/virtio_net.h).
+SEND_UNFINISHED = """
+import socket, struct, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+s.setsockopt(263, 15, 1)  # SOL_PACKET, PACKET_VNET_HDR
+s.bind((sys.argv[1], 0))
+for line in sys.stdin:
+    start, offset, data = line.split()
+    s.send(struct.pack("<BBHHHH", 1, 0, 0, 0, int(start), int(offset)) + bytes.fromhex(data))
+"""
+
 
 def compiled(text: str) -> bytes:
     """A policy's bundle."""
@@ -133,6 +152,16 @@ def listening(netns_name: str, device: str) -> Iterator[list[tuple[int, int, byt
             kind, status, data = line.split()
             heard.append((int(kind), int(status), bytes.fromhex(data)))
         process.wait(10)
+    finally:
+        process.kill()
+        _close(process)
+
+
+@contextmanager
+def talking(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends with the block."""
+    try:
+        yield process
     finally:
         process.kill()
         _close(process)
@@ -178,37 +207,41 @@ TOLD = {
 }
 
 
+@pytest.mark.parametrize("tagged", [False, True], ids=["untagged", "two tags"])
 @pytest.mark.parametrize("finished", [False, True], ids=["checksums to come", "checksums done"])
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("direction", ["ingress", "egress"])
 def test_a_rejected_sender_is_told_at_once(
-    bpffs: Path, pair: netns.Pair, direction: str, family: int, finished: bool
+    bpffs: Path, pair: netns.Pair, direction: str, family: int, finished: bool, tagged: bool
 ) -> None:
     inner, outer = (pair.inner4, pair.outer4) if family == 4 else (pair.inner6, pair.outer6)
     asking, address = (pair.outer, inner) if direction == "ingress" else (pair.inner, outer)
     if finished:
         feature(pair.outer, pair.outer_if, CHECKSUMS, False)
         feature(pair.inner, pair.inner_if, CHECKSUMS, False)
-    up(compiled(REJECTS.format(target=pair.target, direction=direction)), bpffs)
     device = (pair.outer, pair.outer_if) if direction == "ingress" else (pair.inner, pair.inner_if)
-    with listening(*device) as frames:
-        assert answers(asking, address, *ASKED) == [f"{told} True" for told in TOLD[family]]
+    with behind_two_tags(*device) if tagged else nullcontext():
+        up(compiled(REJECTS.format(target=pair.target, direction=direction)), bpffs)
+        with listening(*device) as frames:
+            assert answers(asking, address, *ASKED) == [f"{told} True" for told in TOLD[family]]
     counted = counts(bpffs, "policy")
     assert min(counted[name] for name in ("refused", "reset", "prohibited", "host")) >= 1
     if direction == "ingress":
-        check_frames(frames, finished)
+        check_frames(frames, finished, tagged)
 
 
-def check_frames(frames: list[tuple[int, int, bytes]], finished: bool) -> None:
+def check_frames(frames: list[tuple[int, int, bytes]], finished: bool, tagged: bool) -> None:
     """Each answer is the reference's, byte by byte, and nobody will compute a checksum in it any more."""
     outgoing, ports = 4, {81: "", 82: "", 83: "prohibited", 84: "host"}
     asked = [data for kind, _, data in frames if kind == outgoing]
     came = [(unfinished, data) for kind, unfinished, data in frames if kind != outgoing]
     expected = []
     for frame in asked:
-        at = 14 + (20 if frame[12:14] == b"\x08\x00" else 40)
+        network, ethertype = network_header(frame, False)
+        at = network + (20 if ethertype == ETH_P_IP else 40)
         port = int.from_bytes(frame[at + 2 : at + 4])
-        if frame[12:14] in (b"\x08\x00", b"\x86\xdd") and port in ports:
+        if ethertype in (ETH_P_IP, ETH_P_IPV6) and port in ports:
+            assert network == (22 if tagged else 14)
             expected.append(reply(frame, ports[port]))
     assert len(expected) >= len(ASKED)
     assert {data for _, data in came} >= set(expected)
@@ -217,7 +250,38 @@ def check_frames(frames: list[tuple[int, int, bytes]], finished: bool) -> None:
         assert any(unfinished for kind, unfinished, _ in frames if kind == outgoing)
 
 
-def test_an_open_connection_is_reset(bpffs: Path, pair: netns.Pair) -> None:
+@pytest.mark.parametrize("how", ["refused", "prohibited"])
+@pytest.mark.parametrize("tags", [((0x8100, 7),), ((0x88A8, 7), (0x8100, 5 << 13 | 8))], ids=["one", "two"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_tags_in_an_unfinished_frame_are_in_its_answer(
+    bpffs: Path, pair: netns.Pair, family: int, tags: tuple[tuple[int, int], ...], how: str
+) -> None:
+    """As virtual machines send them by macvtap: no tag beside the frame, and its checksum still open. At
+    ingress the kernel takes one tag off, so only egress sees such."""
+    rules = f"egress {{ told: reject tcp, udp to port 81 with {how} }}"
+    up(compiled(f'policy lan at tc on "{pair.target}" {{ default allow {rules} }}'), bpffs)
+    ends = (0x0A000001, 0x0A000002) if family == 4 else ((0xFD << 120) + 1, (0xFD << 120) + 2)
+    common = Shape(eth_type=IP4 if family == 4 else IP6, src=ends[0], dst=ends[1], tags=tags, dport=81)
+    sent = [
+        replace(common, protocol=protocol, payload=payload).frame()
+        for protocol in (TCP, UDP)
+        for payload in (b"", bytes(range(200)))
+    ]
+    start = 14 + 4 * len(tags) + (20 if family == 4 else 40)
+    places = [16, 16, 6, 6]
+    with listening(pair.inner, pair.inner_if) as frames:
+        lines = [f"{start} {at} {frame.hex()}\n" for at, frame in zip(places, sent, strict=True)]
+        sender = netns.inside(pair.inner, "python3", "-c", SEND_UNFINISHED, pair.inner_if)
+        subprocess.run(sender, input="".join(lines), text=True, check=True, timeout=60)
+    assert counts(bpffs, "policy")["told"] == len(sent)
+    came = [
+        (unfinished, data) for kind, unfinished, data in frames if data[12:14] in (b"\x81\x00", b"\x88\xa8")
+    ]
+    assert came == [(0, reply(frame, how)) for frame in sent]
+
+
+@pytest.mark.parametrize("tagged", [False, True], ids=["untagged ingress", "two tags egress"])
+def test_an_open_connection_is_reset(bpffs: Path, pair: netns.Pair, tagged: bool) -> None:
     """Segments of megabytes of data, which come as super-packets, and acknowledge: the answer takes the
     peer's own number, else the peer would not listen."""
     serve = """
@@ -241,24 +305,23 @@ try:
 except OSError as error:
     print(type(error).__name__)
 """
-    server = netns.python(pair.inner, serve, pair.inner4)
-    client = None
-    try:
+    ends = ((pair.inner, pair.inner_if, pair.inner4), (pair.outer, pair.outer_if, pair.outer4))
+    (served, _, address), (asking, _, _) = reversed(ends) if tagged else ends
+    direction = "egress" if tagged else "ingress"
+    with ExitStack() as stack:
+        for where, device, _ in ends if tagged else ():
+            stack.enter_context(behind_two_tags(where, device))
+        server = stack.enter_context(talking(netns.python(served, serve, address)))
         assert server.stdout and server.stdout.readline().strip() == "ready"
-        client = netns.python(pair.outer, pour, pair.inner4)
+        client = stack.enter_context(talking(netns.python(asking, pour, address)))
         assert client.stdout and client.stdin
         assert client.stdout.readline().strip() == "poured"
-        rules = "ingress { web: reject tcp to port 80 }"
+        rules = f"{direction} {{ web: reject tcp to port 80 }}"
         up(compiled(f'policy lan at tc on "{pair.target}" {{ default allow {rules} }}'), bpffs)
         client.stdin.write("go\n")
         client.stdin.flush()
         assert client.stdout.readline().strip() == "ConnectionResetError"
         assert counts(bpffs, "policy")["web"] >= 1
-    finally:
-        for process in (server, client):
-            if process is not None:
-                process.kill()
-                _close(process)
 
 
 @pytest.mark.parametrize("hook", ["xdp", "tc ingress", "tc egress"])

@@ -42,6 +42,9 @@ SURE = [
     ("drop tcp log log", "E0302", "drop tcp log "),
     ("allow tcp", "E0305", "pass tcp"),
     ("drop icmp type echo-requst", "E0202", "drop icmp type echo-request"),
+    ("drop if ip.ttl =2&&!ip6.routing", "E0102", "drop if ip.ttl ==2 and not ip6.routing"),
+    ("drop if (!ip6.routing||ip.ttl => 9)", "E0102", "drop if (not ip6.routing or ip.ttl >= 9)"),
+    ("drop if nto ip6.routing adn ip.tll < 2", "E0101", "drop if not ip6.routing and ip.ttl < 2"),
 ]  # fmt: skip
 
 OFFERED = [
@@ -53,6 +56,8 @@ OFFERED = [
     ("drop to port 53", "E0211", "drop tcp to port 53"),
     ("drop tcp flags syn, fin, !ack", "E0214", "drop tcp flags syn,fin/syn,fin,ack"),
     ("drop tcp flags syn/ack", "E0214", "drop tcp flags syn/syn,ack"),
+    ("drop tcp where tcp.window == 0", "E0102", "drop tcp if tcp.window == 0"),
+    ("drop iff ip.ttl < 2", "E0101", "drop if ip.ttl < 2"),
     ("a: drop udp a: drop arp", "E0303", "a: drop udp a-2: drop arp"),
     ("reject tcp", "E0305", "drop tcp"),
 ]  # fmt: skip

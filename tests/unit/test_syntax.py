@@ -155,6 +155,54 @@ def test_unknown_word_says_what_was_meant_and_how_to_mend_it() -> None:
     assert d.fixes[0].replacement == "allow"
 
 
+CONDITIONS = [
+    (
+        "drop if\ndrop udp",
+        "a condition: `ip.ttl < 2`, `arp.op in { request }`, `not …`",
+        ("if", "unfinished here"),
+    ),
+    ("drop if ip.ttl < 2 and\ndrop udp", "a condition: ", ("and", "unfinished here")),
+    ("drop if ip.ttl <\npass udp", "a value: a number, a name or an address", ("<", "unfinished here")),
+    ("drop if (ip.ttl < 2\ndrop udp", "`)`", ("(", "opened here")),
+    ("drop if ip.ttl in { 1,\n2\ndrop udp", "`,` or `}`", ("{", "opened here")),
+    ("drop if (ip.ttl < 2 log", "`)`", None),
+    ("drop if ip.ttl 2", "a comparison (`== 2`, `in { 1, 2 }`), `and` or `or`", None),
+    ("drop if ip.ttl < 2 ip.dscp == ef", "`and`, `or`, the rest of the rule or the next one", None),
+]
+
+
+@pytest.mark.parametrize(("rules", "expected", "unfinished"), CONDITIONS, ids=[c[0] for c in CONDITIONS])
+def test_unfinished_conditions_are_shown(
+    rules: str, expected: str, unfinished: tuple[str, str] | None
+) -> None:
+    (d,) = findings(xdp(rules))
+    assert d.code == "E0102"
+    assert d.labels[0].text.startswith(f"expected {expected}")
+    assert [(label.span.text, label.text) for label in d.labels[1:]] == ([unfinished] if unfinished else [])
+
+
+@pytest.mark.parametrize(
+    ("rule", "help_"),
+    [
+        ("drop if ip.ttl = 2", "write `==`"),
+        ("drop if ip.ttl < 2 && ip6.routing", "write `and`"),
+        ("drop if ip.ttl not in { 1, 2 }", "`not` stands before the field: `not ip.ttl in { 1, 2 }`"),
+        ("drop if ip.ttl < 2, ip6.routing", "conditions are joined by `and` or `or`"),
+        ("drop ip.ttl < 2", "fields are compared behind `if`: `if ip.ttl < 2`"),
+        ("drop udp when ip.ttl < 2", "conditions on fields begin with `if`"),
+    ],
+)
+def test_slips_in_conditions_say_what_to_write(rule: str, help_: str) -> None:
+    (d,) = findings(xdp(rule))
+    assert (d.code, d.help) == ("E0102", (help_,))
+
+
+def test_an_action_that_is_a_type_may_begin_a_line() -> None:
+    for value in ("== redirect", "in { echo-request,\nredirect }"):
+        text = xdp(f"drop if icmp.type {value}\npass udp".replace("== ", "==\n"))
+        assert findings(text) == [], text
+
+
 @pytest.mark.parametrize("text", ["", "\n", "# nothing", "\ufeff"])
 def test_empty_files_are_empty_units(text: str) -> None:
     assert unit(text.lstrip("\ufeff")).chains == ()

@@ -88,6 +88,12 @@ def test_rates_as_arguments() -> None:
     assert ("E0243", "5s") in said(text + xdp("use t(5s)"))
 
 
+def test_a_duration_is_no_kind() -> None:
+    (d,) = findings("template t(per: duration) { drop udp }")
+    assert (d.code, d.message) == ("E0202", "parameter kind `duration` is not defined")
+    assert d.help == ("known here: `network`, `ports`, `service`, `interface`, `rate`",)
+
+
 NAMES = [
     ("use admin(10.0.0.1, 22)", ["allowed", "p.gate:6.2"]),
     ("ssh: use admin(10.0.0.1, 22)", ["ssh.allowed", "ssh.2"]),
