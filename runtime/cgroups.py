@@ -1,4 +1,6 @@
-"""Finds cgroups of version 2 below the mount that /proc/mounts names. Reads the file system only."""
+"""Finds cgroups of version 2 below the mount that /proc/mounts names: those that policies are for, and those
+that rules ask about. Changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,14 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from .errors import CgroupMissing, NoPrivileges
+from lockgate.stdlib_bpf.state.cgroups import MAX_DEPTH, depth
+
+from .errors import CgroupMissing, NoPrivileges, SystemRefused
 from .mounts import mounts_of
+from .plan import LoadPlan
 from .sys.fd import Fd
+
+Numbers = dict[str, tuple[int, ...]]  # chain → ids, in the order of its cgroups
 
 
 def mount() -> Path:
@@ -40,6 +47,22 @@ def open_cgroup(name: str) -> Fd:
 def cgroup_id(name: str) -> int:
     """The kernel's number of a cgroup: the inode of its directory."""
     return path_of(name).stat().st_ino
+
+
+def numbers(plan: LoadPlan) -> Numbers:
+    """The id of every cgroup that rules ask about. CgroupMissing for one that is not there; SystemRefused for
+    one that lies too deep."""
+    return {chain.chain: tuple(_asked(path) for path in chain.paths) for chain in plan.cgroups}
+
+
+def _asked(path: str) -> int:
+    if depth(path) > MAX_DEPTH:
+        raise SystemRefused(
+            f"rules ask about cgroup `{path}`, which lies too deep",
+            (f"programs know cgroups of {MAX_DEPTH} levels below the root",),
+            ("ask about a cgroup above it",),
+        )
+    return cgroup_id(path)
 
 
 def _names(root: Path) -> Iterator[str]:

@@ -113,7 +113,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plan:
-    """One chain, planned. `devices` as in the match IR."""
+    """One chain, planned. `devices` and `cgroups` as in the match IR."""
 
     name: str
     hook: str
@@ -123,6 +123,7 @@ class Plan:
     tables: tuple[Table, ...]
     nodes: tuple[Node, ...]
     devices: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE
 
     def table(self, name: str) -> Table:
