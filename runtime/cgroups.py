@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from lockgate.stdlib_bpf.state.cgroups import MAX_DEPTH, depth
+from lockgate.stdlib_bpf.state.cgroups import CGROUPS, ID_BYTES, MAX_DEPTH, depth, unpack
 
 from .errors import CgroupMissing, NoPrivileges, SystemRefused
 from .mounts import mounts_of
 from .plan import LoadPlan
+from .running import Running
+from .sys import bpf
 from .sys.fd import Fd
 
 Numbers = dict[str, tuple[int, ...]]  # chain → ids, in the order of its cgroups
@@ -63,6 +65,26 @@ def _asked(path: str) -> int:
             ("ask about a cgroup above it",),
         )
     return cgroup_id(path)
+
+
+def lost(policy: Running) -> list[str]:
+    """Cgroups that a running policy asks about and that are not there any more, or are others of the same
+    name: each was found when the policy was loaded."""
+    out = set()
+    for chain in policy.state.manifest.chains:
+        if not chain.cgroups:
+            continue
+        with policy.open_map(f"{chain.name}:{CGROUPS}") as map_:
+            known = unpack(bpf.map_lookup(map_, bytes(4), ID_BYTES * len(chain.cgroups)) or b"")
+        out |= {path for path, id_ in zip(chain.cgroups, known, strict=True) if not _is(path, id_)}
+    return sorted(out)
+
+
+def _is(path: str, id_: int) -> bool:
+    try:
+        return cgroup_id(path) == id_
+    except CgroupMissing:
+        return False
 
 
 def _names(root: Path) -> Iterator[str]:

@@ -13,7 +13,7 @@ from lockgate.runtime.errors import CgroupMissing
 from tests.engines import Case, Opened
 
 from .. import netns
-from .actions import counts, lockgate, up
+from .actions import counts, lockgate, lockgate_json, up
 
 pytestmark = pytest.mark.kernel
 
@@ -95,3 +95,24 @@ def test_a_missing_cgroup_changes_nothing(bpffs: Path, tmp_path: Path) -> None:
         lockgate("down", "policy", "--bpffs", str(bpffs))
     with pytest.raises(CgroupMissing):
         up(compiled(POLICY.format(name="lg-nobody")), bpffs)
+
+
+def test_status_tells_of_cgroups_that_are_gone(bpffs: Path) -> None:
+    with tree(*BELOW) as (name, directory):
+        up(compiled(POLICY.format(name=name)), bpffs)
+        shown = lockgate_json("status", "--bpffs", str(bpffs))
+        assert isinstance(shown, list) and shown[0]["lost_cgroups"] == []
+        for path in ("shop/web/a/b", "shop/web/a"):
+            netns.remove_cgroup(directory / path)
+        (directory / "shop/web/a").mkdir()  # another one of the same name
+        told = lockgate("status", "--bpffs", str(bpffs)).stdout
+        gone = f"/{name}/shop/web/a"
+        assert f"policy: no process is in `{gone}` any more: the cgroup was removed" in told
+        assert answers(directory, "shop/web/a") == [("ok", "ok")], "it is below another that is asked about"
+        netns.remove_cgroup(directory / "shop/web/a")
+        shown = lockgate_json("status", "--bpffs", str(bpffs))
+        assert isinstance(shown, list) and shown[0]["lost_cgroups"] == [gone]
+        assert up(compiled(POLICY.format(name=name).replace("web/a", "mail")), bpffs).replaced
+        shown = lockgate_json("status", "--bpffs", str(bpffs))
+        assert isinstance(shown, list) and shown[0]["lost_cgroups"] == []
+        lockgate("down", "policy", "--bpffs", str(bpffs))
