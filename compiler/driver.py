@@ -296,6 +296,7 @@ class Session:
             owner=chain.owner,
             data=tuple(d.section for d in module.data),
             devices=chain.devices,
+            cgroups=chain.cgroups,
         )
 
     def bundle(self) -> bytes:

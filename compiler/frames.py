@@ -59,6 +59,7 @@ def call(asked: Asked, operation: str = "connect") -> SocketCall:
         asked.get(f"ip{family}.dst", DEFAULT_DST[family]),
         asked.get("th.dport", DEFAULT_DPORT),
         asked.get("sock.uid", 0),
+        asked.get("sock.cgroup", 0),
     )
 
 

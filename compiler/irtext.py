@@ -133,7 +133,7 @@ def style_of_keys(width_bits: int) -> str:
 def style_of(field: str) -> str:
     """How values of a field or live field are written; an unknown one has numbers."""
     row = fields.BY_NAME.get(field)
-    return "int" if row is None or row.style == "device" else row.style
+    return "int" if row is None or row.style in ("device", "cgroup") else row.style
 
 
 def print_set(values: IntervalSet, style: str) -> str:

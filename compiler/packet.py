@@ -4,21 +4,23 @@
     icmp 10.0.0.1 > 10.0.0.2 type 8            10.0.0.1 > 10.0.0.2 protocol 47
     tcp vlan 7 ttl 1 dscp ef                   arp op reply arp.spa 10.0.0.1
     arp                                        hex 0011223344…
-    connect tcp 10.0.0.1:80                    sendmsg udp [::ffff:10.0.0.1]:53
+    connect tcp 10.0.0.1:80                    sendmsg udp [::ffff:10.0.0.1]:53 uid 1000 cgroup /shop
 
 Behind the addresses may stand any field with a value, by its name or a short word (`WORDS`); what is left out
-has the defaults of `frames`. Knows words; must never know headers, nor a policy.
+has the defaults of `frames`. What a rule list knows by its place in a list is the number of that place, or a
+name where the list is given. Knows words; must never know headers, nor a policy.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from lockgate.stdlib_bpf import fields as f
 from lockgate.stdlib_bpf.decode.frame import Frame, decode
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
+from lockgate.stdlib_bpf.state import cgroups, devices
 
 from . import frames
 from .codes import NAMES, TCP_FLAGS, read_mac
@@ -27,6 +29,7 @@ from .irtext import print_value
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1, "icmp6": 58}
 # Short words for fields; of two the one of the packet's own protocol.
 WORDS = {
+    "cgroup": ("sock.cgroup",),
     "code": ("icmp.code", "icmp6.code"),
     "dscp": ("ip.dscp",),
     "ecn": ("ip.ecn",),
@@ -44,6 +47,12 @@ WORDS = {
     "window": ("tcp.window",),
 }
 WHAT = {"protocol": "a protocol number", "type": "an ICMP type"}
+ADDRESSES = frozenset({"mac", "ip4", "ip6"})
+CALLER = ("sock.uid", "sock.cgroup")  # what a socket call has besides its destination
+# Styles of fields whose values are places in a list → the place of a name.
+PLACES: dict[str, Callable[[Sequence[str], str], int]] = {"device": devices.place, "cgroup": cgroups.place}
+
+Lists = Mapping[str, Sequence[str]]  # names by their places, from 1 on, by the style of the fields
 
 
 class PacketTextError(ValueError):
@@ -55,16 +64,16 @@ class PacketTextError(ValueError):
 _ENDPOINT = re.compile(r"\[(?P<v6>[^\]]*)\](?::(?P<port6>\d+))?$|(?P<v4>[\d.]+)(?::(?P<port4>\d+))?$")
 
 
-def parse(text: str) -> Frame | SocketCall:
+def parse(text: str, lists: Lists | None = None) -> Frame | SocketCall:
     """A frame or socket call from text. Raises PacketTextError."""
-    words = text.split()
+    words = re.findall(r'"[^"]*"|\S+', text)
     if not words:
         raise PacketTextError("no packet: write, for example, `tcp 10.0.0.1:4000 > 10.0.0.2:80 syn`")
     if words[0] == "hex":
         return Frame(_hex("".join(words[1:])))
     if words[0] in ("connect", "sendmsg"):
-        return _call(words)
-    asked = _asked(words)
+        return _call(words, lists)
+    asked = _asked(words, lists)
     frame = frames.build(asked)
     found = decode(frame)  # what is malformed on purpose is taken as it is
     for name in frames.unmet(found, asked) if isinstance(found, dict) else ():
@@ -79,22 +88,23 @@ def _hex(digits: str) -> bytes:
         raise PacketTextError("`hex` wants an even number of digits 0-9 and a-f") from None
 
 
-def _call(words: list[str]) -> SocketCall:
-    if len(words) < 3 or words[1] not in PROTOCOLS or (words[3:] and (len(words) != 5 or words[3] != "uid")):
+def _call(words: list[str], lists: Lists | None) -> SocketCall:
+    fields = [WORDS.get(word, (word,))[0] for word in words[3::2]]
+    if len(words) < 3 or words[1] not in PROTOCOLS or len(words) % 2 == 0 or not {*fields} <= {*CALLER}:
         raise PacketTextError(
-            f"write `{words[0]} tcp 10.0.0.1:80` or `{words[0]} udp [2001:db8::1]:53 uid 1000`"
+            f"write `{words[0]} tcp 10.0.0.1:80` or `{words[0]} udp [2001:db8::1]:53 uid 1000 cgroup /shop`"
         )
     family, address, port = _endpoint(words[2])
     asked = {"ip.proto": PROTOCOLS[words[1]], f"ip{family}.dst": address}
     asked["eth.type"] = f.ETH_P_IP if family == 4 else f.ETH_P_IPV6
     if port is not None:
         asked["th.dport"] = port
-    if words[3:]:
-        asked["sock.uid"] = _value("uid", "sock.uid", words[4])
+    for name, word, text in zip(fields, words[3::2], words[4::2], strict=True):
+        asked[name] = _value(word, name, text, lists)
     return frames.call(asked, words[0])
 
 
-def _asked(words: list[str]) -> dict[str, int]:
+def _asked(words: list[str], lists: Lists | None = None) -> dict[str, int]:
     asked: dict[str, int] = {}
     rest = words
     if words[0] in PROTOCOLS or words[0] == "arp":
@@ -111,11 +121,11 @@ def _asked(words: list[str]) -> dict[str, int]:
         asked |= {f"ip{family}.src": src, f"ip{family}.dst": dst}
         asked |= {name: port for name, port in (("th.sport", sport), ("th.dport", dport)) if port is not None}
         rest = rest[3:]
-    _details(asked, rest)
+    _details(asked, rest, lists)
     return asked
 
 
-def _details(asked: dict[str, int], words: list[str]) -> None:
+def _details(asked: dict[str, int], words: list[str], lists: Lists | None) -> None:
     """What follows the addresses: fields with their values, TCP flags."""
     at = 0
     while at < len(words):
@@ -123,7 +133,7 @@ def _details(asked: dict[str, int], words: list[str]) -> None:
         if (name := _field(word, asked)) is not None:
             if at + 1 == len(words):
                 raise PacketTextError(f"`{word}` needs a value behind it")
-            asked[name] = _value(word, name, words[at + 1])
+            asked[name] = _value(word, name, words[at + 1], lists)
             at += 2
         else:
             asked["tcp.flags"] = asked.get("tcp.flags", 0) | _flags(word, asked)
@@ -150,10 +160,14 @@ def _flags(word: str, asked: Mapping[str, int]) -> int:
     return flags
 
 
-def _value(word: str, name: str, text: str) -> int:
+def _value(word: str, name: str, text: str, lists: Lists | None) -> int:
     """The value of a field from text."""
     row = f.BY_NAME[name]
     top = row.full.ranges[0][1]
+    if row.style in PLACES and lists is not None:
+        if not text.isdecimal():
+            return _place(word, row.style, text.strip('"'), lists)
+        top = len(lists[row.style])
     named = NAMES.get(name, {}).get(text)
     if named is not None:
         return named
@@ -168,9 +182,18 @@ def _value(word: str, name: str, text: str) -> int:
     except (OSError, ValueError):
         value = -1
     if not 0 <= value <= top:
-        right = f"it must be 0 to {top}" if row.style in ("int", "hex") else "it is an address"
+        right = "it is an address" if row.style in ADDRESSES else f"it must be 0 to {top}"
         raise PacketTextError(f"`{text}` is not {WHAT.get(word, f'a value of `{word}`')}: {right}")
     return value
+
+
+def _place(word: str, style: str, name: str, lists: Lists) -> int:
+    """The place of what a name stands for."""
+    if style == "cgroup":
+        if (reason := cgroups.problem(name)) is not None:
+            raise PacketTextError(f"`{name}` is not a value of `{word}`: {reason}")
+        name = cgroups.normal(name)
+    return PLACES[style](lists[style], name)
 
 
 def _endpoint(text: str) -> tuple[int, int, int | None]:
@@ -193,18 +216,20 @@ def _endpoint(text: str) -> tuple[int, int, int | None]:
 # ---- packets to text ----
 
 
-def describe(facts: Mapping[str, int]) -> str:
+def describe(facts: Mapping[str, int], lists: Lists | None = None) -> str:
     """Short text of fields, as `parse` reads it, for witnesses: what a packet with them looks like. Fields
     that are missing are left out or take their defaults."""
     short = {names[0]: word for word, names in WORDS.items()}
     words = _heading(facts)
     for name, value in besides(facts):
-        words += [short.get(name, name), value_text(name, value)]
+        words += [short.get(name, name), value_text(name, value, lists)]
     return " ".join(words)
 
 
 def besides(facts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Fields, with their values, that must be said beside the heading to get such a packet; no more."""
+    if any(name in facts for name in CALLER):
+        return _of_caller(facts)
     base = _asked(_heading(facts))
     wanted = {row.name: facts[row.name] for row in f.ALL if row.name in facts}
     needed = {name: wanted[name] for name in _missed(base, wanted)}
@@ -213,6 +238,10 @@ def besides(facts: Mapping[str, int]) -> list[tuple[str, int]]:
         if _missed(base | needed, wanted) == _missed(base | fewer, wanted):
             needed = fewer
     return list(needed.items())
+
+
+def _of_caller(facts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return [(name, facts[name]) for name in CALLER if facts.get(name)]
 
 
 def _missed(asked: Mapping[str, int], wanted: Mapping[str, int]) -> list[str]:
@@ -249,21 +278,26 @@ def _heading(facts: Mapping[str, int]) -> list[str]:
     return words
 
 
-def value_text(name: str, value: int) -> str:
+def value_text(name: str, value: int, lists: Lists | None = None) -> str:
     """A value as `parse` reads it: a name where the field has one for it."""
+    listed = (lists or {}).get(f.BY_NAME[name].style, ())
+    if 0 < value <= len(listed):
+        return f'"{listed[value - 1]}"'
     named = next((word for word, number in NAMES.get(name, {}).items() if number == value), None)
     return print_value(value, f.BY_NAME[name].style) if named is None else named
 
 
-def describe_call(facts: Mapping[str, int]) -> str:
+def describe_call(facts: Mapping[str, int], lists: Lists | None = None) -> str:
     """Text of a socket call with these fields, as `parse` reads it."""
     family = 6 if facts.get("eth.type") == f.ETH_P_IPV6 or "ip6.dst" in facts else 4
     proto = facts.get("ip.proto", f.IPPROTO_TCP)
     name = next((n for n, number in PROTOCOLS.items() if number == proto), f"protocol {proto}")
     address = facts.get(f"ip{family}.dst", frames.DEFAULT_DST[family])
     port = facts.get("th.dport", frames.DEFAULT_DPORT)
-    uid = f" uid {facts['sock.uid']}" if facts.get("sock.uid") else ""
-    return f"connect {name} {_end_text(family, address, port)}{uid}"
+    words = ["connect", name, _end_text(family, address, port)]
+    for field, value in _of_caller(facts):
+        words += [field.removeprefix("sock."), value_text(field, value, lists)]
+    return " ".join(words)
 
 
 def address_text(family: int, address: int) -> str:

@@ -23,6 +23,7 @@ from .match.ir import MatchProgram
 from .match.lower import conjunctions, lower
 from .match.networks import Cubes
 from .match.prove import TooMuchWork, suspects
+from .packet import Lists
 from .policy.decide import matches
 from .policy.model import Assert, Chain, Prefixes, Rule
 
@@ -42,12 +43,13 @@ USUAL = {
 
 @dataclass(frozen=True)
 class Counterexample:
-    """A packet, as text, that the claim describes and that gets another verdict; `live`: what dynamic sets
-    hold then, beyond what the test says."""
+    """A packet, as text, that the claim describes and that gets another verdict; `lists`: of its chain;
+    `live`: what dynamic sets hold then, beyond what the test says."""
 
     packet: str
     facts: Facts
     decision: Decision
+    lists: Lists
     live: tuple[tuple[str, Prefixes], ...] = ()
 
 
@@ -108,19 +110,20 @@ def _packet_of(chain: Chain, asked: Rule, box: Box, given: Mapping[str, Prefixes
         assumed = {name: Prefixes(*_single(field, value)) for field, name, value in _members(point)}
         live = {**assumed, **given}
         facts = {name: value for name, value in point.items() if fields.split_live(name) is None}
-        text = packet.describe_call(facts) if chain.hook == "connect" else packet.describe(facts)
-        decoded = _decoded(text)
+        describe = packet.describe_call if chain.hook == "connect" else packet.describe
+        text = describe(facts, chain.lists)
+        decoded = _decoded(text, chain)
         if decoded is None or not matches(asked, decoded, live):
             continue
         decision = policy.decide(chain, decoded, live)
         if decision.verdict != asked.verdict:
-            return Counterexample(text, decoded, decision, tuple(assumed.items()))
+            return Counterexample(text, decoded, decision, chain.lists, tuple(assumed.items()))
     return None
 
 
-def _decoded(text: str) -> Facts | None:
+def _decoded(text: str, chain: Chain) -> Facts | None:
     try:
-        parsed = packet.parse(text)
+        parsed = packet.parse(text, chain.lists)
     except ValueError:
         return None
     facts = decode_call(parsed) if isinstance(parsed, SocketCall) else decode(parsed)
@@ -182,6 +185,8 @@ def sentence(example: Counterexample, by: str) -> str | None:
         words += ["flags", ", ".join(n for n, bit in TCP_FLAGS.items() if facts["tcp.flags"] & bit)]
     kind = facts.get("icmp.type", facts.get("icmp6.type"))
     words += [] if kind is None else ["type", str(kind)]
-    others = [f"{field} == {packet.value_text(field, value)}" for field, value in packet.besides(facts)]
-    words += ["if", " and ".join(others)] if others else []
+    others = [
+        (field, packet.value_text(field, value, example.lists)) for field, value in packet.besides(facts)
+    ]
+    words += ["if", " and ".join(f"{field} == {text}" for field, text in others)] if others else []
     return " ".join([*words, "by", by])

@@ -23,8 +23,8 @@ def of(chain: Chain, match: Match) -> str | None:
     if flags is not None:
         facts["tcp.flags"] = max(low for low, _ in flags)
     try:
-        text = packet.describe(facts)
-        frame = packet.parse(text)
+        text = packet.describe(facts, chain.lists)
+        frame = packet.parse(text, chain.lists)
     except ValueError:
         return None
     decoded = None if isinstance(frame, SocketCall) else decode(frame)

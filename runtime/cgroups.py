@@ -1,4 +1,6 @@
-"""Finds cgroups of version 2 below the mount that /proc/mounts names. Reads the file system only."""
+"""Finds cgroups of version 2 below the mount that /proc/mounts names: those that policies are for, and those
+that rules ask about. Changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,16 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from .errors import CgroupMissing, NoPrivileges
+from lockgate.stdlib_bpf.state.cgroups import CGROUPS, ID_BYTES, MAX_DEPTH, depth, unpack
+
+from .errors import CgroupMissing, NoPrivileges, SystemRefused
 from .mounts import mounts_of
+from .plan import LoadPlan
+from .running import Running
+from .sys import bpf
 from .sys.fd import Fd
+
+Numbers = dict[str, tuple[int, ...]]  # chain → ids, in the order of its cgroups
 
 
 def mount() -> Path:
@@ -40,6 +49,42 @@ def open_cgroup(name: str) -> Fd:
 def cgroup_id(name: str) -> int:
     """The kernel's number of a cgroup: the inode of its directory."""
     return path_of(name).stat().st_ino
+
+
+def numbers(plan: LoadPlan) -> Numbers:
+    """The id of every cgroup that rules ask about. CgroupMissing for one that is not there; SystemRefused for
+    one that lies too deep."""
+    return {chain.chain: tuple(_asked(path) for path in chain.paths) for chain in plan.cgroups}
+
+
+def _asked(path: str) -> int:
+    if depth(path) > MAX_DEPTH:
+        raise SystemRefused(
+            f"rules ask about cgroup `{path}`, which lies too deep",
+            (f"programs know cgroups of {MAX_DEPTH} levels below the root",),
+            ("ask about a cgroup above it",),
+        )
+    return cgroup_id(path)
+
+
+def lost(policy: Running) -> list[str]:
+    """Cgroups that a running policy asks about and that are not there any more, or are others of the same
+    name: each was found when the policy was loaded."""
+    out = set()
+    for chain in policy.state.manifest.chains:
+        if not chain.cgroups:
+            continue
+        with policy.open_map(f"{chain.name}:{CGROUPS}") as map_:
+            known = unpack(bpf.map_lookup(map_, bytes(4), ID_BYTES * len(chain.cgroups)) or b"")
+        out |= {path for path, id_ in zip(chain.cgroups, known, strict=True) if not _is(path, id_)}
+    return sorted(out)
+
+
+def _is(path: str, id_: int) -> bool:
+    try:
+        return cgroup_id(path) == id_
+    except CgroupMissing:
+        return False
 
 
 def _names(root: Path) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any, cast
 import click
 
 from . import bundle as bundles
-from . import counters, devices, events, pins, plan, running, sets, show, swap
+from . import cgroups, counters, devices, events, pins, plan, running, sets, show, swap
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError
 from .recover import settle
 from .running import Running
@@ -203,6 +203,7 @@ def status(name: str | None, bpffs: str, output: str) -> None:
                         {**_attachment(a), "attached": _attached(p, a)} for a in p.state.attachments
                     ],
                     "lost_devices": devices.lost(p),
+                    "lost_cgroups": cgroups.lost(p),
                 }
                 for p in policies
             ]
@@ -227,6 +228,8 @@ def status(name: str | None, bpffs: str, output: str) -> None:
     for policy in policies:
         for device in devices.lost(policy):
             click.echo(f"{policy.name}: packets for `{device}` are dropped: the interface was removed")
+        for cgroup in cgroups.lost(policy):
+            click.echo(f"{policy.name}: no process is in `{cgroup}` any more: the cgroup was removed")
 
 
 @click.command(name="counters")

@@ -1,7 +1,8 @@
 """Runs a connect chain on real socket calls: the kernel cannot test-run programs of this kind.
 
-A throw-away cgroup gets the chain's programs by links; a forked child enters it, and a network namespace of
-its own, and makes the calls. Whether a call was let pass is what the deciding rule's counter says; its errno
+A throw-away cgroup gets the chain's programs by links, and below it one for each cgroup that the chain asks
+about; a forked child enters it, and a network namespace of its own, and makes the calls, each from the cgroup
+that it is to come from. Whether a call was let pass is what the deciding rule's counter says; its errno
 is for the caller to judge, since the network has its own answers (EINPROGRESS, ENETUNREACH, …). Protocols
 that have no hook (raw sockets) cannot be asked; ICMP is asked by an unprivileged ping socket. Nothing is left
 behind, whatever happens.
@@ -34,7 +35,7 @@ from .sys import netns
 from .sys.link import loopback_up
 from .testrun import LoadedChain, load_chain
 
-REQUEST = struct.Struct("<BBHHI16s")  # sendmsg?, family, protocol, port, user id, address
+REQUEST = struct.Struct("<BBHHIH16s")  # sendmsg?, family, protocol, port, user id, cgroup, address
 ANSWER = struct.Struct("<i")
 _KINDS = {socket.IPPROTO_TCP: socket.SOCK_STREAM}
 _sequence = itertools.count()
@@ -67,12 +68,15 @@ class ConnectRunner:
 
     def __enter__(self) -> ConnectRunner:
         with ExitStack() as stack:
-            self.chain: LoadedChain = stack.enter_context(load_chain(self._bundle, self._name))
             name = f"lg-{os.getpid()}-{next(_sequence)}"
-            directory = _make_cgroup(name)
-            stack.callback(_remove_cgroup, directory)
+            home = _make_cgroup(cgroups.mount() / name, stack)
+            asked = next((c.cgroups for c in self._bundle.manifest.chains if c.name == self._name), ())
+            # By their places; a path sorts behind those above it.
+            directories = [home, *(_make_cgroup(home / path.lstrip("/"), stack) for path in asked)]
+            ids = tuple(directory.stat().st_ino for directory in directories[1:])
+            self.chain: LoadedChain = stack.enter_context(load_chain(self._bundle, self._name, ids))
             self._attach(name, stack)
-            self._socket = _start_child(directory, stack)
+            self._socket = _start_child(directories, stack)
             self._stack = stack.pop_all()
         return self
 
@@ -98,7 +102,9 @@ class ConnectRunner:
     def _ask(self, call: SocketCall) -> int:
         address = call.address.to_bytes(4 if call.family == AF_INET else 16).ljust(16, b"\0")
         sendmsg = call.operation == "sendmsg"
-        self._socket.sendall(REQUEST.pack(sendmsg, call.family, call.protocol, call.port, call.uid, address))
+        self._socket.sendall(
+            REQUEST.pack(sendmsg, call.family, call.protocol, call.port, call.uid, call.cgroup, address)
+        )
         answer = self._socket.recv(ANSWER.size)
         if len(answer) != ANSWER.size:
             raise SystemRefused("the process that makes the socket calls has died")
@@ -112,12 +118,17 @@ class ConnectRunner:
             stack.enter_context(link)
 
 
-def _make_cgroup(name: str) -> Path:
-    directory = cgroups.mount() / name
+def _make_cgroup(directory: Path, stack: ExitStack) -> Path:
+    """Make a cgroup, and those around it that are not there yet, for as long as the stack lives."""
+    if not directory.parent.is_dir():
+        _make_cgroup(directory.parent, stack)
     try:
         directory.mkdir()
     except PermissionError:
         raise NoPrivileges("making a cgroup", missing_capabilities()) from None
+    except OSError as error:
+        raise SystemRefused(f"making cgroup `{directory}` failed: {error.strerror}") from error
+    stack.callback(_remove_cgroup, directory)
     return directory
 
 
@@ -134,7 +145,7 @@ def _remove_cgroup(directory: Path) -> None:
     directory.rmdir()
 
 
-def _start_child(cgroup: Path, stack: ExitStack) -> socket.socket:
+def _start_child(directories: Sequence[Path], stack: ExitStack) -> socket.socket:
     """Fork; the parent gets its end of a socket pair. The child says 0 when it is ready, an errno if not."""
     ours, theirs = socket.socketpair()
     stack.enter_context(ours)
@@ -143,7 +154,7 @@ def _start_child(cgroup: Path, stack: ExitStack) -> socket.socket:
         status = 1
         try:
             ours.close()
-            _child(cgroup, theirs)
+            _child(directories, theirs)
             status = 0
         except BaseException:
             pass
@@ -168,11 +179,12 @@ def _reap(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _child(cgroup: Path, channel: socket.socket) -> None:
-    """Enter cgroup and namespace, then answer requests until the parent closes its end."""
+def _child(directories: Sequence[Path], channel: socket.socket) -> None:
+    """Enter cgroup and namespace, then answer requests until the parent closes its end. `directories`: of the
+    cgroups by their places."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        (cgroup / "cgroup.procs").write_text("0")
+        _enter(directories[0])
         netns.unshare_network()
         loopback_up()
         Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
@@ -180,8 +192,17 @@ def _child(cgroup: Path, channel: socket.socket) -> None:
         channel.sendall(ANSWER.pack(error.errno or errno.EIO))
         return
     channel.sendall(ANSWER.pack(0))
+    here = 0
     while len(request := channel.recv(REQUEST.size)) == REQUEST.size:
-        channel.sendall(ANSWER.pack(_call(*REQUEST.unpack(request))))
+        sendmsg, family, protocol, port, uid, cgroup, address = REQUEST.unpack(request)
+        if cgroup != here:  # entering one takes the kernel milliseconds
+            _enter(directories[cgroup])
+            here = cgroup
+        channel.sendall(ANSWER.pack(_call(sendmsg, family, protocol, port, uid, address)))
+
+
+def _enter(cgroup: Path) -> None:
+    (cgroup / "cgroup.procs").write_text("0")
 
 
 def _call(sendmsg: int, family: int, protocol: int, port: int, uid: int, raw: bytes) -> int:

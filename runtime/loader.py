@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf.hooks.xdp import BPF_F_XDP_HAS_FRAGS
-from lockgate.stdlib_bpf.state import devices
+from lockgate.stdlib_bpf.state import cgroups, devices
 from lockgate.stdlib_bpf.state.clock import CLOCK
 
 from . import generation, refusal
@@ -53,13 +53,16 @@ def load(
     copies: Mapping[str, int] | None = None,
     own_clock: bool = False,
     ifindexes: Mapping[str, tuple[int, ...]] | None = None,
+    cgroup_ids: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Loaded:
     """Make and fill all maps, load all programs. `reuse`: maps that exist already, by key; they change owner.
     `number`: this load's generation, which is in force at once unless `reuse` has a word that says otherwise.
     `copies`: how many copies of a program to load, each with an array for its own predecessor (default 1).
-    `own_clock`: leave the word of `stdlib_bpf.state.clock` writable. `ifindexes`: of each chain's devices.
-    Raises VerifierRejected, NoPrivileges, FeatureMissing or SystemRefused, and leaves nothing behind."""
+    `own_clock`: leave the word of `stdlib_bpf.state.clock` writable. `ifindexes`: of each chain's devices;
+    `cgroup_ids`: of each chain's cgroups. Raises VerifierRejected, NoPrivileges, FeatureMissing or
+    SystemRefused, and leaves nothing behind."""
     loaded = Loaded(plan, dict(reuse or {}))
+    found = {devices.DEVICES: ifindexes or {}, cgroups.CGROUPS: cgroup_ids or {}}
     with ExitStack() as undo, ExitStack() as types:
         undo.callback(loaded.close)
         btf = _load_btf(plan, types)
@@ -68,7 +71,7 @@ def load(
                 loaded.maps[map_.key] = _make_map(map_)
         for data in (*plan.data, DataPlan(OWN_KEY, generation.pack(number))):
             freeze = not (own_clock and data.key.endswith(f":{CLOCK}"))
-            loaded.maps[data.key] = _make_data(_with_devices(data, ifindexes or {}), freeze)
+            loaded.maps[data.key] = _make_data(_as_found(data, found), freeze)
         _fill_devmaps(plan, loaded, ifindexes or {})
         if WORD_KEY not in loaded.maps:
             loaded.maps[WORD_KEY] = generation.make_word(number)
@@ -128,10 +131,15 @@ def _make_data(plan: DataPlan, freeze: bool) -> Fd:
     return fd
 
 
-def _with_devices(plan: DataPlan, ifindexes: Mapping[str, tuple[int, ...]]) -> DataPlan:
-    """A table as it is, or a chain's devices as they are on this machine."""
+# Tables of what rules name: its numbers on a machine → their bytes.
+_PACKED = {devices.DEVICES: devices.pack, cgroups.CGROUPS: cgroups.pack}
+
+
+def _as_found(plan: DataPlan, found: Mapping[str, Mapping[str, tuple[int, ...]]]) -> DataPlan:
+    """A table as it is, or what a chain's rules name as it is on this machine. `found`: numbers by the
+    table's name and the chain."""
     chain, _, name = plan.key.partition(":")
-    return DataPlan(plan.key, devices.pack(ifindexes.get(chain, ()))) if name == devices.DEVICES else plan
+    return DataPlan(plan.key, _PACKED[name](found[name].get(chain, ()))) if name in _PACKED else plan
 
 
 def _fill_devmaps(plan: LoadPlan, loaded: Loaded, ifindexes: Mapping[str, tuple[int, ...]]) -> None:

@@ -110,6 +110,14 @@ class DevicesPlan:
 
 
 @dataclass(frozen=True)
+class CgroupsPlan:
+    """The cgroups that a chain asks about, found by path when it is loaded."""
+
+    chain: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LoadPlan:
     """All steps, in order: type information per object, maps, tables, programs, hooks. Everything before the
     hooks is without effect on traffic."""
@@ -124,6 +132,7 @@ class LoadPlan:
     attachments: tuple[AttachPlan, ...]
     xdp_mode: XdpMode = "auto"
     devices: tuple[DevicesPlan, ...] = ()
+    cgroups: tuple[CgroupsPlan, ...] = ()
 
 
 def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -> LoadPlan:
@@ -171,6 +180,7 @@ def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -
         numbered(attachments),
         xdp_mode,
         tuple(devices),
+        tuple(CgroupsPlan(c.name, c.cgroups) for c in bundle.manifest.chains if c.cgroups),
     )
 
 
@@ -301,6 +311,8 @@ def render(plan: LoadPlan) -> str:
         space = f"{devices.netns}/" if devices.netns else ""
         listed = ", ".join(space + name for name in devices.names)
         out.append(f"  find  devices of {devices.chain}: {listed}")
+    for cgroups in plan.cgroups:
+        out.append(f"  find  cgroups of {cgroups.chain}: {', '.join(cgroups.paths)}")
     out.append("  make  the word of generations, unless the policy runs already")
     for program in plan.programs:
         out.append(

@@ -27,7 +27,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import attach, devices, generation, loader, pins, running
+from . import attach, cgroups, devices, generation, loader, pins, running
 from .attach import Place
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError, SystemRefused
 from .plan import WORD_KEY, AttachPlan, HookPoint, LoadPlan, MapPlan, copy_key
@@ -77,10 +77,10 @@ def up(plan: LoadPlan, bpffs: str | Path) -> Outcome:
         with _saying_what_remains(before is not None):
             plan = devices.expanded(plan)
             targets = _find(plan, directory, before)
-            ifindexes = devices.numbers(plan)
+            ifindexes, cgroup_ids = devices.numbers(plan), cgroups.numbers(plan)
             _check_modes(plan, targets, before)
             number = generation.following(before.generation if before else generation.NONE)
-            with _load(plan, directory, before, targets, number, ifindexes) as loaded:
+            with _load(plan, directory, before, targets, number, ifindexes, cgroup_ids) as loaded:
                 try:
                     outcome = _replace(plan, directory, before, targets, loaded, number)
                 except BaseException:
@@ -178,6 +178,7 @@ def _load(
     targets: list[_Target],
     number: int,
     ifindexes: devices.Numbers,
+    cgroup_ids: cgroups.Numbers,
 ) -> loader.Loaded:
     """Load, with the running policy's dynamic sets and its word; a new word says that nothing is in force."""
     reuse: dict[str, Fd] = {}
@@ -197,7 +198,7 @@ def _load(
                 copies.append((map_, undo.enter_context(old)))
         word = directory / "current" / "maps" / pins.quote(WORD_KEY)
         reuse[WORD_KEY] = running.open_pin(word) if before else generation.make_word(generation.NONE)
-        loaded = loader.load(plan, reuse, number, counts, ifindexes=ifindexes)
+        loaded = loader.load(plan, reuse, number, counts, ifindexes=ifindexes, cgroup_ids=cgroup_ids)
         try:
             for map_, old in copies:
                 _copy(map_, old, loaded.maps[map_.key])

@@ -73,11 +73,16 @@ class _Run(NamedTuple):
 class LoadedChain:
     """One chain's programs and maps, in the kernel but attached to nothing. Use `with`."""
 
-    def __init__(self, plan: LoadPlan, chain: Chain) -> None:
+    def __init__(self, plan: LoadPlan, chain: Chain, cgroup_ids: tuple[int, ...] = ()) -> None:
         self.chain = chain
         self._wire: Wire | None = None
         alone = replace(plan, devices=())  # device maps are filled here
-        self._loaded = loader.load(alone, own_clock=True, ifindexes={chain.name: _devices(chain)})
+        self._loaded = loader.load(
+            alone,
+            own_clock=True,
+            ifindexes={chain.name: _devices(chain)},
+            cgroup_ids={chain.name: cgroup_ids or (0,) * len(chain.cgroups)},
+        )
         try:
             counters = next(m for m in chain.maps if m.role == "counters")
             self._counters = CounterReader(
@@ -224,13 +229,14 @@ class LoadedChain:
             raise explain(error, doing) from error
 
 
-def load_chain(bundle: Bundle, chain: str) -> LoadedChain:
-    """Load one chain of a bundle by name. KeyError when there is none; the errors of `loader.load`."""
+def load_chain(bundle: Bundle, chain: str, cgroup_ids: tuple[int, ...] = ()) -> LoadedChain:
+    """Load one chain of a bundle by name. `cgroup_ids`: of those that it asks about. KeyError when there is
+    no such chain; the errors of `loader.load`."""
     found = next((c for c in bundle.manifest.chains if c.name == chain), None)
     if found is None:
         raise KeyError(chain)
     alone = Bundle(replace(bundle.manifest, chains=(found,)), bundle.members, bundle.digest)
-    return LoadedChain(make(alone), found)
+    return LoadedChain(make(alone), found, cgroup_ids)
 
 
 def _devices(chain: Chain) -> tuple[int, ...]:

@@ -31,8 +31,8 @@ class Field:
     """`name` as in conditions and in the IRs; `width_bits`; `guards`: field name → values that must be
     required beside it; `hooks` where it exists; `transport`: it lies in the transport header, which later
     fragments lack; `optional`: it may be missing although its guards hold, and every test of it answers no
-    then; `style`: how values are written ("int", "hex", "mac", "ip4", "ip6", "device"); `least` and `most`:
-    the smallest and largest value that occurs, where the width alone does not say (None)."""
+    then; `style`: how values are written ("int", "hex", "mac", "ip4", "ip6", "device", "cgroup"); `least` and
+    `most`: the smallest and largest value that occurs, where the width alone does not say (None)."""
 
     name: str
     width_bits: int
@@ -204,6 +204,15 @@ ALL: tuple[Field, ...] = (
         "user id of the process that makes the call",
         "bpf-helpers(7), bpf_get_current_uid_gid",
         hooks=frozenset({"connect"}),
+    ),
+    Field(
+        "sock.cgroup",
+        16,
+        "cgroup of the process that makes the call: the place, in the chain's list of cgroups from 1 on, of "
+        "the deepest one that it is in, 0 for none",
+        "bpf-helpers(7), bpf_get_current_ancestor_cgroup_id",
+        hooks=frozenset({"connect"}),
+        style="cgroup",
     ),
 )
 

@@ -72,8 +72,8 @@ class Map:
 @dataclass(frozen=True)
 class Chain:
     """One rule list: an ELF object with one or more programs. `data`: names of the sections of its in-place
-    tables; `devices`: interfaces that rules speak of, in the namespace of the targets. `owner`:
-    of the policy, for people."""
+    tables; `devices`: interfaces that rules speak of, in the namespace of the targets; `cgroups`: paths
+    that rules ask about. `owner`: of the policy, for people."""
 
     name: str
     policy: str
@@ -88,6 +88,7 @@ class Chain:
     data: tuple[str, ...] = ()
     owner: str | None = None
     devices: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _pairs(items: list[list[str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _chain(raw: dict[str, Any]) -> Chain:
-    lists = ("functions", "maps", "slots", "targets", "data", "devices")
+    lists = ("functions", "maps", "slots", "targets", "data", "devices", "cgroups")
     plain = {k: v for k, v in raw.items() if k not in lists}
     return Chain(
         **plain,
@@ -189,4 +190,5 @@ def _chain(raw: dict[str, Any]) -> Chain:
         targets=tuple(raw["targets"]),
         data=tuple(raw["data"]),
         devices=tuple(raw.get("devices", ())),
+        cgroups=tuple(raw.get("cgroups", ())),
     )

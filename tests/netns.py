@@ -135,12 +135,17 @@ def cgroup() -> Iterator[tuple[str, Path]]:
     finally:
         for pid in (directory / "cgroup.procs").read_text().split():
             os.kill(int(pid), 9)
-        for _ in range(200):
-            try:
-                directory.rmdir()
-                break
-            except OSError:
-                subprocess.run(["sleep", "0.01"], check=False)
+        remove_cgroup(directory)
+
+
+def remove_cgroup(directory: Path) -> None:
+    """The kernel may need a moment to notice that the last process is gone."""
+    for _ in range(200):
+        try:
+            directory.rmdir()
+            break
+        except OSError:
+            subprocess.run(["sleep", "0.01"], check=False)
 
 
 @contextmanager

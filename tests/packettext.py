@@ -83,8 +83,8 @@ def write(item: Frame | SocketCall) -> str:
         raw = item.address.to_bytes(width)
         host = ".".join(map(str, raw)) if width == 4 else "[" + raw.hex(":", 2) + "]"
         when = f"(at {item.time_ns // MS}) " if item.time_ns else ""
-        uid = f" uid {item.uid}" if item.uid else ""
-        return f"{when}{item.operation} {names.get(item.protocol, item.protocol)} {host}:{item.port}{uid}"
+        caller = f" uid {item.uid}" * bool(item.uid) + f" cgroup {item.cgroup}" * bool(item.cgroup)
+        return f"{when}{item.operation} {names.get(item.protocol, item.protocol)} {host}:{item.port}{caller}"
     steps = [] if item.vlan_tci is None else [f"tag in metadata 0x{item.vlan_tci:04x}"]
     steps += [f"mark 0x{item.mark:x}"] if item.mark else []
     steps += [f"iif {'none' if item.iif is None else item.iif}"] if item.iif != 0 else []

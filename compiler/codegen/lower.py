@@ -36,6 +36,7 @@ from lockgate.stdlib_bpf.emit.registers import (
 )
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
+from lockgate.stdlib_bpf.state.cgroups import CGROUPS, ID_BYTES
 from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
 from lockgate.stdlib_bpf.state.devices import DEVICES, IFINDEX_BYTES
 from lockgate.stdlib_bpf.state.events import EVENT, RING_BYTES
@@ -82,9 +83,9 @@ def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
     return tuple(slots)
 
 
-def asks_where_from(plan: Plan) -> bool:
-    """Whether some test is about the interface that packets arrived on."""
-    return any(isinstance(node, Branch) and node.test.field == "meta.iif" for node in plan.nodes)
+def asks(plan: Plan, field: str) -> bool:
+    """Whether some test is about a field."""
+    return any(isinstance(node, Branch) and node.test.field == field for node in plan.nodes)
 
 
 def answers_packets(plan: Plan) -> bool:
@@ -155,8 +156,10 @@ class _Lowering:
         redirects = any(rule.verdict == "redirect" for rule in self.plan.rules)
         if redirects and self.hook.name == "xdp":
             definitions.devmap(len(self.plan.devices))
-        if self.plan.devices and (self.hook.name != "xdp" or asks_where_from(self.plan)):
+        if self.plan.devices and (self.hook.name != "xdp" or asks(self.plan, "meta.iif")):
             data.append(DataSection(DEVICES, bytes(IFINDEX_BYTES * len(self.plan.devices)), IFINDEX_BYTES))
+        if self.plan.cgroups:
+            data.append(DataSection(CGROUPS, bytes(ID_BYTES * len(self.plan.cgroups)), ID_BYTES))
         if answers_packets(self.plan):
             definitions.scratch()
         for table in self.plan.tables:
@@ -205,6 +208,7 @@ class _Lowering:
             data=tuple(data),
             slots=self.slots,
             devices=self.plan.devices,
+            cgroups=self.plan.cgroups,
         )
 
     def _function(self, name: str, point: hooks.AttachPoint, previous: str) -> str:
@@ -275,7 +279,7 @@ class _Program:
             fragments.emit(f, self.registers, self.plan.fragments, labels[0], refused)
             f.place(refused)
             self._decide(self.l.slot_numbers["fragments", "fragments"], self.hook.malformed)
-        if self.rewrites or asks_where_from(self.plan):
+        if self.rewrites or any(asks(self.plan, field) for field in ("meta.iif", "sock.cgroup")):
             f.place(labels[0])
             labels[0] = f.label("rules")
             self._before_rules()
@@ -304,9 +308,11 @@ class _Program:
         """What is known of a packet besides what the decoder reads."""
         if self.rewrites:
             self.registers.set(DSCP, const("i32", NO_DSCP))
-        if asks_where_from(self.plan):
+        if asks(self.plan, "meta.iif"):
             context, count = self.hook.context, len(self.plan.devices)
             effects.arrival(self.f, context, self.ctx, self.registers, count)
+        if asks(self.plan, "sock.cgroup"):
+            sock_addr.caller(self.f, self.registers, len(self.plan.cgroups))
 
     def _epilogue(self) -> None:
         """What decisions leave behind, once for all rules: the rule's own counter, the named one, an

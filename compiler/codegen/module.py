@@ -42,3 +42,4 @@ class Module:
     data: tuple[DataSection, ...]
     slots: tuple[manifest.Slot, ...]
     devices: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 
+from lockgate.stdlib_bpf.state.cgroups import LEVELS
 from lockgate.stdlib_bpf.state.clock import CLOCK
 
 from .acts import Acts, Note
@@ -48,13 +49,14 @@ class NativeSpec:
 @dataclass(frozen=True)
 class Call:
     """One run: the context's bytes, the packet, how much of it is linear (None: all), what the clock says,
-    and who calls."""
+    and who calls: the user, and the ids of the cgroups around the process, the root's first."""
 
     context: bytes
     packet: bytes = b""
     linear: int | None = None
     clock_ns: int = 0
     uid: int = 0
+    cgroups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class NativeProgram:
         program = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
         slot_count, uid, out = self._u32("lg.slot_count"), self._u32("lg.uid"), []
         length = self._u64("lg.length")
+        cgroups = (ctypes.c_uint64 * LEVELS).from_address(self._engine.get_global_value_address("lg.cgroups"))
         slots = (ctypes.c_uint32 * 64).from_address(self._engine.get_global_value_address("lg.slots"))
         for call in calls:
             slot_count.value = 0
@@ -155,6 +158,7 @@ class NativeProgram:
                 linear = len(call.packet) if call.linear is None else call.linear
                 struct.pack_into("<II", self._context, self._spec.data_at, start, start + linear)
             uid.value = call.uid
+            cgroups[:] = [*call.cgroups, *[0] * (LEVELS - len(call.cgroups))]
             value = program(self._context)
             out.append(self._answer(call, value, tuple(slots[: min(slot_count.value, 64)])))
         return out

@@ -29,6 +29,7 @@ _TEXT = """
 @lg.data_at = global i32 0, align 8
 @lg.length = global i64 0, align 8
 @lg.uid = global i32 0, align 8
+@lg.cgroups = global [32 x i64] zeroinitializer, align 8
 
 define ptr @bpf_helper_1(ptr %map, ptr %key) {
 entry:
@@ -139,6 +140,13 @@ define i64 @bpf_helper_15() {
   %uid = load i32, ptr @lg.uid
   %wide = zext i32 %uid to i64
   ret i64 %wide
+}
+
+; get_current_ancestor_cgroup_id(level): of the process that makes the call, 0 below its own
+define i64 @bpf_helper_123(i32 %level) {
+  %id.p = getelementptr [32 x i64], ptr @lg.cgroups, i32 0, i32 %level
+  %id = load i64, ptr %id.p
+  ret i64 %id
 }
 
 ; tail_call(ctx, array, index): the array is empty, and the caller goes on

@@ -11,7 +11,7 @@ from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
 from lockgate.stdlib_bpf.outcome import SELF, Outcome, Sent
 from lockgate.stdlib_bpf.sets import IntervalSet
-from lockgate.stdlib_bpf.state import counters, devices
+from lockgate.stdlib_bpf.state import cgroups, counters, devices
 from lockgate.stdlib_bpf.state.counters import DECIDING
 from lockgate.stdlib_bpf.tables.base import MapImage
 
@@ -23,6 +23,7 @@ from .native import Answer, Call, NativeSpec, Range
 from .shim import render_native
 
 SELF_IFINDEX = 2  # of the device that a simulated packet is at; those that rules name follow
+CGROUP = 1  # id of every cgroup that no rule names; those that rules name follow
 EPOCH_NS = 1_000_000_000  # what a program's clock says at time 0: not 0, which is the kernel's own clock
 Packet = bytes | Frame | SocketCall
 
@@ -115,10 +116,19 @@ class NativeChain:
         return SELF if place < 0 else self.module.devices[place], way
 
     def _numbered(self, section: DataSection) -> bytes:
-        """An in-place table; simulated devices have numbers from SELF_IFINDEX on."""
-        if section.name != devices.DEVICES:
-            return section.data
-        return devices.pack([SELF_IFINDEX + 1 + i for i in range(len(self.module.devices))])
+        """An in-place table; what rules name has numbers behind SELF_IFINDEX and CGROUP."""
+        match section.name:
+            case devices.DEVICES:
+                return devices.pack([SELF_IFINDEX + 1 + i for i in range(len(self.module.devices))])
+            case cgroups.CGROUPS:
+                return cgroups.pack([CGROUP + 1 + i for i in range(len(self.module.cgroups))])
+        return section.data
+
+    def _around(self, call: SocketCall) -> tuple[int, ...]:
+        """Ids of the cgroups that the process of a call is in, the root's first."""
+        named = (cgroups.ROOT, *self.module.cgroups)
+        ids = {path: CGROUP + place for place, path in enumerate(named)}
+        return tuple(ids.get(path, CGROUP) for path in cgroups.lineage(named[call.cgroup]))
 
     def _function(self, packet: Packet) -> str:
         if isinstance(packet, SocketCall):
@@ -127,7 +137,8 @@ class NativeChain:
 
     def _call(self, packet: Packet) -> Call:
         if isinstance(packet, SocketCall):
-            return Call(socket_context(packet), clock_ns=packet.time_ns + EPOCH_NS, uid=packet.uid)
+            clock_ns, around = packet.time_ns + EPOCH_NS, self._around(packet)
+            return Call(socket_context(packet), clock_ns=clock_ns, uid=packet.uid, cgroups=around)
         frame = packet if isinstance(packet, Frame) else Frame(packet)
         if self.module.hook == "tc":
             return Call(packet_context(frame), frame.data, frame.linear, frame.time_ns + EPOCH_NS)

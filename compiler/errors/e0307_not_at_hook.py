@@ -16,6 +16,7 @@ WHY = {
 WHY_ELSEWHERE = {
     "meta.mark": "marks belong to the packet that the kernel builds later",
     "sock.uid": "a packet has no user",
+    "sock.cgroup": "a packet has no process",
 }
 
 

@@ -63,9 +63,9 @@ class Match:
 @dataclass(frozen=True)
 class MatchProgram:
     """One chain. `live`: dynamic sets it may name, with their maximal number of entries, sorted by name;
-    `devices`: those that rules send packets to or ask about; `fragments`: a mode of
-    `stdlib_bpf.state.fragments`, which is settled before any match is asked. Matches stand in the order of
-    their rules."""
+    `devices`: those that rules send packets to or ask about; `cgroups`: those that rules ask about, sorted;
+    `fragments`: a mode of `stdlib_bpf.state.fragments`, which is settled before any match is asked. Matches
+    stand in the order of their rules."""
 
     name: str
     hook: str
@@ -75,4 +75,5 @@ class MatchProgram:
     matches: tuple[Match, ...]
     live: tuple[tuple[str, int], ...] = ()
     devices: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE

@@ -50,6 +50,7 @@ def lower(chain: Chain) -> MatchProgram:
         matches=tuple(matches),
         live=tuple((name, entries[name]) for name in sorted(used)),
         devices=chain.devices,
+        cgroups=chain.cgroups,
         fragments=chain.fragments,
     )
 

@@ -3,6 +3,7 @@
     matches "edge" at xdp default pass
     live "ban" 1000
     device "eth1"
+    cgroup "/shop"
     rule 0 "block" drop "edge.gate" 4 3 name "block" count "hits" log
     match 0 from 0 when eth.type {0x0800} ip4.src {10.0.0.0/8} ip4.src@ban {0}
 
@@ -30,6 +31,7 @@ def write(program: MatchProgram) -> str:
     out += write_fragments(program.fragments)
     out += [f"live {quoted(name)} {entries}" for name, entries in program.live]
     out += [f"device {quoted(name)}" for name in program.devices]
+    out += [f"cgroup {quoted(path)}" for path in program.cgroups]
     out += [write_rule(index, rule) for index, rule in enumerate(program.rules)]
     out += [_write_match(match) for match in program.matches]
     return "\n".join(out) + "\n"
@@ -41,6 +43,7 @@ def read(text: str) -> MatchProgram:
     fragments = DEFAULT_MODE
     live: list[tuple[str, int]] = []
     devices: list[str] = []
+    cgroups: list[str] = []
     rules: list[RuleInfo] = []
     matches: list[Match] = []
     for words in lines(text):
@@ -53,12 +56,14 @@ def read(text: str) -> MatchProgram:
                 live.append((words.string(), words.number()))
             case "device":
                 devices.append(words.string())
+            case "cgroup":
+                cgroups.append(words.string())
             case "rule":
                 rules.append(read_rule(words, len(rules)))
             case "match":
                 matches.append(_read_match(words))
             case word:
-                raise words.error(f"expected matches, live, device, rule or match, found `{word}`")
+                raise words.error(f"expected matches, live, device, cgroup, rule or match, found `{word}`")
         words.end()
     if head is None:
         raise Words("", 1).error("no line begins with `matches`")
@@ -68,6 +73,7 @@ def read(text: str) -> MatchProgram:
         matches=tuple(matches),
         live=tuple(live),
         devices=tuple(devices),
+        cgroups=tuple(cgroups),
         fragments=fragments,
     )
 

@@ -5,12 +5,14 @@ A refusal is a bug of ours, never of a policy: the sentence is for us, and says 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import ge, gt, itemgetter, sub
 
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.cgroups import ROOT
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE, MODES
 
 from .ir import Match, MatchProgram, RuleInfo
@@ -30,6 +32,7 @@ def verify(program: MatchProgram) -> None:
     if program.direction not in hook.points:
         raise VerifyError(f"the hook {hook.name} has no direction `{program.direction}`")
     check_rules(program.default, program.rules, program.devices, hook)
+    check_cgroups(program.cgroups, hook)
     check_fragments(program.fragments, hook)
     if any(map(gt, (m.rule for m in program.matches), (m.rule for m in islice(program.matches, 1, None)))):
         raise VerifyError("matches must be in the order of their rules")
@@ -60,6 +63,21 @@ def check_rules(
             raise VerifyError(f"rule {index}: it sends packets nowhere")
     if len(devices) != len(set(devices)):
         raise VerifyError("a device is there twice")
+
+
+def check_cgroups(cgroups: tuple[str, ...], hook: hooks.Hook) -> None:
+    """Raise VerifyError for a list of cgroups whose places mean nothing."""
+    if cgroups and hook.name not in fields.lookup("sock.cgroup").hooks:
+        raise VerifyError(f"the hook {hook.name} knows no cgroups")
+    if list(cgroups) != sorted(set(cgroups)) or ROOT in cgroups:
+        raise VerifyError("cgroups must be sorted, none twice, and none the root")
+
+
+def check_places(ranges: Iterable[tuple[int, int]], count: int) -> None:
+    """Raise VerifyError for values of `sock.cgroup` that tell apart places beyond the list."""
+    top = fields.lookup("sock.cgroup").full.ranges[0][1]
+    if any(low > count + 1 or count < high < top for low, high in ranges):
+        raise VerifyError(f"there is no such place among {count} cgroups")
 
 
 def check_fragments(mode: str, hook: hooks.Hook) -> None:
@@ -94,6 +112,8 @@ def _check_match(match: Match, program: MatchProgram, checked: _Checked) -> None
             width = fields.lookup(name).width_bits
             if values.ranges[-1][1] >> width:
                 raise VerifyError(f"{name} has values of more than {width} bits")
+            if name == "sock.cgroup":
+                check_places(values, len(program.cgroups))
             checked.sets.add((name, id(values)))
         _check_guards(name, match, checked)
     order = [fields.sort_key(name) for name, _ in match.tests]

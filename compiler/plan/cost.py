@@ -23,6 +23,7 @@ from .order import LIVE_SHARE, chance
 MAX_WAITING = 8_000
 # A jump of BPF v3 reaches 32,767 instructions and a node takes 2.3 of them on average, up to 4.
 MAX_NODES = 10_000
+TESTS_OF_A_CGROUP = 3  # what one of the list takes where programs look who makes a call: 7 instructions
 LIMIT_NS = 60.0  # the clock, a hash lookup, one compare-and-exchange
 PASS_NS = 8.0  # counters
 
@@ -100,8 +101,9 @@ def over_budget(plan: Plan) -> OverBudget | None:
     waiting = _unmatched_path(plan)
     if waiting > MAX_WAITING:
         return OverBudget(waiting, MAX_WAITING, _largest(branches), "path")
-    if len(branches) > MAX_NODES:
-        return OverBudget(len(branches), MAX_NODES, _largest(branches), "program")
+    everything = len(branches) + TESTS_OF_A_CGROUP * len(plan.cgroups)
+    if everything > MAX_NODES:
+        return OverBudget(everything, MAX_NODES, _largest(branches), "program")
     return None
 
 

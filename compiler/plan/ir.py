@@ -142,7 +142,7 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Plan:
-    """One chain, planned. `devices` as in the match IR."""
+    """One chain, planned. `devices` and `cgroups` as in the match IR."""
 
     name: str
     hook: str
@@ -152,6 +152,7 @@ class Plan:
     tables: tuple[Table, ...]
     nodes: tuple[Node, ...]
     devices: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE
     classifiers: tuple[Classifier, ...] = ()
 

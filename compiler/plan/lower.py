@@ -47,6 +47,7 @@ def lower(program: MatchProgram, structures: frozenset[str] | None = None) -> Pl
         tables=growing.chooser.tables,
         nodes=builder.finish(entry),
         devices=program.devices,
+        cgroups=program.cgroups,
         fragments=program.fragments,
         classifiers=tuple(growing.classifiers),
     )

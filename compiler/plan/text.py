@@ -2,6 +2,7 @@
 
     plan "edge" at xdp default pass
     device "eth1"
+    cgroup "/shop"
     rule 0 "block" drop "edge.gate" 4 3 name "block"
     table set0 range_index 32 max 2 {10.0.0.0/8, 192.0.2.0/24}
     table set_ban_v4 lpm_trie 32 max 1000 live "ban"
@@ -52,6 +53,7 @@ def write(plan: Plan) -> str:
     """The plan as text."""
     out = [write_head("plan", plan.name, plan.hook, plan.direction, plan.default)]
     out += [f"device {quoted(name)}" for name in plan.devices]
+    out += [f"cgroup {quoted(path)}" for path in plan.cgroups]
     out += write_fragments(plan.fragments)
     out += [write_rule(index, rule) for index, rule in enumerate(plan.rules)]
     out += [_write_table(table) for table in plan.tables]
@@ -67,6 +69,7 @@ def read(text: str) -> Plan:
     fragments = DEFAULT_MODE
     rules: list[RuleInfo] = []
     devices: list[str] = []
+    cgroups: list[str] = []
     tables: list[Table] = []
     nodes: list[Node] = []
     classifiers: list[Classifier] = []
@@ -77,6 +80,8 @@ def read(text: str) -> Plan:
                 head = read_head(words)
             case "device":
                 devices.append(words.string())
+            case "cgroup":
+                cgroups.append(words.string())
             case "fragments":
                 fragments = words.next()
             case "rule":
@@ -92,7 +97,9 @@ def read(text: str) -> Plan:
             case word if word == f"{len(nodes)}:":
                 nodes.append(_read_node(words, {table.name for table in tables}))
             case word:
-                raise words.error(f"expected plan, device, rule, table or `{len(nodes)}:`, found `{word}`")
+                raise words.error(
+                    f"expected plan, device, cgroup, rule, table or `{len(nodes)}:`, found `{word}`"
+                )
         words.end()
     if head is None:
         raise Words("", 1).error("no line begins with `plan`")
@@ -102,6 +109,7 @@ def read(text: str) -> Plan:
         tables=tuple(tables),
         nodes=tuple(nodes),
         devices=tuple(devices),
+        cgroups=tuple(cgroups),
         fragments=fragments,
         classifiers=tuple(replace(one, boxes=tuple(boxes[one.name])) for one in classifiers),
     )

@@ -13,7 +13,7 @@ from lockgate.stdlib_bpf import classifiers, fields, hooks, tables
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Limit
 
-from ..match.verify import VerifyError, check_fragments, check_rules
+from ..match.verify import VerifyError, check_cgroups, check_fragments, check_places, check_rules
 from .classify import is_plain
 from .ir import (
     DEFAULT,
@@ -56,6 +56,7 @@ def verify(plan: Plan) -> None:
     if hook is None or plan.direction not in hook.points:
         raise VerifyError(f"there is no hook `{plan.hook}` with direction `{plan.direction}`")
     check_rules(plan.default, plan.rules, plan.devices, hook)
+    check_cgroups(plan.cgroups, hook)
     check_fragments(plan.fragments, hook)
     _check_tables(plan)
     _check_classifiers(plan)
@@ -75,7 +76,7 @@ def verify(plan: Plan) -> None:
             _check_rule(node.rule, plan, other)
             match node:
                 case Branch(test):
-                    _check_test(test, plan.hook, by_name)
+                    _check_test(test, plan, by_name)
                     _check_presence(test.field, here)
                 case Leaf(rule) if rule != DEFAULT and plan.rules[rule].passing:
                     raise VerifyError("the rule does not decide")
@@ -171,10 +172,10 @@ def _check_rule(rule: int | None, plan: Plan, other: int | None) -> None:
         raise VerifyError(f"there is no rule {rule}")
 
 
-def _check_test(test: Test, hook: str, by_name: dict[str, Table]) -> None:
+def _check_test(test: Test, plan: Plan, by_name: dict[str, Table]) -> None:
     row = fields.BY_NAME.get(test.field)
-    if row is None or hook not in row.hooks:
-        raise VerifyError(f"there is no field `{test.field}` at {hook}")
+    if row is None or plan.hook not in row.hooks:
+        raise VerifyError(f"there is no field `{test.field}` at {plan.hook}")
     if row.name in ONLY_RANGES and not isinstance(test, Between):
         raise VerifyError(f"{row.name} may be missing: only a range is safe to ask for")
     limit = 1 << row.width_bits
@@ -182,6 +183,8 @@ def _check_test(test: Test, hook: str, by_name: dict[str, Table]) -> None:
         case Between(_, low, high):
             if not 0 <= low <= high < limit:
                 raise VerifyError(f"not a range of {row.width_bits} bits")
+            if row.name == "sock.cgroup":
+                check_places([(low, high)], len(plan.cgroups))
         case Masked(_, mask, value):
             if not 0 < mask < limit or value & ~mask or value < 0:
                 raise VerifyError(f"not a mask of {row.width_bits} bits with a value inside it")

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.effects import Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
-from lockgate.stdlib_bpf.state.devices import is_pattern
+from lockgate.stdlib_bpf.state.devices import is_pattern, place
 
 from .. import errors
 from ..codes import DSCP
 from ..diagnostics import Sink
 from ..syntax import tree as t
+from .cgroups import Cgroups
 from .model import Chain, Traffic
 from .targets import Targets, namespace_of
 
@@ -54,24 +55,25 @@ class Devices:
         """The place of a device, from 1 on; 0 for one that is not in a complete list."""
         if name not in self.names and not self.known:
             self.names.append(name)
-        return self.names.index(name) + 1 if name in self.names else 0
+        return place(self.names, name)
 
 
 @dataclass(frozen=True)
 class Place:
     """Where a rule stands: its hook, the block's direction ("" without one), what its policy is on (nothing
-    where that is not known), and the devices of its list."""
+    where that is not known), the devices and the cgroups of its list."""
 
     hook: hooks.Hook
     direction: str = ""
     targets: tuple[str, ...] = ()
     devices: Devices = field(default_factory=Devices)
+    cgroups: Cgroups = field(default_factory=Cgroups)
 
     @classmethod
-    def of(cls, chain: Chain) -> Place:
-        """Where tests of a checked chain stand."""
-        devices = Devices(list(chain.devices), known=True)
-        return cls(hooks.ALL[chain.hook], chain.direction, chain.targets, devices)
+    def of(cls, chain: Chain, one_packet: bool) -> Place:
+        """Where tests of a checked chain stand. `one_packet`: a sentence describes one, not all that fit."""
+        devices, cgroups = Devices(list(chain.devices), known=True), Cgroups(chain.cgroups, one_packet)
+        return cls(hooks.ALL[chain.hook], chain.direction, chain.targets, devices, cgroups)
 
     def outside(self, devices: Iterable[str]) -> tuple[str, ...]:
         """The namespaces in question when devices do not lie where the policy's interfaces do; none when

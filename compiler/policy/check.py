@@ -19,6 +19,7 @@ from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
 from .actions import SENDING, Place, decisions
+from .cgroups import Cgroups
 from .expiry import Expiry
 from .model import Chain
 from .rules import Rules
@@ -72,7 +73,10 @@ class Policies:
         written = contents.attributes.get("default")
         fragments = self._fragments(contents.attributes.get("fragments"), hook)
         self._rule_names(policy.name.text, contents.rules)
-        places = {d: Place(hook, d, targets) for d in hook.points}
+        places = {
+            d: Place(hook, d, targets, cgroups=Cgroups.asked(s.rule for at, s in contents.rules if at == d))
+            for d in hook.points
+        }
         checked = [
             (direction, self.templates.checked(s, places.get(direction, Place(hook, direction, targets))))
             for direction, s in contents.rules
@@ -92,6 +96,7 @@ class Policies:
                 fragments=fragments,
                 owner=owner.value.text if owner is not None and isinstance(owner.value, t.Text) else None,
                 devices=tuple(places[direction].devices.names),
+                cgroups=places[direction].cgroups.paths,
             )
             for direction, span in self._directions(policy, contents, hook)
         )

@@ -14,6 +14,7 @@ from functools import reduce
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.fields import Field
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
+from lockgate.stdlib_bpf.state.cgroups import MAX_DEPTH, depth
 from lockgate.stdlib_bpf.state.devices import is_pattern
 
 from .. import errors
@@ -35,7 +36,10 @@ EXPECTED = {
     "ip6": "an IPv6 address or prefix",
     "mac": "a MAC address",
     "device": "an interface's name in quotes",
+    "cgroup": "a cgroup's path in quotes",
 }
+SEVERAL = frozenset({"ip4", "ip6", "device", "cgroup"})  # styles in which one value may stand for several
+EVERY = {"cgroup": "every process is in `/`"}  # why a condition is settled, by style
 FAMILIES = ((fields.IP4, "IPv4"), (fields.IP6, "IPv6"), (fields.IP, "IP"))
 
 Tests = Mapping[str, IntervalSet]
@@ -93,14 +97,14 @@ class Conditions:
         row = self._field(node.field)
         if not any(fields.guarded(kind, {row.name: row.full}) for kind in kinds):
             raise self._complained(errors.ConditionMismatch(f"`{row.name}`", node.span, *needs(row)))
-        values = self._related(row, node)
-        if not wanted:
-            values = values.complement(row.width_bits)
+        values = self._related(row, node, wanted)
         never, always = not values & row.possible, row.possible.issubset(values) and not row.optional
         if never or always:
             low, high = row.possible.ranges[0]
             reason = (
-                f"`{row.name}` is always {low} to {high}" if row.style == "int" else "that is every value"
+                f"`{row.name}` is always {low} to {high}"
+                if row.style == "int"
+                else EVERY.get(row.style, "that is every value")
             )
             raise self._complained(errors.SettledCondition(node.span, always, reason))
         return FieldTest(row.name, values & row.possible)
@@ -118,15 +122,21 @@ class Conditions:
             )
         return row
 
-    def _related(self, row: Field, node: t.Compare) -> IntervalSet:
-        """The values that satisfy a comparison."""
+    def _related(self, row: Field, node: t.Compare, wanted: bool) -> IntervalSet:
+        """The values that satisfy a comparison, or its opposite when it is not `wanted`."""
+        wanted = wanted != (node.relation == "!=")
+        values = self._compared(row, node, wanted)
+        return values if wanted else values.complement(row.width_bits)
+
+    def _compared(self, row: Field, node: t.Compare, wanted: bool) -> IntervalSet:
+        """The values that a comparison speaks of. `wanted`: whether the field is to have one of them."""
         if node.relation == "":
             if row.width_bits != 1 and self._stopped_at(node.span):
                 raise Unsound
             if row.width_bits != 1:
                 raise self._meaningless(node, "is more than one bit", f"write `{row.name} == …`")
             return IntervalSet.of(1)
-        found = [self._value(row, value) for value in node.values]
+        found = [self._value(row, value, wanted) for value in node.values]
         if node.relation == "in":
             return reduce(IntervalSet.__or__, found, EMPTY)
         values = found[0]
@@ -136,11 +146,11 @@ class Conditions:
             if values.count > 1:
                 raise self._meaningless(node, "is compared with a range", f"write `{row.name} in {{ … }}`")
             return _ordered(node.relation, values.ranges[0][0], row)
-        if values.count > 1 and row.style not in ("ip4", "ip6", "device"):
+        if values.count > 1 and row.style not in SEVERAL:
             raise self._meaningless(node, "is compared with a range", f"write `{row.name} in {{ … }}`")
-        return values if node.relation == "==" else values.complement(row.width_bits)
+        return values
 
-    def _value(self, row: Field, value: t.Value) -> IntervalSet:
+    def _value(self, row: Field, value: t.Value, wanted: bool) -> IntervalSet:
         match value.low:
             case t.Number() as number if row.style in ("int", "hex"):
                 return self._range(row, number, value.high or number, value.span)
@@ -156,6 +166,8 @@ class Conditions:
                     pass
             case t.Text() | t.Name() as device if row.style == "device":
                 return self._devices(device)
+            case t.Text() as cgroup if row.style == "cgroup":
+                return self.place.cgroups.values(self._cgroup(cgroup), wanted)
             case t.Address(span) if row.style in ("ip4", "ip6"):
                 return self._prefix(row, span)
         expected = EXPECTED.get(row.style, "a number")
@@ -175,6 +187,16 @@ class Conditions:
         if self.sink.errors > before:
             raise Unsound
         return IntervalSet.of(*(self.place.devices.place(name.rpartition("/")[2]) for name in found))
+
+    def _cgroup(self, written: t.Text) -> str:
+        """The path of a cgroup."""
+        (path,) = self.targets.cgroups((written,)) or ("",)
+        if not path:
+            raise Unsound
+        if depth(path) > MAX_DEPTH:
+            reason = f"one that is asked about lies at most {MAX_DEPTH} levels below the root"
+            raise self._complained(errors.BadTarget("cgroup", path, written.span, reason))
+        return path
 
     def _range(self, row: Field, low: t.Number, high: t.Number, span: Span) -> IntervalSet:
         for number in (low, high):

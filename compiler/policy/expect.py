@@ -99,7 +99,7 @@ class Tests:
         if not self.rules.action(step.action, hook, decides=True):
             return None
         sentence = t.Rule(step.span, None, step.action, step.kinds, step.parts)
-        place = Place(hook) if chain is None else Place.of(chain)
+        place = Place(hook) if chain is None else Place.of(chain, one_packet=False)
         rule = self.rules.rule(sentence, place, effects=False)
         return None if chain is None or rule is None else model.Assert(step.span, chain.name, rule)
 
@@ -113,7 +113,7 @@ class Tests:
         by = self._by(step, policy, chain)
         into = self._into(step)
         self._answer(step, hook)
-        packet = self._packet(step, Place(hook) if chain is None else Place.of(chain))
+        packet = self._packet(step, Place(hook) if chain is None else Place.of(chain, one_packet=True))
         if chain is None or packet is None or self.sink.errors > before:
             return None
         repeat = 1 if step.repeat is None else step.repeat.value

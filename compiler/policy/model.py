@@ -162,8 +162,9 @@ class Chain:
     """One rule list at one hook: the first rule that matches decides, else `default`. `direction`: "" where
     the hook has none. `owner` is for people. `targets`: interfaces (`eth0`, or `NETNS/eth0`) or cgroup paths
     below the cgroup2 root. `default_span`: where the default stands. `devices`: those that rules send packets
-    to or ask about, in the namespace of the targets; a test of `meta.iif` counts them from 1. `fragments`: a
-    mode of `stdlib_bpf.state.fragments`."""
+    to or ask about, in the namespace of the targets; a test of `meta.iif` counts them from 1. `cgroups`:
+    those that rules ask about, sorted; a test of `sock.cgroup` counts them from 1
+    (`stdlib_bpf.state.cgroups`). `fragments`: a mode of `stdlib_bpf.state.fragments`."""
 
     policy: str
     hook: str
@@ -175,7 +176,13 @@ class Chain:
     default_span: Span | None = None
     owner: str | None = None
     devices: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE
+
+    @property
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        """What values of a field stand for that are places in a list, by the field's style."""
+        return {"device": self.devices, "cgroup": self.cgroups}
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ Knows how Linux names them (IFNAMSIZ: 15 bytes; no `/`, no blanks); must never l
 
 from __future__ import annotations
 
+from lockgate.stdlib_bpf.state import cgroups
 from lockgate.stdlib_bpf.state.devices import is_pattern
 
 from .. import errors
@@ -70,13 +71,9 @@ class Targets:
         """Paths below the cgroup2 root, beginning with `/`."""
         found: list[str] = []
         for item in items:
-            parts = item.text.split("/")
-            if not item.text.startswith("/") or "\0" in item.text:
-                reason = "a path below the root of cgroup2 begins with `/`"
-            elif any(part in (".", "..") for part in parts) or "" in parts[1:-1]:
-                reason = "`.`, `..` and `//` are not allowed in it"
+            reason = cgroups.problem(item.text)
+            if reason is None:
+                found.append(cgroups.normal(item.text))
             else:
-                found.append(item.text if item.text == "/" else item.text.rstrip("/"))
-                continue
-            self.sink.add(errors.BadTarget("cgroup", item.text, item.span, reason).diagnostic())
+                self.sink.add(errors.BadTarget("cgroup", item.text, item.span, reason).diagnostic())
         return tuple(dict.fromkeys(found))

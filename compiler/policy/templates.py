@@ -20,6 +20,7 @@ from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
 from .actions import Place
+from .cgroups import Cgroups
 from .model import Rule
 from .networks import Networks
 from .parameters import KINDS, SAMPLES, samples
@@ -222,7 +223,8 @@ class Templates:
     def _errors(self, item: t.Statement, decl: t.Template, place: Place, choice: int) -> list[Diagnostic]:
         start, bound = len(self.sink.diagnostics), samples(decl, choice)
         if isinstance(item, t.Rule):
-            self.rules.rule(substitute(item, bound, _accept, set()), place)
+            rule = substitute(item, bound, _accept, set())
+            self.rules.rule(rule, replace(place, cgroups=Cgroups.asked([rule])))
         elif isinstance(item, t.Use):
             inner = self.scope.find(item.template, t.Template)
             if inner is not None:

@@ -183,7 +183,7 @@ def _prefixes(texts: str) -> Prefixes:
 def _from_texts(texts: Sequence[str], chain: Chain) -> Iterator[Packet]:
     for text in texts:
         try:
-            parsed = packet.parse(text)
+            parsed = packet.parse(text, chain.lists)
         except packet.PacketTextError as error:
             raise click.UsageError(f"packet `{text}`: {error}") from None
         if isinstance(parsed, SocketCall) != (chain.hook == "connect"):

@@ -15,7 +15,8 @@ LOOPBACK4, LOOPBACK6 = 0x7F000001, 1
 class SocketCall:
     """`operation`: "connect" or "sendmsg"; `family`: AF_INET or AF_INET6 of the socket; `protocol`: IP
     protocol number; `address`: destination as an integer of 32 or 128 bits; `port` in host order; `uid`: user
-    id of the process; `time_ns`: when it is made."""
+    id of the process; `cgroup`: its place in the chain's list of cgroups (`state.cgroups`); `time_ns`: when
+    it is made."""
 
     operation: str
     family: int
@@ -23,6 +24,7 @@ class SocketCall:
     address: int
     port: int
     uid: int = 0
+    cgroup: int = 0
     time_ns: int = 0
 
 
@@ -31,8 +33,8 @@ def decode(call: SocketCall) -> Facts:
     IPv6: that is what goes on the wire. An unspecified destination (0.0.0.0, ::) is judged as the loopback
     address, because that is where Linux takes it after the hook (ip_route_output_key_hash_rcu in
     net/ipv4/route.c, tcp_v6_connect in net/ipv6/tcp_ipv6.c)."""
-    facts = {"ip.proto": call.protocol & 0xFF, "l4.proto": call.protocol & 0xFF, "sock.uid": call.uid}
-    facts["meta.time"] = call.time_ns
+    facts = {"ip.proto": call.protocol & 0xFF, "l4.proto": call.protocol & 0xFF}
+    facts |= {"sock.uid": call.uid, "sock.cgroup": call.cgroup, "meta.time": call.time_ns}
     if call.family == AF_INET or call.address >> 32 == V4_MAPPED:
         facts["eth.type"], facts["ip4.dst"] = ETH_P_IP, call.address & 0xFFFFFFFF or LOOPBACK4
     else:

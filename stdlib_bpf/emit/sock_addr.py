@@ -6,10 +6,11 @@ from ..decode.frame import V4_MAPPED
 from ..decode.sock_addr import LOOPBACK4, LOOPBACK6
 from ..fields import ETH_P_IP, ETH_P_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
 from ..layout import Struct
+from ..state.cgroups import CGROUPS, ID_BYTES, LEVELS
 from .llvm import Function, Label, Value, const
 from .registers import LENGTH, Registers
 
-BPF_GET_CURRENT_UID_GID = 15
+BPF_GET_CURRENT_UID_GID, BPF_GET_CURRENT_ANCESTOR_CGROUP_ID = 15, 123
 
 
 def emit(
@@ -45,6 +46,34 @@ def emit(
     f.place(with_ports)
     registers.set("th.dport", port)
     f.jump(rules)
+
+
+def caller(f: Function, registers: Registers, count: int) -> None:
+    """Set `sock.cgroup`: which of the chain's `count` cgroups is the deepest one around the process."""
+    # A zero that the verifier cannot see, as in `emit.frame`.
+    registers.set("sock.cgroup", f.op("xor", registers.get("ip.proto"), registers.get("l4.proto")))
+    level = f.alloca("i32", "level", 4)
+    f.store(const("i32", 0), level)
+    here, there, deeper, done = (f.label(f"cgroup_{hint}") for hint in ("here", "there", "deeper", "done"))
+    f.jump(here)
+    f.place(here)
+    id_ = f.call_helper(BPF_GET_CURRENT_ANCESTOR_CGROUP_ID, "i64", f.load("i32", level))
+    f.branch(f.compare("eq", id_, 0), done, there, likely=False)
+    f.place(there)
+    for place in range(count):
+        this, other = f.label("cgroup_listed"), f.label("cgroup_other")
+        listed = f.load("i64", f.gep(Value("ptr", f"@{CGROUPS}"), ID_BYTES * place))
+        f.branch(f.compare("eq", id_, listed), this, other, likely=False)
+        f.place(this)
+        registers.set("sock.cgroup", const("i32", place + 1))
+        f.jump(deeper)
+        f.place(other)
+    f.jump(deeper)
+    f.place(deeper)
+    following = f.op("add", f.load("i32", level), 1)
+    f.store(following, level)
+    f.branch(f.compare("ult", following, LEVELS), here, done)
+    f.place(done)
 
 
 def _ip4(f: Function, address: Value, registers: Registers) -> None:

@@ -22,6 +22,11 @@ def is_pattern(name: str) -> bool:
     return any(character in name for character in "*?[")
 
 
+def place(names: Sequence[str], name: str) -> int:
+    """The place of a device in a list, from 1 on; 0 for any other one."""
+    return names.index(name) + 1 if name in names else 0
+
+
 def pack(ifindexes: Sequence[int]) -> bytes:
     """The section's bytes."""
     return struct.pack(f"<{len(ifindexes)}I", *ifindexes)

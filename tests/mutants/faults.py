@@ -171,6 +171,18 @@ FAULTS: tuple[Fault, ...] = (
         'f.branch(f.compare("eq", words[2], V4_MAPPED), mapped, native, likely=False)',
         'f.branch(f.compare("eq", words[2], V4_MAPPED), native, native, likely=False)',
     ),
+    Fault(
+        "the shallowest cgroup around a process counts",
+        "stdlib_bpf/emit/sock_addr.py",
+        'registers.set("sock.cgroup", const("i32", place + 1))\n        f.jump(deeper)',
+        'registers.set("sock.cgroup", const("i32", place + 1))\n        f.jump(done)',
+    ),
+    Fault(
+        "cgroups below the first level are not looked at",
+        "stdlib_bpf/emit/sock_addr.py",
+        'f.branch(f.compare("ult", following, LEVELS), here, done)',
+        'f.branch(f.compare("ult", following, 2), here, done)',
+    ),
     # ---- tables ----
     Fault(
         "LPM key with a prefix length one short",
@@ -423,6 +435,12 @@ FAULTS: tuple[Fault, ...] = (
         "stdlib_bpf/outcome.py",
         "mark = mark & ~mask | value",
         "mark = value",
+    ),
+    Fault(
+        ORACLE + "a cgroup is without those below it",
+        "compiler/policy/cgroups.py",
+        "return here | below if wanted else below",
+        "return here if wanted else below",
     ),
     # ---- the reference decoder: judged by scapy and by what the file tests say ----
     Fault(

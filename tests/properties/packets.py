@@ -282,4 +282,5 @@ class Maker:
             )
         )
         operation = "sendmsg" if protocol == UDP and rng.random() < 0.5 else "connect"
-        return SocketCall(operation, family, protocol, address, rng.choice(near.ports), rng.choice(UIDS))
+        port, uid, cgroup = rng.choice(near.ports), rng.choice(UIDS), rng.randint(0, len(self.chain.cgroups))
+        return SocketCall(operation, family, protocol, address, port, uid, cgroup)

@@ -39,6 +39,7 @@ MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff", "00:00:00
 LIVE = {"ban": 64, "vip": 32}
 MANY_PORTS = ", ".join(str(1000 + 7 * i) for i in range(40))  # enough that a table pays
 DEVICES = ("eth1", "eth2", "ids0")
+CGROUPS = ("/shop", "/shop/web", "/shop/web/a", "/other")
 MARKS = ("1", "0x10/0xff", "0xffffffff", "0/0xf0", "0x80000000/0x80000001")
 DSCPS = ("ef", "cs1", "af41", "0", "63", "0x2a")
 STRUCTURES = (
@@ -318,7 +319,9 @@ REQUIRED: dict[str, dict[str, IntervalSet]] = {
     "icmp, tcp": _only(None, 1, 6),
     "icmp6, tcp": _only(None, 58, 6),
 }
-SURE = frozenset({"meta.length", "eth.src", "eth.dst", "sock.uid", "meta.mark"})  # every packet has them
+SURE = frozenset(
+    {"meta.length", "eth.src", "eth.dst", "sock.uid", "sock.cgroup", "meta.mark"}
+)  # every packet has them
 
 
 def conditions(draw: st.DrawFn, hook: str, required: Mapping[str, IntervalSet]) -> list[str]:
@@ -375,6 +378,8 @@ def value(draw: st.DrawFn, row: fields.Field) -> str:
             return draw(st.sampled_from(MACS))
         case "device":
             return f'"{draw(st.sampled_from(DEVICES))}"'
+        case "cgroup":
+            return f'"{draw(st.sampled_from(CGROUPS))}"'
         case "ip4" | "ip6":
             family = 4 if row.style == "ip4" else 6
             return prefix(draw, family, lengths=LENGTHS[family][:-2])  # never half of all

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockgate.compiler import proof
+from lockgate.compiler import packet, proof
 from lockgate.compiler.match import prove
 from lockgate.compiler.policy.decide import decide, matches
 from lockgate.compiler.policy.model import Assert, Chain, Prefixes, Rule
@@ -28,10 +28,10 @@ def test_what_is_proved_holds(
 ) -> None:
     result = proof.check(chain, Assert(claim.span, chain.name, claim), live if told else {})
     buckets = Buckets()
-    for packet in packets:
-        if not matches(claim, packet, live):
+    for seen in packets:
+        if not matches(claim, seen, live):
             continue
-        answers = {decide(chain, packet, live, buckets).verdict, decide(chain, packet, live).verdict}
+        answers = {decide(chain, seen, live, buckets).verdict, decide(chain, seen, live).verdict}
         assert result is not None or answers == {claim.verdict}
     if isinstance(result, proof.Counterexample):
         held = {live.name: Prefixes() for live in LIVE} | dict(result.live) | (live if told else {})
@@ -117,6 +117,40 @@ def test_at_connect() -> None:
     assert asked("reject tcp to 10.0.0.0/8", "reject tcp to 10.0.0.0/24", place, "allow") is None
     example = asked("reject tcp to 10.0.0.0/8 port 1-79", "reject tcp to 10.0.0.0/24", place, "allow")
     assert isinstance(example, proof.Counterexample) and example.packet == "connect tcp 10.0.0.0:80"
+
+
+def test_a_call_is_said_with_who_makes_it() -> None:
+    place = 'connect for cgroup "/a"'
+    rules, claim = 'reject tcp if sock.cgroup == "/a/b" and sock.uid == 5', "allow tcp"
+    example = asked(rules, claim, place, "allow")
+    assert isinstance(example, proof.Counterexample)
+    assert example.packet == 'connect tcp 198.51.100.1:80 uid 5 cgroup "/a/b"'
+    written = proof.sentence(example, "it")
+    assert written == (
+        'expect reject tcp to 198.51.100.1 port 80 if sock.uid == 5 and sock.cgroup == "/a/b" by it'
+    )
+    text = POLICY.format(place=place, default="allow", rules=f"it: {rules}", steps=written)
+    unit = engines.load(text, {})
+    (expect,) = unit.tests[0].expects
+    assert (expect.verdict, expect.packet) == ("reject", packet.parse(example.packet, example.lists))
+
+
+def test_a_cgroup_that_no_rule_names_is_the_nearest_above_it() -> None:
+    place = 'connect for cgroup "/"'
+    rules = 'reject tcp if sock.cgroup == "/shop/web"'
+    assert asked(rules, 'reject tcp if sock.cgroup == "/shop/web/a"', place, "allow") is None
+    assert asked(rules, 'allow tcp if sock.cgroup == "/shop-other"', place, "allow") is None
+    assert asked(rules, 'allow tcp if sock.cgroup != "/shop"', place, "allow") is None
+    for claim in ('allow tcp if sock.cgroup == "/shop"', 'reject tcp if sock.cgroup == "/shop"'):
+        assert isinstance(asked(rules, claim, place, "allow"), proof.Counterexample)
+
+
+def test_a_packet_is_said_with_where_it_arrived() -> None:
+    example = asked('drop tcp if meta.iif in { "eth1", "eth2" }', 'pass tcp if meta.iif != "eth1"')
+    assert isinstance(example, proof.Counterexample)
+    assert example.packet.endswith('meta.iif "eth2"')
+    written = proof.sentence(example, "it")
+    assert written is not None and 'if meta.iif == "eth2" by it' in written
 
 
 def test_too_much_work_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
