@@ -35,7 +35,7 @@ from .grow import LEAF, Forest, Ints
 
 KIND = "rule_tree"
 
-NODE_NS, ENTRY_NS, TREE_NS = 4.0, 4.0, 8.0  # of a step down, of comparing an entry, of a tree besides
+BIT_NS = 3.5  # of a lookup, for each doubling of the boxes
 WIDE_BITS = 16  # a range of more values than that many bits have is wide
 
 
@@ -176,10 +176,7 @@ def _first_in_leaf(entries: bytes, word: int, place: Layout, values: Sequence[in
 
 
 def cost(boxes: Boxes) -> Cost:
-    """Two nodes for a thousand boxes, another for every thirtyfold, and a leaf of a few entries, in two
-    trees."""
+    """Grows with the logarithm of the boxes, and with the caches that they no longer fit."""
     count = len(boxes.boxes)
     size = count * (16 + layout(boxes.widths).size) * 2
-    levels = 1 + count.bit_length() / 5
-    ns = 2 * (TREE_NS + levels * (NODE_NS + read_ns(size) / 2) + 2 * ENTRY_NS)
-    return Cost(ns, 400, size)
+    return Cost(BIT_NS * count.bit_length() + read_ns(size), 400, size)

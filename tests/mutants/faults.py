@@ -20,6 +20,7 @@ class Fault:
 
 FRAME, DECODE = "stdlib_bpf/emit/frame.py", "stdlib_bpf/decode/frame.py"
 EFFECTS, REPLY = "stdlib_bpf/emit/effects.py", "stdlib_bpf/emit/reply.py"
+CLASSIFIERS = "stdlib_bpf/emit/classifiers.py"
 ORACLE = "the reference itself: "
 
 FAULTS: tuple[Fault, ...] = (
@@ -182,6 +183,37 @@ FAULTS: tuple[Fault, ...] = (
         "stdlib_bpf/emit/sock_addr.py",
         'f.branch(f.compare("ult", following, LEVELS), here, done)',
         'f.branch(f.compare("ult", following, 2), here, done)',
+    ),
+    # ---- classifiers ----
+    Fault(
+        "classifier: the last value of a range is outside",
+        CLASSIFIERS,
+        'outside = f.op("or", outside, f.op("sub", extent, above))',
+        'outside = f.op("or", outside, f.op("sub", f.op("sub", extent, above), 1))',
+    ),
+    Fault(
+        "classifier: no tree is walked once a box is found",
+        CLASSIFIERS,
+        'f.branch(f.compare("ult", best, image.parameter(f"first{number}")), done, walk)',
+        'f.branch(f.compare("ne", f.load(WORD, found), NONE), done, walk)',
+    ),
+    Fault(
+        "classifier: the box of a later tree wins",
+        CLASSIFIERS,
+        'f.branch(f.compare("ult", word, f.load(WORD, found)), better, following)',
+        "f.jump(better)",
+    ),
+    Fault(
+        "classifier: a box that hides others is hidden with them",
+        "stdlib_bpf/classifiers/grow.py",
+        "keep = at <= first[self.node]",
+        "keep = at < first[self.node]",
+    ),
+    Fault(
+        "classifier: later fragments go by the ports of others",
+        "compiler/plan/lower.py",
+        "return self._links(side.chain)\n        bare, entry = self._links(side.bare), self._links(side.chain)",
+        "return self._links(side.chain)\n        bare, entry = self._links(side.bare), self._links(side.bare)",
     ),
     # ---- tables ----
     Fault(
