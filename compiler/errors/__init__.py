@@ -52,6 +52,7 @@ from .e0308_hook_target import HookTarget
 from .e0309_misplaced_attribute import MisplacedAttribute
 from .e0310_shared_target import SharedTarget
 from .e0311_does_not_decide import DoesNotDecide
+from .e0314_fragments_unsaid import FragmentsUnsaid
 from .e0320_misplaced_option import MisplacedOption
 from .e0321_needs_device import NeedsDevice
 from .e0322_foreign_device import ForeignDevice
@@ -125,6 +126,7 @@ ALL: tuple[type[Finding], ...] = (
     MisplacedAttribute,
     SharedTarget,
     DoesNotDecide,
+    FragmentsUnsaid,
     MisplacedOption,
     NeedsDevice,
     ForeignDevice,
@@ -175,6 +177,7 @@ __all__ = [
     "FamilyMismatch",
     "Finding",
     "ForeignDevice",
+    "FragmentsUnsaid",
     "HookTarget",
     "HostBits",
     "ImportCycle",

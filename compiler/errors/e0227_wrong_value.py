@@ -25,14 +25,16 @@ class WrongValue(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop if eth.src == 10.0.0.1
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop if eth.src == 02:00:00:00:00:01
         }
     """

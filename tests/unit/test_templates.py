@@ -99,7 +99,7 @@ TWICE = "template twice(on: ports) { a: use admin(10.0.0.1, on) use admin(10.0.0
 
 @pytest.mark.parametrize(("use", "expected"), NAMES)
 def test_names_of_the_rules(use: str, expected: list[str]) -> None:
-    text = ADMIN + TWICE + f'policy edge at xdp on "eth0" {{ default pass\n{use} }}\n'
+    text = ADMIN + TWICE + f'policy edge at xdp on "eth0" {{ default pass  fragments first-only\n{use} }}\n'
     assert [r.label for r in rules(text)] == expected
     assert len({r.label for r in rules(text)}) == len(expected)
 
