@@ -32,6 +32,7 @@ from .e0219_bad_dynamic import BadDynamic
 from .e0220_bad_file_line import BadFileLine
 from .e0221_unreadable_file import UnreadableFile
 from .e0222_too_many_entries import TooManyEntries
+from .e0223_bad_difference import BadDifference
 from .e0224_no_ports import NoPorts
 from .e0225_bad_date import BadDate
 from .e0226_wide_condition import WideCondition
@@ -103,6 +104,7 @@ ALL: tuple[type[Finding], ...] = (
     BadFileLine,
     UnreadableFile,
     TooManyEntries,
+    BadDifference,
     NoPorts,
     BadDate,
     WideCondition,
@@ -157,6 +159,7 @@ __all__ = [
     "BadArgument",
     "BadCharacter",
     "BadDate",
+    "BadDifference",
     "BadDynamic",
     "BadFileLine",
     "BadFlags",

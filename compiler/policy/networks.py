@@ -104,6 +104,8 @@ class Networks:
                 self._complain(errors.BadDynamic(span, "a dynamic set needs a name of its own", nested=True))
             case t.PortRange(span):
                 self._complain(errors.BadAddress(span, "is a number, not an address"))
+            case t.Text(span):
+                self._complain(errors.BadAddress(span, "is a text, not an address"))
             case t.NotYet(span, what):
                 self._complain(errors.NotYet(what, span))
         return BROKEN

@@ -27,6 +27,9 @@ PLACES: dict[tuple[type, str], str] = {
     (t.PortSum, "rest"): "ports",
     (t.Kind, "what"): "service",
     (t.Into, "devices"): "interface",
+    (t.Devices, "items"): "interface",
+    (t.DeviceSum, "first"): "interface",
+    (t.DeviceSum, "rest"): "interface",
     (t.Limit, "rate"): "rate",
     (t.Use, "arguments"): "",
 }
@@ -68,8 +71,15 @@ class _Substitution:
         if not dataclasses.is_dataclass(value) or isinstance(value, Span | type):
             return value
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        made = {n: self.value(v, PLACES.get((type(value), n))) for n, v in fields.items()}
+        made = {n: self.value(v, self._takes(value, n, kind)) for n, v in fields.items()}
         return value if all(made[n] is v for n, v in fields.items()) else dataclasses.replace(value, **made)
+
+    @staticmethod
+    def _takes(node: Any, field: str, kind: str | None) -> str | None:
+        """The kind that a field of a node takes. Inside an argument, of kind "", only the parameter that it
+        is for tells which is right."""
+        takes = PLACES.get((type(node), field))
+        return kind if kind == "" and takes is not None else takes
 
     def _name(self, name: t.Name, kind: str) -> Any:
         bound = self.bound.get(name.text)

@@ -319,6 +319,38 @@ def test_ports_are_summed_from_the_left(written: str, ranges: tuple[tuple[int, i
         assert found is not None and found.ranges == ranges
 
 
+DEVICE_SETS = [
+    ('lan + "tap0" - "eth1"', ("eth0", "tap0")),
+    ('lan - "eth0" + "eth0"', ("eth1", "eth0")),
+    ('{ "br0", lan - "eth1", { "tap*" } }', ("br0", "eth0", "tap*")),
+    ('{ "tap*", "lab/tap*" } - "tap*"', ("lab/tap*",)),
+    ('"tap*" - "veth*" - "lab/tap0" - "eth0"', ("tap*",)),
+    ('"eth[0-3]" + lan - { "eth[0-3]", "veth0" } - rest', None),
+    ('"lab/eth0" + "eth0" - "eth0"', ("lab/eth0",)),
+    ("lan + rest - lan - rest + lan", ("eth0", "eth1")),
+]
+
+
+@pytest.mark.parametrize(("written", "devices"), DEVICE_SETS)
+def test_interfaces_are_summed_from_the_left(written: str, devices: tuple[str, ...] | None) -> None:
+    head = 'interface lan = { "eth0", "eth1" }\ninterface rest = "eth1"\n'
+    body = "{ default pass ingress { drop arp } }\n"
+    for text in (
+        f"{head}interface a = {written}\npolicy p at tc on a {body}",
+        f"{head}policy p at tc on {written} {body}",
+    ):
+        if devices is None:
+            assert {d.code for d in findings(text)} == {"E0223"}
+        else:
+            assert unit(text + f"policy q at tc on rest {body}").chains[0].targets == devices
+
+
+def test_copies_go_to_sums_of_interfaces() -> None:
+    head = 'interface ids = { "ids0", "ids1" }\n'
+    (rule,) = unit(head + tc('mirror arp into ids + "ids2" - "ids0"')).chains[0].rules
+    assert rule.effects.into == ("ids1", "ids2")
+
+
 def test_a_range_that_was_meant_can_be_put_right() -> None:
     (d,) = findings(xdp("drop tcp to port 80 - 90"))
     assert [(f.span.text, f.replacement) for f in d.fixes] == [("80 - 90", "80-90")]
