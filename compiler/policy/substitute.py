@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ..codes import declared_kind
 from ..source import Span
 from ..syntax import tree as t
 
@@ -48,9 +49,9 @@ Misfit = Callable[[t.Name, Bound, str], None]  # (name, what it is bound to, kin
 Node = TypeVar("Node", t.Rule, t.Use, t.Rule | t.Use)
 
 
-def substitute(node: Node, bound: Mapping[str, Bound], misfit: Misfit, seen: set[str]) -> Node:
+def substitute(node: Node, bound: Mapping[str, Bound], misfit: Misfit, seen: list[t.Name]) -> Node:
     """The node with every parameter replaced. `misfit` hears of those in places of another kind; `seen`
-    gathers the names of parameters met."""
+    gathers the names that stood for parameters."""
     made: Node = _Substitution(bound, misfit, seen).value(node, None)
     return made
 
@@ -59,7 +60,7 @@ def substitute(node: Node, bound: Mapping[str, Bound], misfit: Misfit, seen: set
 class _Substitution:
     bound: Mapping[str, Bound]
     misfit: Misfit
-    seen: set[str]
+    seen: list[t.Name]
 
     def value(self, value: Any, kind: str | None) -> Any:
         """A node, or a tuple of nodes; `kind`: what its place takes, None where no parameter may stand."""
@@ -78,6 +79,11 @@ class _Substitution:
     def _takes(node: Any, field: str, kind: str | None) -> str | None:
         """The kind that a field of a node takes. Inside an argument, of kind "", only the parameter that it
         is for tells which is right."""
+        match node, field:
+            case t.Compare(), "values":
+                return declared_kind(node.field.text)
+            case t.Value(), "low":
+                return kind
         takes = PLACES.get((type(node), field))
         return kind if kind == "" and takes is not None else takes
 
@@ -85,7 +91,7 @@ class _Substitution:
         bound = self.bound.get(name.text)
         if bound is None:
             return name
-        self.seen.add(name.text)
+        self.seen.append(name)
         if kind not in ("", bound.kind):
             self.misfit(name, bound, kind)
         return bound.node

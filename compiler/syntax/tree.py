@@ -227,10 +227,10 @@ class FlagTest:
 @dataclass(frozen=True)
 class Value:
     """A value of a field, or a range of numbers (`high` is None for a single value). `low`: a number, a name,
-    a text in quotes, or an address of any kind as written."""
+    a text in quotes, or an address of any kind as written; an argument, where a parameter stood."""
 
     span: Span
-    low: Number | Name | Text | Address
+    low: Number | Net | DeviceItem
     high: Number | None = None
 
 
