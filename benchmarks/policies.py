@@ -63,7 +63,7 @@ def list_policy(folder: Path, count: int, version: int = 4) -> Path:
     path = folder / f"{name}.gate"
     path.write_text(
         f'network listed = file "{name}.txt"\n\n'
-        'policy edge at xdp on "lo" {\n  default pass\n  drop from listed\n}\n'
+        'policy edge at xdp on "lo" {\n  default pass\n  fragments first-only\n  drop from listed\n}\n'
     )
     return path
 
@@ -76,7 +76,7 @@ def file_policy(folder: Path, contents: list[str]) -> Path:
     path = folder / "files.gate"
     path.write_text(
         f"network listed = {{ {files} }}\n\n"
-        'policy edge at xdp on "lo" {\n  default pass\n  drop from listed\n}\n'
+        'policy edge at xdp on "lo" {\n  default pass\n  fragments first-only\n  drop from listed\n}\n'
     )
     return path
 
@@ -95,7 +95,8 @@ def rules_policy(folder: Path, count: int) -> Path:
             f"  r{i}: {draw.choice(('drop', 'pass'))} {draw.choice(('tcp', 'udp'))} {source}to port {ports}\n"
         )
     path = folder / f"rules_{count}.gate"
-    path.write_text('policy edge at xdp on "lo" {\n  default pass\n' + "".join(lines) + "}\n")
+    head = 'policy edge at xdp on "lo" {\n  default pass\n  fragments first-only\n'
+    path.write_text(head + "".join(lines) + "}\n")
     return path
 
 

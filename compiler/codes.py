@@ -94,6 +94,16 @@ NAMES: dict[str, dict[str, int]] = {
 }
 
 
+# What a name in a condition may have been declared as, by the style of the field.
+DECLARED = {"ip4": "network", "ip6": "network", "device": "interface"}
+
+
+def declared_kind(field: str) -> str | None:
+    """The kind of declaration whose names are values of a field, None where there is none."""
+    row = fields.BY_NAME.get(field)
+    return None if row is None else DECLARED.get(row.style)
+
+
 def has_order(row: fields.Field) -> bool:
     """Whether `<` makes sense between values of the field: quantities have an order, codes and addresses
     have none, and DSCP is a code."""

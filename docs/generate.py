@@ -98,6 +98,9 @@ def hooks_page() -> str:
         out.append(f"* Attached: {on}. Needs Linux {hook.min_kernel} or newer.\n")
         out.append(f"* Blocks: {blocks}.\n")
         out.append(f"* A packet that is malformed: `{hook.malformed}`, before any rule.\n")
+        if hook.fragments is not None:
+            meant = f"`{hook.fragments}` unless written" if hook.fragments else "a policy must say"
+            out.append(f"* Fragments: {meant}.\n")
         out.append(
             "* Fields: " + ", ".join(f"`{f.name}`" for f in fields.ALL if hook.name in f.hooks) + ".\n\n"
         )

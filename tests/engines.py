@@ -333,7 +333,7 @@ def why_no_kernel() -> str | None:
     if os.geteuid() != 0:
         return "the kernel engine needs root"
     try:
-        with Opened(Case('policy p at xdp on "lo" { default pass }', ())) as opened:
+        with Opened(Case('policy p at xdp on "lo" { default pass  fragments first-only }', ())) as opened:
             opened.kernel()
     except PermissionError as reason:
         return f"the kernel engine needs bpf(2): {reason}"

@@ -25,6 +25,7 @@ ROWS: dict[str, list[str] | str] = {
         f"{FT}/later_fragments_have_no_ports.ft",
         f"{FT}/tiny_fragments.ft",
         f"{FT}/atomic_fragment.ft",
+        "tests/filetests/diagnostics/missing_fragments.ft",
     ],
     "`fragments drop` and `fragments track`": [
         f"{FT}/fragments_drop.ft",

@@ -32,6 +32,7 @@ from .e0219_bad_dynamic import BadDynamic
 from .e0220_bad_file_line import BadFileLine
 from .e0221_unreadable_file import UnreadableFile
 from .e0222_too_many_entries import TooManyEntries
+from .e0223_bad_difference import BadDifference
 from .e0224_no_ports import NoPorts
 from .e0225_bad_date import BadDate
 from .e0226_wide_condition import WideCondition
@@ -52,6 +53,7 @@ from .e0308_hook_target import HookTarget
 from .e0309_misplaced_attribute import MisplacedAttribute
 from .e0310_shared_target import SharedTarget
 from .e0311_does_not_decide import DoesNotDecide
+from .e0314_fragments_unsaid import FragmentsUnsaid
 from .e0320_misplaced_option import MisplacedOption
 from .e0321_needs_device import NeedsDevice
 from .e0322_foreign_device import ForeignDevice
@@ -102,6 +104,7 @@ ALL: tuple[type[Finding], ...] = (
     BadFileLine,
     UnreadableFile,
     TooManyEntries,
+    BadDifference,
     NoPorts,
     BadDate,
     WideCondition,
@@ -125,6 +128,7 @@ ALL: tuple[type[Finding], ...] = (
     MisplacedAttribute,
     SharedTarget,
     DoesNotDecide,
+    FragmentsUnsaid,
     MisplacedOption,
     NeedsDevice,
     ForeignDevice,
@@ -155,6 +159,7 @@ __all__ = [
     "BadArgument",
     "BadCharacter",
     "BadDate",
+    "BadDifference",
     "BadDynamic",
     "BadFileLine",
     "BadFlags",
@@ -175,6 +180,7 @@ __all__ = [
     "FamilyMismatch",
     "Finding",
     "ForeignDevice",
+    "FragmentsUnsaid",
     "HookTarget",
     "HostBits",
     "ImportCycle",

@@ -25,12 +25,14 @@ class UnfinishedText(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default drop
+          default   drop
+          fragments first-only
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default drop
+          default   drop
+          fragments first-only
         }
     """
 

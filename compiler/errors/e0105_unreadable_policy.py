@@ -29,7 +29,8 @@ class UnreadablePolicy(Finding):
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp to port 23
         }
     """

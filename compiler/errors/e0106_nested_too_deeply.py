@@ -28,7 +28,8 @@ class TooDeep(Finding):
           not not not not not not not not not not not not not not not
           not not not not not not not not not not not not not not not 10.0.0.0/8
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from x
         }
 
@@ -36,7 +37,8 @@ class TooDeep(Finding):
 
         network x = 10.0.0.0/8
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from x
         }
     """

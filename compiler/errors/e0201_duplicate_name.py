@@ -27,7 +27,8 @@ class DuplicateName(Finding):
         network office = 10.1.0.0/16
         network office = 10.2.0.0/16
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from office
         }
 
@@ -36,7 +37,8 @@ class DuplicateName(Finding):
         network office = 10.1.0.0/16
         network branch = 10.2.0.0/16
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from office + branch
         }
     """

@@ -29,11 +29,13 @@ class UnknownName(Finding):
 
         network bastions = 192.0.2.10
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp from not bastoins to port 22
         }
         policy other at xdp on "eth1" {
-          default pass
+          default   pass
+          fragments first-only
           pass from bastions
         }
 
@@ -41,7 +43,8 @@ class UnknownName(Finding):
 
         network bastions = 192.0.2.10
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp from not bastions to port 22
         }
     """

@@ -26,7 +26,8 @@ class WrongKind(Finding):
 
         service web = tcp port 80
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from web
         }
 
@@ -34,7 +35,8 @@ class WrongKind(Finding):
 
         service web = tcp port 80
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop web
         }
     """

@@ -24,14 +24,16 @@ class HostBits(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from 10.0.0.1/8
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from 10.0.0.0/8
         }
     """

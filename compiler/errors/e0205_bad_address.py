@@ -37,14 +37,16 @@ class BadAddress(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from 10.0.0.0/33
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from 10.0.0.0/32
         }
     """

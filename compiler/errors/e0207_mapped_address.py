@@ -25,14 +25,16 @@ class MappedAddress(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from ::ffff:10.0.0.1
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from 10.0.0.1
         }
     """

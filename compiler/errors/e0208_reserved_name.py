@@ -26,7 +26,8 @@ class ReservedName(Finding):
 
         network tcp = 10.0.0.0/8
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp
         }
 
@@ -34,7 +35,8 @@ class ReservedName(Finding):
 
         network lab = 10.0.0.0/8
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp from lab
         }
     """

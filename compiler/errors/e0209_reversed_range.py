@@ -24,14 +24,16 @@ class ReversedRange(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp to port 2000-1000
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp to port 1000-2000
         }
     """

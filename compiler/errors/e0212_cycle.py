@@ -26,7 +26,8 @@ class Cycle(Finding):
         network a = b + 10.0.0.0/8
         network b = a - 10.1.0.0/16
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from a
         }
 
@@ -35,7 +36,8 @@ class Cycle(Finding):
         network a = b + 10.0.0.0/8
         network b = 192.0.2.0/24
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from a
         }
     """

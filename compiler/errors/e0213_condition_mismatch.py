@@ -24,14 +24,16 @@ class ConditionMismatch(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp flags syn
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp flags syn
         }
     """

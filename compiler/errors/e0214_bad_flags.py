@@ -24,14 +24,16 @@ class BadFlags(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp flags syn, !ack
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp flags syn/syn,ack
         }
     """

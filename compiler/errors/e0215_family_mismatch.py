@@ -24,14 +24,16 @@ class FamilyMismatch(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from 10.0.0.0/8 to 2001:db8::/32
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from 10.0.0.0/8 to 192.0.2.0/24
         }
     """

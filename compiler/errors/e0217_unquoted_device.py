@@ -24,13 +24,15 @@ class UnquotedDevice(Finding):
     ## Example
 
         policy edge at xdp on eth0 {
-          default drop
+          default   drop
+          fragments first-only
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default drop
+          default   drop
+          fragments first-only
         }
     """
 

@@ -25,13 +25,15 @@ class BadTarget(Finding):
     ## Example
 
         policy edge at xdp on "a-name-far-too-long" {
-          default drop
+          default   drop
+          fragments first-only
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default drop
+          default   drop
+          fragments first-only
         }
     """
 

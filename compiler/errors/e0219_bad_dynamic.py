@@ -26,7 +26,8 @@ class BadDynamic(Finding):
 
         network ban = dynamic
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from ban
         }
 
@@ -34,7 +35,8 @@ class BadDynamic(Finding):
 
         network ban = dynamic max 1000
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from ban
         }
     """

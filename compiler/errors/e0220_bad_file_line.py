@@ -32,7 +32,8 @@ class BadFileLine(Finding):
 
         network x = 10.0.0.0/8
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from x
         }
     """

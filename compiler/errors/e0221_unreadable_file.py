@@ -25,7 +25,8 @@ class UnreadableFile(Finding):
 
         network x = file "no-such-file.txt"
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from x
         }
 
@@ -33,7 +34,8 @@ class UnreadableFile(Finding):
 
         network x = { 10.0.0.0/8, 192.0.2.0/24 }
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from x
         }
     """

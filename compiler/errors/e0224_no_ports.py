@@ -24,14 +24,16 @@ class NoPorts(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp to port 8000 - 8999
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp to port 8000-8999
         }
     """

@@ -25,7 +25,8 @@ class WideCondition(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp if (ip.ttl < 3 or ip.ecn == ce or tcp.window < 9 or tcp.header > 20)
             and (ip.length < 60 or ip.dscp == ef or meta.length > 900 or eth.src != 02:00:00:00:00:01)
             and (ip.ttl > 8 or ip.ecn == ect0 or tcp.window > 99 or tcp.header > 24)
@@ -36,7 +37,8 @@ class WideCondition(Finding):
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp if (ip.ttl < 3 or ip.ecn == ce)
             and (ip.length < 60 or ip.dscp == ef)
         }

@@ -26,14 +26,16 @@ class BadRelation(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop icmp if icmp.type < 8
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop icmp if icmp.type in { 0-7 }
         }
     """

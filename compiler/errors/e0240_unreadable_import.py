@@ -26,7 +26,8 @@ class UnreadableImport(Finding):
 
         import "std/servics.gate" as std
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop std.ntp
         }
 
@@ -34,7 +35,8 @@ class UnreadableImport(Finding):
 
         import "std/services.gate" as std
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop std.ntp
         }
     """

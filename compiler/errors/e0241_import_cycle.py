@@ -26,7 +26,8 @@ class ImportCycle(Finding):
         import "example.gate" as common
         network bastions = 192.0.2.10
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp from not common.bastions to port 22
         }
 
@@ -34,7 +35,8 @@ class ImportCycle(Finding):
 
         network bastions = 192.0.2.10
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp from not bastions to port 22
         }
     """

@@ -28,7 +28,8 @@ class BadArgument(Finding):
           drop tcp from not sources to port on
         }
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           use admin(22, 22)
         }
 
@@ -38,7 +39,8 @@ class BadArgument(Finding):
           drop tcp from not sources to port on
         }
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           use admin(192.0.2.0/24, 22)
         }
     """

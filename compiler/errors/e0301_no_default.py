@@ -25,13 +25,15 @@ class NoDefault(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
+          fragments first-only
           drop tcp to port 23
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop tcp to port 23
         }
     """

@@ -25,14 +25,16 @@ class Repeated(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from 10.0.0.0/8 from 192.0.2.0/24
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from { 10.0.0.0/8, 192.0.2.0/24 }
         }
     """

@@ -24,14 +24,16 @@ class DuplicateRule(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           a: drop udp a: drop arp
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           a: drop udp b: drop arp
         }
     """

@@ -30,14 +30,16 @@ class ActionNotAtHook(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           allow tcp to port 22
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           pass tcp to port 22
         }
     """

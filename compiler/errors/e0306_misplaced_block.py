@@ -24,14 +24,16 @@ class MisplacedBlock(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           ingress { drop udp }
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp
         }
     """

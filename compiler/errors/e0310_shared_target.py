@@ -23,13 +23,13 @@ class SharedTarget(Finding):
 
     ## Example
 
-        policy a at xdp on "eth0" { default pass }
-        policy b at xdp on "eth0" { default drop }
+        policy a at xdp on "eth0" { default pass  fragments first-only }
+        policy b at xdp on "eth0" { default drop  fragments first-only }
 
     ## Instead
 
-        policy a at xdp on "eth0" { default pass }
-        policy b at xdp on "eth1" { default drop }
+        policy a at xdp on "eth0" { default pass  fragments first-only }
+        policy b at xdp on "eth1" { default drop  fragments first-only }
     """
 
     code = "E0310"

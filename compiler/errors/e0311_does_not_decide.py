@@ -25,14 +25,16 @@ class DoesNotDecide(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default continue
+          default   continue
+          fragments first-only
           drop udp
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp
         }
     """

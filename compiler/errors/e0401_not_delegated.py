@@ -25,7 +25,7 @@ class NotDelegated(Finding):
     ## Example (shell)
 
         $ printf '[delegate]\\nhooks = ["tc"]\\n' > lockgate.toml
-        $ echo 'policy lab at xdp on "tap0" { default pass drop udp }' > lab.gate
+        $ echo 'policy lab at xdp on "tap0" { default pass  fragments first-only  drop udp }' > lab.gate
         $ lockgate check lab.gate
 
     ## Instead (shell)

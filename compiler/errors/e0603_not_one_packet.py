@@ -25,7 +25,8 @@ class NotOnePacket(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from 10.0.0.0/8
         }
         test "ten" of edge { expect drop from 10.0.0.0/8 }
@@ -33,7 +34,8 @@ class NotOnePacket(Finding):
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop from 10.0.0.0/8
         }
         test "ten" of edge { expect drop from 10.0.0.1 }

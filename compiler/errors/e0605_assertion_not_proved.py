@@ -24,13 +24,13 @@ class AssertionNotProved(Finding):
 
     ## Example (shell)
 
-        echo 'policy p at xdp on "lo" { default pass  drop from ::fffe:0:0/95 }' > p.gate
+        echo 'policy p at xdp on "lo" { default pass  fragments drop  drop from ::fffe:0:0/95 }' > p.gate
         echo 'test "t" of p { assert pass from ::fffe:0:0/95 - ::fffe:0:0/96 }' >> p.gate
         lockgate test p.gate
 
     ## Instead
 
-        policy p at xdp on "lo" { default pass  drop tcp to port 22 }
+        policy p at xdp on "lo" { default pass  fragments first-only  drop tcp to port 22 }
         test "t" of p { assert drop tcp to port 22 }
     """
 

@@ -23,12 +23,13 @@ class ExpectationFails(Finding):
 
     ## Example (shell)
 
-        printf 'policy p at xdp on "lo" { default pass }\\ntest "t" of p { expect drop udp }\\n' > p.gate
+        echo 'policy p at xdp on "lo" { default pass  fragments first-only }' > p.gate
+        echo 'test "t" of p { expect drop udp }' >> p.gate
         lockgate test p.gate
 
     ## Instead
 
-        policy p at xdp on "lo" { default pass }
+        policy p at xdp on "lo" { default pass  fragments first-only }
         test "t" of p { expect pass udp }
     """
 

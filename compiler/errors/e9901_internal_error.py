@@ -30,7 +30,8 @@ class InternalError(Finding):
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp
         }
     """

@@ -25,7 +25,8 @@ class UnusedName(Finding):
 
         network office = 10.1.0.0/16
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp
         }
 
@@ -33,7 +34,8 @@ class UnusedName(Finding):
 
         network office = 10.1.0.0/16
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp from office
         }
     """

@@ -25,7 +25,8 @@ class UnusedImport(Finding):
 
         import "std/services.gate" as std
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop udp to port 123
         }
 
@@ -33,7 +34,8 @@ class UnusedImport(Finding):
 
         import "std/services.gate" as std
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           drop std.ntp
         }
     """

@@ -25,14 +25,16 @@ class ShadowedRule(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           a: pass udp b: drop udp to port 53
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default   pass
+          fragments first-only
           b: drop udp to port 53 a: pass udp
         }
     """

@@ -31,14 +31,16 @@ class DefaultDropsNeighbours(Finding):
     ## Example
 
         policy edge at xdp on "eth0" {
-          default drop
+          default   drop
+          fragments first-only
           pass tcp to port 22
         }
 
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default drop
+          default   drop
+          fragments first-only
           pass arp
           pass icmp6 type { neighbour-solicit, neighbour-advert }
           pass tcp to port 22

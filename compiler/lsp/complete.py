@@ -153,6 +153,17 @@ def _fields(place: _Place) -> Iterator[Proposal]:
             yield Proposal(row.name, _FIELD, row.doc)
 
 
+def _of_field(place: _Place) -> Iterator[Proposal]:
+    """Values of the field that is compared."""
+    behind = pairwise(place.ahead.behind)
+    field = next((name.text for word, name in behind if word.kind in ("RELATION", "IN")), "")
+    wanted = codes.declared_kind(field)
+    for decl, kind in _KIND_OF.items():
+        if kind == wanted:
+            yield from _declared(decl)(place)
+    yield from (Proposal(name, "value") for name in codes.NAMES.get(field, ()))
+
+
 def _rules(place: _Place) -> Iterator[Proposal]:
     policy = _policy(place)
     found = [] if policy is None else place.view.index.rules(policy)
@@ -201,6 +212,7 @@ _KINDS: dict[str, Callable[[_Place], Iterator[Proposal]]] = {
     "FRAGMENTS": _values(_FRAGMENTS),
     "PER": _values(_PER),
     "IF": _fields,
+    **dict.fromkeys(("RELATION", "IN"), _of_field),
     "USE": _declared(t.Template),
     "OF": _declared(t.Policy),
     "BY": _rules,

@@ -14,7 +14,7 @@ DECLARATIONS = {
     "network": "`network NAME = NETWORK`: a set of IPv4 and IPv6 addresses.",
     "ports": "`ports NAME = PORTS`: a set of ports.",
     "service": "`service NAME = TRAFFIC, …`: alternatives of traffic; a port is a destination port.",
-    "interface": '`interface NAME = { "eth0", … }`: devices, quoted.',
+    "interface": '`interface NAME = { "eth0", … }`: devices, quoted; with `+` and `-`, too.',
     "policy": "`policy NAME at HOOK on INTERFACES { … }`: rules; the first that matches decides.",
     "test": '`test "TITLE" of POLICY { … }`: packets and what is expected of them.',
     "import": '`import "FILE" as NAME`: the names of another file, as `NAME.x`.',

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..codes import declared_kind
 from ..policy.imports import Program
 from ..policy.resolve import KINDS, Named, Scope
 from ..source import Source, Span
@@ -31,6 +32,9 @@ REFERENCES = frozenset(
         (t.Ports, "items"),
         (t.PortSum, "first"),
         (t.PortSum, "rest"),
+        (t.Devices, "items"),
+        (t.DeviceSum, "first"),
+        (t.DeviceSum, "rest"),
         (t.Kind, "what"),
         (t.Side, "network"),
         (t.Scope, "targets"),
@@ -134,6 +138,10 @@ class Index:
         self._walk(decl, owner)
 
     def _walk(self, node: Any, owner: _Owner | None) -> None:
+        if isinstance(node, t.Compare) and declared_kind(node.field.text) is not None:
+            for value in node.values:
+                if isinstance(value.low, t.Name):
+                    self._reference(value.low, owner)
         for where, child in children(node):
             if not isinstance(child, t.Name):
                 self._walk(child, owner)

@@ -14,7 +14,7 @@ from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE, MODES
 
 from .. import errors
-from ..diagnostics import Sink
+from ..diagnostics import Fix, Sink
 from ..source import Span
 from ..syntax import tree as t
 from . import names as builtin
@@ -71,7 +71,7 @@ class Policies:
         contents = self._contents(policy, hook)
         default = self._default(policy, contents, hook)
         written = contents.attributes.get("default")
-        fragments = self._fragments(contents.attributes.get("fragments"), hook)
+        fragments = self._fragments(policy, contents, hook)
         self._rule_names(policy.name.text, contents.rules)
         places = {
             d: Place(hook, d, targets, cgroups=Cgroups.asked(s.rule for at, s in contents.rules if at == d))
@@ -149,8 +149,7 @@ class Policies:
     def _default(self, policy: t.Policy, contents: _Contents, hook: hooks.Hook) -> str:
         attribute = contents.attributes.get("default")
         if attribute is None:
-            hidden = any(policy.span.start <= s.start < policy.span.end for s in self.module.skipped)
-            if not hidden:
+            if not self._hidden(policy):
                 self._complain(
                     errors.NoDefault(policy.name.text, policy.name.span, decisions(hook), _body(policy))
                 )
@@ -160,19 +159,27 @@ class Policies:
             self._complain(errors.NeedsDevice(attribute.value.text, attribute.value.span, 0))
         return hook.malformed
 
-    def _fragments(self, attribute: t.Attribute | None, hook: hooks.Hook) -> str:
+    def _fragments(self, policy: t.Policy, contents: _Contents, hook: hooks.Hook) -> str:
         """The mode for fragments; the usual one after a complaint."""
-        if attribute is None or not isinstance(attribute.value, t.Name):
-            return DEFAULT_MODE
-        value = attribute.value
-        if hook.target != "interface":
+        attribute = contents.attributes.get("fragments")
+        value = None if attribute is None else attribute.value
+        if attribute is None:
+            if hook.fragments == "" and not self._hidden(policy):
+                fix = _first_line(policy, f"fragments {DEFAULT_MODE}")
+                self._complain(errors.FragmentsUnsaid(policy.name.text, policy.name.span, hook.name, fix))
+            return hook.fragments or DEFAULT_MODE
+        if hook.fragments is None:
             self._complain(errors.NotAtHook("fragments", hook.name, attribute.span))
-        elif value.text not in MODES:
+        elif isinstance(value, t.Name) and value.text not in MODES:
             known = tuple((name, None) for name in MODES)
             self._complain(errors.UnknownName("`fragments` mode", value.text, value.span, known))
-        else:
+        elif isinstance(value, t.Name):
             return value.text
         return DEFAULT_MODE
+
+    def _hidden(self, policy: t.Policy) -> bool:
+        """Whether part of a policy was left out after a syntax error: what is missing may be there."""
+        return any(policy.span.start <= s.start < policy.span.end for s in self.module.skipped)
 
     def _rule_names(self, policy: str, rules: Sequence[tuple[str, Sentence]]) -> None:
         seen: dict[str, Span] = {}
@@ -206,3 +213,10 @@ def _body(policy: t.Policy) -> Span | None:
     source, start = policy.span.source, policy.scope.span.end
     opening = re.compile(r"(?:\s|#[^\n]*)*\{").match(source.text, start)
     return None if opening is None else Span(source, opening.end(), opening.end())
+
+
+def _first_line(policy: t.Policy, text: str) -> Fix | None:
+    """The fix that writes an attribute before the items of a policy."""
+    body = _body(policy)
+    same_line = body is not None and policy.items and policy.items[0].span.line == body.line
+    return None if body is None else Fix(body, f" {text}" if same_line else f"\n  {text}", sure=True)

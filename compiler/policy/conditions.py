@@ -1,7 +1,7 @@
 """`if` and `vlan` conditions: what was written to tests of fields.
 
-Knows the field table and the names of values; must never know networks or rules, beyond the traffic that a
-rule speaks of. Negation is carried to the tests on the way, so the result has none.
+Knows the field table, the names of values and what declared ones hold; must never know rules, beyond the
+traffic that one speaks of. Negation is carried to the tests on the way, so the result has none.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from ..syntax import tree as t
 from . import alternatives, prefixes
 from .actions import Place
 from .model import AllOf, AnyOf, FieldTest, Traffic, Where
-from .networks import bad_prefix
+from .networks import BROKEN, Networks, bad_prefix, fixed
 from .targets import Targets
 
 UNREAD = re.compile(r"\s*(?:[=!<>]=?|in\s*\{?)?\s*")  # what may stand between a field and its missing value
 MAX_ALTERNATIVES = 256  # conjunctions that one rule's conditions may become
 ORDERED = frozenset({"<", "<=", ">", ">="})
 EXPECTED = {
-    "ip4": "an IPv4 address or prefix",
-    "ip6": "an IPv6 address or prefix",
+    "ip4": "an IPv4 address or network",
+    "ip6": "an IPv6 address or network",
     "mac": "a MAC address",
     "device": "an interface's name in quotes",
     "cgroup": "a cgroup's path in quotes",
 }
 SEVERAL = frozenset({"ip4", "ip6", "device", "cgroup"})  # styles in which one value may stand for several
 EVERY = {"cgroup": "every process is in `/`"}  # why a condition is settled, by style
+SIDES = {"ip4.src": "from", "ip6.src": "from", "ip4.dst": "to", "ip6.dst": "to"}
 FAMILIES = ((fields.IP4, "IPv4"), (fields.IP6, "IPv6"), (fields.IP, "IP"))
 
 Tests = Mapping[str, IntervalSet]
@@ -56,6 +57,7 @@ class Conditions:
     sink: Sink
     place: Place
     targets: Targets
+    networks: Networks
 
     @property
     def hook(self) -> hooks.Hook:
@@ -151,7 +153,10 @@ class Conditions:
         return values
 
     def _value(self, row: Field, value: t.Value, wanted: bool) -> IntervalSet:
-        match value.low:
+        low = value.low
+        if row.style in ("ip4", "ip6") and isinstance(low, t.Net) and not isinstance(low, t.Address | t.Text):
+            return self._network(row, low, value.span)
+        match low:
             case t.Number() as number if row.style in ("int", "hex"):
                 return self._range(row, number, value.high or number, value.span)
             case t.Name(span, text) if row.name in NAMES:
@@ -164,7 +169,7 @@ class Conditions:
                     return IntervalSet.of(read_mac(span.text))
                 except ValueError:
                     pass
-            case t.Text() | t.Name() as device if row.style == "device":
+            case t.Text() | t.Name() | t.Devices() | t.DeviceSum() as device if row.style == "device":
                 return self._devices(device)
             case t.Text() as cgroup if row.style == "cgroup":
                 return self.place.cgroups.values(self._cgroup(cgroup), wanted)
@@ -175,7 +180,24 @@ class Conditions:
             expected += f" or a name, such as `{min(NAMES[row.name])}`"
         raise self._complained(errors.WrongValue(row.name, value.span, expected))
 
-    def _devices(self, written: t.Text | t.Name) -> IntervalSet:
+    def _network(self, row: Field, net: t.Net, span: Span) -> IntervalSet:
+        """The addresses of a network that are of the field's family."""
+        value = self.networks.value(net)
+        if value is BROKEN:
+            raise Unsound
+        found = fixed(value)
+        if found is None:
+            side = SIDES.get(row.name)
+            instead = f"write `{side} {span.text}`" if side else "only `from` and `to` can ask dynamic sets"
+            expected = "a network without dynamic sets"
+            raise self._complained(errors.WrongValue(row.name, span, expected, instead))
+        addresses = found.v4 if row.style == "ip4" else found.v6
+        if not addresses:
+            family = "IPv4" if row.style == "ip4" else "IPv6"
+            raise self._complained(errors.WrongValue(row.name, span, f"a network with {family} addresses"))
+        return addresses
+
+    def _devices(self, written: t.DeviceItem) -> IntervalSet:
         """A device, or those of a name, by their places."""
         before = self.sink.errors
         found = self.targets.devices((written,))

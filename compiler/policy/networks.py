@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
 
 from .. import errors
 from ..source import Span
 from ..syntax import tree as t
 from . import prefixes
+from .families import families
 from .files import Inputs, UnreadableInput
 from .model import Live, Minus, Network, Not, Prefixes, Union
 from .resolve import Scope
@@ -104,6 +105,8 @@ class Networks:
                 self._complain(errors.BadDynamic(span, "a dynamic set needs a name of its own", nested=True))
             case t.PortRange(span):
                 self._complain(errors.BadAddress(span, "is a number, not an address"))
+            case t.Text(span):
+                self._complain(errors.BadAddress(span, "is a text, not an address"))
             case t.NotYet(span, what):
                 self._complain(errors.NotYet(what, span))
         return BROKEN
@@ -222,6 +225,23 @@ def is_empty(network: Network) -> bool:
         return upper.v4.issubset(taken.v4) and upper.v6.issubset(taken.v6)
     upper = _bounds(network)[1]
     return not upper.v4 and not upper.v6
+
+
+def fixed(network: Network) -> Prefixes | None:
+    """All addresses of a network, None where a dynamic set has a say."""
+    match network:
+        case Prefixes():
+            return network
+        case Not(operand):
+            spoken, inner = families(operand), fixed(operand)
+            whole = Prefixes(*(full if n in spoken else EMPTY for n, full in ((4, ANY.v4), (6, ANY.v6))))
+            return None if inner is None else _minus(whole, inner)
+        case Union(left, right) | Minus(left, right):
+            one, other = fixed(left), fixed(right)
+            if one is None or other is None:
+                return None
+            return _or(one, other) if isinstance(network, Union) else _minus(one, other)
+    return None
 
 
 def _bounds(network: Network) -> tuple[Prefixes, Prefixes]:

@@ -6,13 +6,16 @@ shapes of the syntax tree; must never know a template or what a name stands for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..source import Span
 from ..syntax import tree as t
 from .substitute import Bound
+
+Many = TypeVar("Many")
+Difference = TypeVar("Difference")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,25 @@ class Kind:
 
 
 def _network(argument: t.Argument) -> t.Net | None:
-    return None if isinstance(argument, t.Quantity | t.Text | t.PortRange | t.Ports) else argument
+    if not isinstance(argument, t.Net) or isinstance(argument, t.Text | t.PortRange):
+        return None
+    return argument if all(isinstance(part, t.Net) for part in _inside(argument)) else None
+
+
+def _inside(argument: t.Net) -> Iterator[t.Net]:
+    """A network, and what it is made of; that may be of another kind, where a parameter stood."""
+    yield argument
+    match argument:
+        case t.NetSet(_, items):
+            pass
+        case t.Sum(_, first, rest):
+            items = first, *(term for _, term in rest)
+        case t.Negation(_, operand):
+            items = (operand,)
+        case _:
+            items = ()
+    for item in items:
+        yield from _inside(item)
 
 
 def _ports(argument: t.Argument) -> t.Ports | None:
@@ -39,23 +60,35 @@ def _port_item(node: t.Argument) -> t.PortItem | None:
             return node
         case t.AnyAddress(span):
             return t.AnyPort(span)
-        case t.NetSet(span, items):
-            found = [_port_item(item) for item in items]
-            return None if None in found else t.Ports(span, tuple(item for item in found if item is not None))
-        case t.Sum(span, first, rest):
-            start = _port_item(first)
-            terms = [(sign, _port_item(term)) for sign, term in rest]
-            whole = tuple((sign, term) for sign, term in terms if term is not None)
-            return None if start is None or len(whole) < len(rest) else t.PortSum(span, start, whole)
-    return None
+    return _composed(node, _port_item, t.Ports, t.PortSum)
 
 
 def _service(argument: t.Argument) -> t.Name | None:
     return argument if isinstance(argument, t.Name) else None
 
 
-def _interface(argument: t.Argument) -> t.Name | t.Text | None:
-    return argument if isinstance(argument, t.Name | t.Text) else None
+def _interface(node: t.Argument) -> t.DeviceItem | None:
+    if isinstance(node, t.Name | t.Text | t.Devices | t.DeviceSum):
+        return node
+    return _composed(node, _interface, t.Devices, t.DeviceSum)
+
+
+def _composed(
+    node: t.Argument,
+    item: Callable[[t.Net], Any],
+    together: Callable[[Span, tuple[Any, ...]], Many],
+    difference: Callable[[Span, Any, tuple[tuple[str, Any], ...]], Difference],
+) -> Many | Difference | None:
+    """A set or sum of networks as one of another kind; None when some item of it is not."""
+    match node:
+        case t.NetSet(span, items):
+            found = [item(each) for each in items]
+            return None if None in found else together(span, tuple(found))
+        case t.Sum(span, first, rest):
+            start, terms = item(first), [(sign, item(term)) for sign, term in rest]
+            wrong = start is None or None in [term for _, term in terms]
+            return None if wrong else difference(span, start, tuple(terms))
+    return None
 
 
 def _rate(argument: t.Argument) -> t.Quantity | None:

@@ -240,7 +240,7 @@ class Rules:
             eth_types = IntervalSet.of(*(ETH_TYPE_OF[n] for n in frozenset.intersection(*spoken)))
         asked = {PORT_OF[side]: values for side, values in ports.items()}
         required = [requirements(kind, eth_types) | asked for kind in kinds]
-        conditions = Conditions(self.sink, place, self.actions.targets)
+        conditions = Conditions(self.sink, place, self.actions.targets, self.networks)
         return conditions.check(tuple(parts.conditions.values()), required)
 
     def flags(self, test: t.FlagTest, kinds: tuple[Traffic, ...], bare: Span | None = None) -> Flags | None:

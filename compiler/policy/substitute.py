@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ..codes import declared_kind
 from ..source import Span
 from ..syntax import tree as t
 
@@ -27,6 +28,9 @@ PLACES: dict[tuple[type, str], str] = {
     (t.PortSum, "rest"): "ports",
     (t.Kind, "what"): "service",
     (t.Into, "devices"): "interface",
+    (t.Devices, "items"): "interface",
+    (t.DeviceSum, "first"): "interface",
+    (t.DeviceSum, "rest"): "interface",
     (t.Limit, "rate"): "rate",
     (t.Use, "arguments"): "",
 }
@@ -45,9 +49,9 @@ Misfit = Callable[[t.Name, Bound, str], None]  # (name, what it is bound to, kin
 Node = TypeVar("Node", t.Rule, t.Use, t.Rule | t.Use)
 
 
-def substitute(node: Node, bound: Mapping[str, Bound], misfit: Misfit, seen: set[str]) -> Node:
+def substitute(node: Node, bound: Mapping[str, Bound], misfit: Misfit, seen: list[t.Name]) -> Node:
     """The node with every parameter replaced. `misfit` hears of those in places of another kind; `seen`
-    gathers the names of parameters met."""
+    gathers the names that stood for parameters."""
     made: Node = _Substitution(bound, misfit, seen).value(node, None)
     return made
 
@@ -56,7 +60,7 @@ def substitute(node: Node, bound: Mapping[str, Bound], misfit: Misfit, seen: set
 class _Substitution:
     bound: Mapping[str, Bound]
     misfit: Misfit
-    seen: set[str]
+    seen: list[t.Name]
 
     def value(self, value: Any, kind: str | None) -> Any:
         """A node, or a tuple of nodes; `kind`: what its place takes, None where no parameter may stand."""
@@ -68,14 +72,26 @@ class _Substitution:
         if not dataclasses.is_dataclass(value) or isinstance(value, Span | type):
             return value
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        made = {n: self.value(v, PLACES.get((type(value), n))) for n, v in fields.items()}
+        made = {n: self.value(v, self._takes(value, n, kind)) for n, v in fields.items()}
         return value if all(made[n] is v for n, v in fields.items()) else dataclasses.replace(value, **made)
+
+    @staticmethod
+    def _takes(node: Any, field: str, kind: str | None) -> str | None:
+        """The kind that a field of a node takes. Inside an argument, of kind "", only the parameter that it
+        is for tells which is right."""
+        match node, field:
+            case t.Compare(), "values":
+                return declared_kind(node.field.text)
+            case t.Value(), "low":
+                return kind
+        takes = PLACES.get((type(node), field))
+        return kind if kind == "" and takes is not None else takes
 
     def _name(self, name: t.Name, kind: str) -> Any:
         bound = self.bound.get(name.text)
         if bound is None:
             return name
-        self.seen.add(name.text)
+        self.seen.append(name)
         if kind not in ("", bound.kind):
             self.misfit(name, bound, kind)
         return bound.node

@@ -115,10 +115,10 @@ class Templates:
         uses = (*outer, use)
         for item in decl.items:
             if isinstance(item, t.Rule):
-                rule = substitute(item, bound, _accept, set())
+                rule = substitute(item, bound, _accept, [])
                 yield (rule.label.text if rule.label else None), rule, uses
             elif isinstance(item, t.Use):
-                brought = self._expand(substitute(item, bound, _accept, set()), uses)
+                brought = self._expand(substitute(item, bound, _accept, []), uses)
                 for i, (name, rule, through) in enumerate(brought, 1):
                     yield _named(item.label, name, i), rule, through
 
@@ -197,7 +197,7 @@ class Templates:
 
     def _body(self, decl: t.Template) -> bool:
         """Whether the body can be right at some hook; else the complaints of the hook with the fewest."""
-        before, seen = self.sink.errors, set[str]()
+        before, seen = self.sink.errors, list[t.Name]()
         for item in decl.items:  # places that no argument fits
             if isinstance(item, t.Rule | t.Use):
                 substitute(item, samples(decl, 0), self._misfit, seen)
@@ -208,7 +208,8 @@ class Templates:
         best = min(attempts, key=len)
         for diagnostic in best:
             self.sink.add(diagnostic)
-        unused = [p for p in decl.parameters if p.name.text not in seen]
+        used = {name.text for name in seen}
+        unused = [p for p in decl.parameters if p.name.text not in used]
         if not best and decl.span.source is self.scope.program.main.source:
             for p in unused:
                 self._complain(errors.UnusedName("parameter", p.name.text, p.name.span))
@@ -221,15 +222,18 @@ class Templates:
         return [d for choices in each for d in min(choices, key=len)]
 
     def _errors(self, item: t.Statement, decl: t.Template, place: Place, choice: int) -> list[Diagnostic]:
-        start, bound = len(self.sink.diagnostics), samples(decl, choice)
+        """Errors of a statement with stand-ins. Whether a condition on one always or never holds is up to the
+        arguments."""
+        start, bound, met = len(self.sink.diagnostics), samples(decl, choice), list[t.Name]()
         if isinstance(item, t.Rule):
-            rule = substitute(item, bound, _accept, set())
+            rule = substitute(item, bound, _accept, met)
             self.rules.rule(rule, replace(place, cgroups=Cgroups.asked([rule])))
         elif isinstance(item, t.Use):
             inner = self.scope.find(item.template, t.Template)
             if inner is not None:
-                self._bind(substitute(item, bound, _accept, set()), inner)
-        return [d for d in self.sink.take(start) if d.severity is Severity.ERROR]
+                self._bind(substitute(item, bound, _accept, met), inner)
+        found = [d for d in self.sink.take(start) if d.severity is Severity.ERROR]
+        return [d for d in found if d.code != errors.SettledCondition.code or not _speaks_of(d, met)]
 
     def _misfit(self, name: t.Name, bound: Bound, wanted: str) -> None:
         self._complain(errors.WrongKind(name.text, name.span, bound.kind, wanted, bound.parameter))
@@ -252,6 +256,11 @@ def _with_uses(diagnostic: Diagnostic, uses: tuple[t.Use, ...]) -> Diagnostic:
     first = diagnostic.labels[0].span
     labels = tuple(Label(use.span, "used here") for use in reversed(uses) if not _inside(first, use.span))
     return replace(diagnostic, labels=(*diagnostic.labels, *labels))
+
+
+def _speaks_of(diagnostic: Diagnostic, names: list[t.Name]) -> bool:
+    """Whether one of the names lies in the place that a diagnostic is about."""
+    return any(_inside(name.span, diagnostic.labels[0].span) for name in names)
 
 
 def _inside(inner: Span, outer: Span) -> bool:

@@ -94,8 +94,20 @@ class _Builder:
     def service(self, tree: Any, name: Any, *items: Any) -> t.ServiceDecl:
         return t.ServiceDecl(self.span(tree), self.node(name), self.all(items))
 
-    def interface(self, tree: Any, name: Any, *items: Any) -> t.InterfaceDecl:
-        return t.InterfaceDecl(self.span(tree), self.node(name), self.all(items))
+    def interface(self, tree: Any, name: Any, value: Any) -> t.InterfaceDecl:
+        return t.InterfaceDecl(self.span(tree), self.node(name), self._devices(value))
+
+    # ---- devices ----
+
+    def _devices(self, item: Any) -> tuple[t.DeviceItem, ...]:
+        node = self.node(item)
+        return node.items if isinstance(node, t.Devices) else (node,)
+
+    def devicesum(self, tree: Any, first: Any, *rest: Any) -> t.DeviceSum:
+        return t.DeviceSum(self.span(tree), self.node(first), self.pairs(rest))
+
+    def deviceset(self, tree: Any, *items: Any) -> t.Devices:
+        return t.Devices(self.span(tree), self.all(items))
 
     # ---- networks ----
 
@@ -168,8 +180,8 @@ class _Builder:
     def policy(self, tree: Any, name: Any, scope: Any, *items: Any) -> t.Policy:
         return t.Policy(self.span(tree), self.node(name), self.node(scope), self.all(items))
 
-    def at_interface(self, tree: Any, hook: Any, *targets: Any) -> t.Scope:
-        return t.Scope(self.span(tree), self.node(hook), "interface", self.all(targets))
+    def at_interface(self, tree: Any, hook: Any, targets: Any) -> t.Scope:
+        return t.Scope(self.span(tree), self.node(hook), "interface", self._devices(targets))
 
     def at_cgroup(self, tree: Any, hook: Any, *targets: Any) -> t.Scope:
         return t.Scope(self.span(tree), self.node(hook), "cgroup", self.all(targets))
@@ -264,9 +276,8 @@ class _Builder:
         key, *lengths = (None,) if per is None else self.all(per.children)
         return t.Limit(self.span(tree), self.node(rate), self.optional(burst), key, tuple(lengths))
 
-    def into(self, tree: Any, *items: Any) -> t.Into:
-        *devices, how = items
-        return t.Into(self.span(tree), self.all(devices), self.optional(how))
+    def into(self, tree: Any, devices: Any, how: Any) -> t.Into:
+        return t.Into(self.span(tree), self._devices(devices), self.optional(how))
 
     def mark(self, tree: Any, value: Any, mask: Any) -> t.Mark:
         return t.Mark(self.span(tree), self.node(value), self.optional(mask))

@@ -31,7 +31,7 @@ _TIGHT = {
 }
 # Rules in whose lists the last item may have a comma behind it, too.
 _TRAILING_COMMA = frozenset(
-    {"netset", "portset", "typeset", "numbers", "interface", "at_interface", "at_cgroup", "into", "setting"}
+    {"netset", "portset", "typeset", "numbers", "deviceset", "at_cgroup", "setting"}
     | {"template", "use", "vlan", "member"}
 )
 # Parts of a sentence that may begin a new line when it is long.

@@ -118,7 +118,8 @@ class PortRange:
     high: Number
 
 
-Net = Address | AnyAddress | Name | NetSet | Sum | Negation | File | Dynamic | PortRange | NotYet
+# A text is a mistake as a network; as an argument it may be right.
+Net = Address | AnyAddress | Name | NetSet | Sum | Negation | File | Dynamic | PortRange | Text | NotYet
 
 
 # ---- ports and traffic ----
@@ -149,6 +150,29 @@ class Ports:
 
 
 PortItem = PortRange | Name | AnyPort | PortSum | Ports
+
+
+# ---- devices ----
+
+
+@dataclass(frozen=True)
+class DeviceSum:
+    """`a + b - c`: as `Sum`, of devices."""
+
+    span: Span
+    first: DeviceItem
+    rest: tuple[tuple[str, DeviceItem], ...]
+
+
+@dataclass(frozen=True)
+class Devices:
+    """`{ a, b }`: the union of devices, names of interfaces, sums and sets."""
+
+    span: Span
+    items: tuple[DeviceItem, ...]
+
+
+DeviceItem = Name | Text | DeviceSum | Devices
 
 
 @dataclass(frozen=True)
@@ -203,10 +227,10 @@ class FlagTest:
 @dataclass(frozen=True)
 class Value:
     """A value of a field, or a range of numbers (`high` is None for a single value). `low`: a number, a name,
-    a text in quotes, or an address of any kind as written."""
+    a text in quotes, or an address of any kind as written; an argument, where a parameter stood."""
 
     span: Span
-    low: Number | Name | Text | Address
+    low: Number | Net | DeviceItem
     high: Number | None = None
 
 
@@ -289,7 +313,7 @@ class Into:
     """`into DEVICES as HOW`."""
 
     span: Span
-    devices: tuple[Name | Text, ...]
+    devices: tuple[DeviceItem, ...]
     how: Name | None
 
 
@@ -375,7 +399,8 @@ class Attribute:
     value: Name | Text | Number
 
 
-Argument = Quantity | Text | Ports | Net  # ports only where a parameter of another template stood
+# Ports and devices only where a parameter of another template stood.
+Argument = Quantity | Net | Ports | DeviceSum | Devices
 
 
 @dataclass(frozen=True)
@@ -407,7 +432,7 @@ class Scope:
     span: Span
     hook: Name
     kind: str
-    targets: tuple[Name | Text, ...]
+    targets: tuple[DeviceItem, ...]
 
 
 @dataclass(frozen=True)
@@ -512,7 +537,7 @@ class InterfaceDecl:
 
     span: Span
     name: Name
-    items: tuple[Name | Text, ...]
+    items: tuple[DeviceItem, ...]
 
 
 @dataclass(frozen=True)

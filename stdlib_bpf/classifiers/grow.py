@@ -34,7 +34,7 @@ Flags = NDArray[np.bool_]
 class Forest:
     """A tree for each of `groups` of boxes. `nodes`: words of all children (u64); `roots`: words of the
     roots; `members`: boxes in the order of the leaves' entries; `depths`: inner nodes on the longest way
-    of each tree; `longest`: entries of the largest leaf."""
+    of each tree; `longest`: entries of the largest leaf of each."""
 
     def __init__(self, lows: Ints, highs: Ints, groups: list[Ints]) -> None:
         self.lows, self.highs, self.groups = lows, highs, groups
@@ -42,8 +42,8 @@ class Forest:
         self._words: list[NDArray[np.uint64]] = [np.zeros(len(groups), dtype=np.uint64)]
         self._cells = len(groups)  # of which the first are the roots
         self._leaves: list[Ints] = []
-        self._entries = self.longest = 0
-        self.depths: list[int] = []
+        self._entries = 0
+        self.depths, self.longest = [0] * len(groups), [0] * len(groups)
         self._found: dict[bytes, int] = {}  # boxes of a leaf → its word
         self._places: list[tuple[Ints, NDArray[np.uint64]]] = []  # cells, words
         for number, group in enumerate(groups):
@@ -65,7 +65,6 @@ class Forest:
             np.array([number]),
             np.zeros(1, dtype=np.int64),
         ).without_hidden()
-        self.depths.append(0)
         for depth in range(MAX_DEPTH + 1):
             sizes = level.sizes
             cuts = _Cuts.none(len(sizes))
@@ -74,6 +73,7 @@ class Forest:
                 cuts = _best_cuts(level, self._names, growth)
             ends = cuts.bits == 0
             self._end(level, ends)
+            self.longest[number] = max(self.longest[number], int(sizes[ends].max(initial=0)))
             if ends.all():
                 break
             self.depths[number] = depth + 1
@@ -94,7 +94,6 @@ class Forest:
             self._found[key] = LEAF | len(boxes) << 32 | self._entries
             self._leaves.append(boxes)
             self._entries += len(boxes)
-            self.longest = max(self.longest, len(boxes))
         return self._found[key]
 
     def _descend(self, level: _Level, cuts: _Cuts) -> _Level:

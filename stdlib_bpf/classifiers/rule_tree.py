@@ -79,7 +79,7 @@ def layout(widths: Sequence[int]) -> Layout:
 
 def build(boxes: Boxes) -> DataImage:
     """Sections `nodes` and `entries`; parameters `trees` (how many), of each `root0`, `first0`, `depth0`
-    (inner nodes on the longest way) …, `longest` (entries of the largest leaf), `nodes_mask` (slots less
+    (inner nodes on the longest way) and `longest0` (entries of the largest leaf) …, `nodes_mask` (slots less
     one), `last` (the last entry; behind it lie so many empty ones as the largest leaf has)."""
     lows, highs = _arrays(boxes)
     return _image(boxes, Forest(lows, highs, _groups(lows, highs, boxes.widths)))
@@ -112,7 +112,7 @@ def _groups(lows: Ints, highs: Ints, widths: Sequence[int]) -> list[Ints]:
 
 def _image(boxes: Boxes, forest: Forest) -> DataImage:
     place, members = layout(boxes.widths), forest.members
-    entries = np.zeros((len(members) + forest.longest, place.size), dtype=np.uint8)
+    entries = np.zeros((len(members) + max(forest.longest), place.size), dtype=np.uint8)
     mine = entries[: len(members)]
     words = np.array([box.rule << 8 | box.code for box in boxes.boxes], dtype="<u4")[members]
     mine[:, 0:4] = words.view(np.uint8).reshape(-1, 4)
@@ -125,7 +125,6 @@ def _image(boxes: Boxes, forest: Forest) -> DataImage:
     nodes[: len(forest.nodes)] = forest.nodes
     parameters = {
         "trees": len(forest.roots),
-        "longest": forest.longest,
         "nodes_mask": slots - 1,
         "last": len(members) - 1,
     }
@@ -134,6 +133,7 @@ def _image(boxes: Boxes, forest: Forest) -> DataImage:
             f"root{number}": root,
             f"first{number}": boxes.boxes[int(group[0])].rule,
             f"depth{number}": forest.depths[number],
+            f"longest{number}": forest.longest[number],
         }
     sections = (("nodes", nodes.tobytes(), 8), ("entries", entries.tobytes(), 4))
     return DataImage(sections, tuple(parameters.items()))

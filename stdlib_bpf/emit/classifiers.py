@@ -45,7 +45,7 @@ def rule_tree(
             f.branch(f.compare("ult", best, image.parameter(f"first{number}")), done, walk)
             f.place(walk)
         leaf = _walk(f, name, image, number, room)
-        _scan(f, name, image, leaf, values, place, found, following)
+        _scan(f, name, image, number, leaf, values, place, found, following)
         f.place(following)
     f.jump(done)
     f.place(done)
@@ -79,26 +79,27 @@ def _scan(
     f: Function,
     name: str,
     image: DataImage,
+    number: int,
     leaf: Value,
     values: Sequence[Value],
     place: Layout,
     found: Value,
     following: Label,
 ) -> None:
-    """Compare the entries of a leaf in their order; the first that holds the key is kept if it comes before
+    """Compare the entries of a leaf of a tree in their order; the first that holds the key is kept if it comes before
     what was found."""
     count = f.op("and", f.op("lshr", leaf, 32), (1 << 24) - 1)
     first = f.at_most(f.op("and", leaf, (1 << 32) - 1), image.parameter("last"))
     start = f.gep(Value("ptr", f"@{name}_entries"), f.op("mul", first, place.size))
-    number = f.alloca("i64", "entry")
-    f.store(const("i64", 0), number)
+    place_in_leaf = f.alloca("i64", "entry")
+    f.store(const("i64", 0), place_in_leaf)
     again, there, compare, more, held = (
         f.label(word) for word in ("scan", "scan_entry", "compare", "more_entries", "held")
     )
     f.jump(again)
     f.place(again)
-    at = f.load("i64", number)
-    f.branch(f.compare("ult", at, image.parameter("longest")), there, following)
+    at = f.load("i64", place_in_leaf)
+    f.branch(f.compare("ult", at, image.parameter(f"longest{number}")), there, following)
     f.place(there)
     f.branch(f.compare("ult", at, count), compare, following)
     f.place(compare)
@@ -112,7 +113,7 @@ def _scan(
         outside = f.op("or", outside, f.op("sub", extent, above))
     f.branch(f.compare("slt", outside, 0), more, held)
     f.place(more)
-    f.store(f.op("add", at, 1), number)
+    f.store(f.op("add", at, 1), place_in_leaf)
     f.jump(again)
     f.place(held)
     word = f.load(WORD, entry)

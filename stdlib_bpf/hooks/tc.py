@@ -64,4 +64,5 @@ HOOK = Hook(
         "egress": (AttachPoint("egress", "tc", 3, 0, 47, "tc"),),
     },
     min_kernel="6.6",
+    fragments="first-only",
 )

@@ -49,4 +49,5 @@ HOOK = Hook(
     decoder="frame",
     points={"": (AttachPoint("xdp", "xdp.frags", 6, 37, 37, "xdp", BPF_F_XDP_HAS_FRAGS),)},
     min_kernel="5.18",
+    fragments="",
 )

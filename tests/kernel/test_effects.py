@@ -333,7 +333,8 @@ def test_a_new_dscp_arrives_with_its_checksum_right(
     name, _, direction = hook.partition(" ")
     rules = "voice: pass udp to port 5060 dscp ef"
     rules = f"{direction} {{ {rules} }}" if direction else rules
-    up(compiled(f'policy lan at {name} on "{pair.target}" {{ default pass {rules} }}'), bpffs)
+    body = f"{{ default pass  fragments drop  {rules} }}"
+    up(compiled(f'policy lan at {name} on "{pair.target}" {body}'), bpffs)
     inner, outer = (pair.inner4, pair.outer4) if family == 4 else (pair.inner6, pair.outer6)
     here, there, to = (
         (pair.inner, pair.outer, inner) if direction != "egress" else (pair.outer, pair.inner, outer)
@@ -438,7 +439,7 @@ policy lan at tc on "{pair.target}" {{
 def test_xdp_redirects_frames(bpffs: Path, pair: netns.Pair, mode: str) -> None:
     text = f"""
 policy edge at xdp on "{pair.target}" {{
-  default pass
+  default pass  fragments first-only
   away: redirect udp to port 5060 into "out0" dscp ef
 }}
 """
@@ -505,8 +506,8 @@ def test_a_pattern_means_the_interfaces_that_are_there(bpffs: Path, pair: netns.
 
 def test_patterns_that_meet_at_xdp_change_nothing(bpffs: Path, pair: netns.Pair) -> None:
     text = f"""
-policy one at xdp on "{pair.inner}/lan*" {{ default pass }}
-policy two at xdp on {{ "{pair.inner}/[a-m]*0", "{pair.inner}/lo" }} {{ default pass }}
+policy one at xdp on "{pair.inner}/lan*" {{ default pass  fragments first-only }}
+policy two at xdp on {{ "{pair.inner}/[a-m]*0", "{pair.inner}/lo" }} {{ default pass  fragments first-only }}
 """
     with pytest.raises(SystemRefused, match=f"two policies of the bundle want XDP on `{pair.target}`"):
         up(compiled(text), bpffs)
@@ -516,8 +517,9 @@ policy two at xdp on {{ "{pair.inner}/[a-m]*0", "{pair.inner}/lo" }} {{ default 
 @pytest.mark.parametrize("hook", ["xdp", "tc"])
 def test_status_tells_of_devices_that_are_gone(bpffs: Path, pair: netns.Pair, hook: str) -> None:
     rules = 'redirect arp into "out0"' if hook == "xdp" else 'ingress { mirror arp into { "lo", "out0" } }'
+    body = f"{{ default pass  fragments drop  {rules} }}"
     with third(pair):
-        up(compiled(f'policy lan at {hook} on "{pair.target}" {{ default pass {rules} }}'), bpffs)
+        up(compiled(f'policy lan at {hook} on "{pair.target}" {body}'), bpffs)
         shown = lockgate_json("status", "--bpffs", str(bpffs))
         assert isinstance(shown, list) and shown[0]["lost_devices"] == []
         netns.run("ip", "-n", pair.inner, "link", "del", "out0")
@@ -535,7 +537,7 @@ def test_packets_know_where_they_arrived(bpffs: Path, pair: netns.Pair, hook: st
     elsewhere: continue udp if meta.iif != "{pair.inner_if}"
     other:     continue udp if meta.iif in {{ "lo" }}
 """
-    text = f'policy lan at {hook} on "{pair.target}" {{ default pass '
+    text = f'policy lan at {hook} on "{pair.target}" {{ default pass  fragments drop '
     text += (
         rules
         if hook == "xdp"

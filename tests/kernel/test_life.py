@@ -176,7 +176,8 @@ def test_up_compiles_a_policy_and_repairs_what_somebody_removed(
     monkeypatch.setenv("LOCKGATE_BPFFS", str(bpffs))
     policy = tmp_path / "written.gate"
     policy.write_text(
-        'policy written at xdp on "lan0" {\n  default pass\n  no-syslog: drop udp to port 514\n}\n'
+        'policy written at xdp on "lan0" {\n  default pass\n  fragments first-only\n'
+        "  no-syslog: drop udp to port 514\n}\n"
     )
     up = ("up", str(policy), "--netns", pair.inner)
     done = lockgate(*up)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.kernel
 RATE, BURST = 20_000, 10_000  # a bucket of half a second: nobody is kept from the processor for so long
 POLICY = """
 policy p at {hook} on "lo" {{
-  default pass
+  default pass  fragments first-only
   {rules}
 }}
 """

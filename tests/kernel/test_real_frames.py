@@ -133,7 +133,8 @@ def test_frames_cut_short_and_tagged_ones(quiet: netns.Pair, bpffs: Path) -> Non
 def test_jumbo_frames_at_xdp(quiet: netns.Pair, bpffs: Path) -> None:
     """A device with a large MTU takes the program, and lengths are those of whole frames. The devices' own
     stack says nothing, so the counters are those of what is sent."""
-    text = f'policy gate at xdp on "{quiet.target}" {{ default pass  all: drop udp if meta.length > 5000 }}\n'
+    rules = "default pass  fragments first-only  all: drop udp if meta.length > 5000"
+    text = f'policy gate at xdp on "{quiet.target}" {{ {rules} }}\n'
     frame = Shape(protocol=UDP, payload=bytes(8000)).frame()
     with engines.Opened(engines.Case(text, (Frame(frame),))) as opened:
         data = opened.session.bundle()

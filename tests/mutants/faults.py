@@ -212,8 +212,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "classifier: later fragments go by the ports of others",
         "compiler/plan/lower.py",
-        "return self._links(side.chain)\n        bare, entry = self._links(side.bare), self._links(side.chain)",
-        "return self._links(side.chain)\n        bare, entry = self._links(side.bare), self._links(side.bare)",
+        "bare, entry = self._links(side.bare), self._links(side.chain)",
+        "bare, entry = self._links(side.bare), self._links(side.bare)",
     ),
     # ---- tables ----
     Fault(

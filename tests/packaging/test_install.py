@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 RUNTIME_PACKAGES = ("click", "elftools", "pyroute2", "rich", "markdown_it", "mdurl", "pygments")
 COMPILER_PACKAGES = ("lark", "llvmlite", "dpkt")
 POLICY = """policy small at xdp on "{device}" {{
-  default pass
+  default pass  fragments first-only
   listed: drop from 10.0.0.0/8
 }}
 """

@@ -85,9 +85,11 @@ def many(draw: st.DrawFn, family: int) -> list[str]:
 
 @dataclass
 class Names:
-    """Declarations so far. `networks`: name → families it speaks of."""
+    """Declarations so far. `networks`: name → families it speaks of; `fixed`: family → names of networks that
+    hold some addresses of it, no dynamic set, and far from all."""
 
     networks: dict[str, frozenset[int]] = field(default_factory=dict)
+    fixed: dict[int, list[str]] = field(default_factory=lambda: {4: [], 6: []})
     ports: list[str] = field(default_factory=list)
     services: dict[str, str] = field(default_factory=dict)  # name → "tcp", "ports" or an ICMP kind
     lines: list[str] = field(default_factory=list)
@@ -141,8 +143,9 @@ def ports(draw: st.DrawFn, names: Names) -> str:
     return str(draw(st.sampled_from(PORTS)))
 
 
-def declarations(draw: st.DrawFn, at_connect: bool, wants_list: bool) -> Names:
-    """Names for the rules to use. `wants_list`: the first is a long list of IPv4 addresses."""
+def declarations(draw: st.DrawFn, at_connect: bool, wants_list: bool, with_tables: bool) -> Names:
+    """Names for the rules to use. `wants_list`: the first is a long list of IPv4 addresses; `with_tables`:
+    lists may become tables, so that conditions on several are no burden to the kernel's verifier."""
     names = Names()
     for i in range(draw(st.integers(1 if wants_list else 0, 3))):
         family = draw(st.sampled_from((4, 6)))
@@ -159,6 +162,15 @@ def declarations(draw: st.DrawFn, at_connect: bool, wants_list: bool) -> Names:
         names.lines.append(f"network net{i} = {text}")
         # Only `family` is sure: what else an expression speaks of, it may lose again in a difference.
         names.networks[f"net{i}"] = frozenset({family})
+        if kind != "expression" and with_tables:
+            names.fixed[family].append(f"net{i}")
+    if draw(st.booleans()):
+        few = "{ 10.0.0.2, 10.0.0.4, 2001:db8::3, 2001:db8::/127 }"
+        hosts = ", ".join(prefix(draw, n, lengths=(width,)) for n, width in ((4, 32), (6, 128)))
+        names.lines.append(f"network mixed = {few} - {prefix(draw, 4, lengths=(32, 31))} + {{ {hosts} }}")
+        names.networks["mixed"] = frozenset({4, 6})
+        for known in names.fixed.values():
+            known.append("mixed")
     for live, size in LIVE.items():
         if draw(st.integers(0, 2)) == 2:
             names.lines.append(f"network {live} = dynamic max {size}")
@@ -270,7 +282,7 @@ def rule(draw: st.DrawFn, names: Names, hook: str, direction: str, number: int) 
             required["eth.type"] = IntervalSet.of(fields.ETH_P_IP if family == 4 else fields.ETH_P_IPV6)
         if of_service in ("tcp", "ports") or any(peer.startswith("port ") for peer in peers):
             required |= {"th.sport": IntervalSet.full(16), "th.dport": IntervalSet.full(16)}
-        words += conditions(draw, hook, required)
+        words += conditions(draw, names, hook, required)
     if draw(st.integers(0, 3)) == 3:
         words.append(f"count {draw(st.sampled_from(('hits', 'misses')))}")
     if draw(st.integers(0, 5)) == 5:
@@ -324,27 +336,27 @@ SURE = frozenset(
 )  # every packet has them
 
 
-def conditions(draw: st.DrawFn, hook: str, required: Mapping[str, IntervalSet]) -> list[str]:
+def conditions(draw: st.DrawFn, names: Names, hook: str, required: Mapping[str, IntervalSet]) -> list[str]:
     """`if` and `vlan`, of fields that packets of the rule can have: others are errors of the language."""
     settled = fields.guarded(required) or {}  # what the rule asks already
     rows = [row for row in fields.ALL if hook in row.hooks and row.name not in settled]
     askable = [row for row in rows if fields.guarded(required, {row.name: row.full}) is not None]
     words = []
     if hook != "connect" and draw(st.integers(0, 3)) == 3:
-        words.append(f"vlan {values(draw, fields.lookup('vlan.id'))}")
+        words.append(f"vlan {values(draw, names, fields.lookup('vlan.id'))}")
         askable = [row for row in askable if row.name != "vlan.id"]
     if not words or draw(st.booleans()):
         asked = [draw(st.sampled_from(askable)) for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3))))]
-        joined = " or ".join(comparison(draw, row) for row in asked)
+        joined = " or ".join(comparison(draw, names, row) for row in asked)
         # Another field that is always there: what is joined by `and` must not exclude each other.
         others = [row for row in askable if row.name in SURE and row not in asked]
         if others and draw(st.integers(0, 2)) == 2:
-            joined = f"({joined}) and not {comparison(draw, draw(st.sampled_from(others)))}"
+            joined = f"({joined}) and not {comparison(draw, names, draw(st.sampled_from(others)))}"
         words.append(f"if {joined}")
     return words
 
 
-def comparison(draw: st.DrawFn, row: fields.Field) -> str:
+def comparison(draw: st.DrawFn, names: Names, row: fields.Field) -> str:
     """One test that some packets pass and others do not."""
     if row.width_bits == 1:
         return draw(st.sampled_from((row.name, f"not {row.name}", f"{row.name} == 1", f"{row.name} == 0")))
@@ -356,23 +368,23 @@ def comparison(draw: st.DrawFn, row: fields.Field) -> str:
         )
         return f"{not_}{row.name} {draw(st.sampled_from(('<', '<=', '>', '>=')))} {middle}"
     if draw(st.booleans()):
-        return f"{not_}{row.name} {draw(st.sampled_from(('==', '!=')))} {value(draw, row)}"
-    return f"{not_}{row.name} in {values(draw, row)}"
+        return f"{not_}{row.name} {draw(st.sampled_from(('==', '!=')))} {value(draw, names, row)}"
+    return f"{not_}{row.name} in {values(draw, names, row)}"
 
 
-def values(draw: st.DrawFn, row: fields.Field) -> str:
+def values(draw: st.DrawFn, names: Names, row: fields.Field) -> str:
     """A set of values, at most half of all."""
-    found = [value(draw, row) for _ in range(draw(st.integers(1, 3 if row.width_bits > 2 else 1)))]
+    found = [value(draw, names, row) for _ in range(draw(st.integers(1, 3 if row.width_bits > 2 else 1)))]
     low, high = row.possible.ranges[0]
     if row.style == "int" and row.width_bits > 6 and draw(st.booleans()):
         found.append(f"{low + 1}-{(low + high) // 2}")
     return found[0] if len(found) == 1 and draw(st.booleans()) else "{ " + ", ".join(found) + " }"
 
 
-def value(draw: st.DrawFn, row: fields.Field) -> str:
+def value(draw: st.DrawFn, names: Names, row: fields.Field) -> str:
     """One value: of the pools that packets are made from, a name, or at an end of what is possible."""
     low, high = row.possible.ranges[0]
-    names = sorted(NAMES.get(row.name, {}))
+    words = sorted(NAMES.get(row.name, {}))
     match row.style:
         case "mac":
             return draw(st.sampled_from(MACS))
@@ -382,9 +394,13 @@ def value(draw: st.DrawFn, row: fields.Field) -> str:
             return f'"{draw(st.sampled_from(CGROUPS))}"'
         case "ip4" | "ip6":
             family = 4 if row.style == "ip4" else 6
+            # Tests of ARP's addresses stay in the program: no long lists there.
+            known = [name for name in names.fixed[family] if not row.optional or name == "mixed"]
+            if known and draw(st.booleans()):
+                return draw(st.sampled_from(known))
             return prefix(draw, family, lengths=LENGTHS[family][:-2])  # never half of all
-    if names and draw(st.booleans()):
-        return draw(st.sampled_from(names))
+    if words and draw(st.booleans()):
+        return draw(st.sampled_from(words))
     known = {"vlan.id": (1, 100, 7), "sock.uid": (0, 1000, 65534), "meta.length": (60, 64, 54)}
     number = draw(
         st.sampled_from((*known.get(row.name, ()), low, low + 1, (low + high) // 2, high - 1, high))
@@ -419,7 +435,7 @@ def policies(draw: st.DrawFn, place: str, max_rules: int = 15, about: Sequence[f
     hook, _, direction = place.partition(" ")
     structures = draw(st.sampled_from(STRUCTURES))
     wants_list = structures is not None and "range_index" in structures
-    names = declarations(draw, hook == "connect", wants_list)
+    names = declarations(draw, hook == "connect", wants_list, structures != frozenset({"inline"}))
     verdicts = plain(hook)
     on = 'for cgroup "/shop"' if hook == "connect" else 'on "eth0"'
     count = draw(st.integers(1, max_rules))
@@ -429,7 +445,7 @@ def policies(draw: st.DrawFn, place: str, max_rules: int = 15, about: Sequence[f
         rules.insert(at, "  " + about_one_effect(draw, hook, direction))
     for row in about:
         verdict = draw(st.sampled_from(verdicts))
-        rules.insert(draw(st.integers(0, len(rules))), f"  {verdict} if {comparison(draw, row)}")
+        rules.insert(draw(st.integers(0, len(rules))), f"  {verdict} if {comparison(draw, names, row)}")
     if structures is not None and "hash" in structures:
         rules.insert(0, f"  {draw(st.sampled_from(verdicts))} tcp, udp to port {{ {MANY_PORTS} }}")
     if wants_list:

@@ -47,7 +47,7 @@ from scapy.packet import Packet, Raw, split_layers  # noqa: E402
 POLICY = """
 network near = { 10.0.0.0/8, 192.0.2.7, 2001:db8::/33, fe80::1 }
 policy p at xdp on "eth0" {
-  default pass
+  default pass  fragments first-only
   drop tcp from near port 1000-2000 to port { 22, 80 } flags syn/syn,ack
   drop udp to near port 53
   drop sctp to port 1

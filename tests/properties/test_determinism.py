@@ -30,7 +30,7 @@ network ban = dynamic max 50
 network vip = dynamic max 20
 ports web = { 80, 443, 8000-8010 }
 policy edge at xdp on { "eth0", "eth1" } {
-  default drop
+  default drop  fragments first-only
   ssh: pass tcp from office + vip to port 22 flags syn/syn,ack count logins log
   drop ip from listed - vip count hits
   drop udp from not ban to port web count hits
@@ -69,7 +69,7 @@ policy app at connect for cgroup "/shop" {
 import "shared/names.gate" as shared
 import "std/services.gate" as std
 policy edge at xdp on "eth0" {
-  default pass
+  default pass  fragments first-only
   drop std.ssh from not common.office
   drop std.dns from shared.listed + shared.ban
 }
@@ -133,7 +133,8 @@ def test_compiling_twice_in_one_process_gives_the_same_bytes(tmp_path: Path) -> 
 
 def test_one_changed_byte_of_an_input_changes_the_bundle(tmp_path: Path) -> None:
     """The negative: digests can differ."""
-    text = 'network n = file "n.txt"\npolicy p at xdp on "eth0" { default pass drop ip from n }\n'
+    policy = 'policy p at xdp on "eth0" { default pass  fragments drop  drop ip from n }'
+    text = f'network n = file "n.txt"\n{policy}\n'
     write(
         [Text(text, "xdp", files={"n.txt": "10.0.0.1\n"}), Text(text, "xdp", files={"n.txt": "10.0.0.2\n"})],
         tmp_path,

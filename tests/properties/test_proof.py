@@ -39,6 +39,7 @@ def test_what_is_proved_holds(
         assert decide(chain, result.facts, held).verdict == result.decision.verdict != claim.verdict
 
 
+PASS = "pass  fragments first-only"
 POLICY = """
 network ban = dynamic max 100
 network listed = {{ 10.0.0.0/8, 2001:db8::/32 }}
@@ -51,7 +52,7 @@ test "t" of p {{ {steps} }}
 
 
 def asked(
-    rules: str, claim: str, place: str = 'xdp on "eth0"', default: str = "pass", steps: str = ""
+    rules: str, claim: str, place: str = 'xdp on "eth0"', default: str = PASS, steps: str = ""
 ) -> object:
     text = POLICY.format(place=place, default=default, rules=rules, steps=f"{steps} assert {claim}")
     unit = engines.load(text, {})
@@ -102,7 +103,7 @@ def test_is_shown_wrong_by_a_sentence(rules: str, claim: str, sentence: str) -> 
     written = proof.sentence(example, "default" if example.decision.rule < 0 else "it")
     assert written is not None and sentence in written
     if not example.live:  # the sentence is one of the language, and says what it means
-        text = POLICY.format(place='xdp on "eth0"', default="pass", rules=f"it: {rules}", steps=written)
+        text = POLICY.format(place='xdp on "eth0"', default=PASS, rules=f"it: {rules}", steps=written)
         assert engines.load(text, {}).tests[0].expects[0].verdict == example.decision.verdict
 
 

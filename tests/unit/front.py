@@ -41,7 +41,7 @@ def said(text: str, files: dict[str, bytes | OSError] | None = None) -> list[tup
 
 
 def xdp(rules: str) -> str:
-    return f'policy edge at xdp on "eth0" {{ default pass\n{rules}\n}}\n'
+    return f'policy edge at xdp on "eth0" {{ default pass  fragments first-only\n{rules}\n}}\n'
 
 
 def tc(rules: str) -> str:

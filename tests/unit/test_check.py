@@ -13,7 +13,7 @@ import pytest
 from tests.unit import sarif
 from tests.unit.test_cli import run
 
-GOOD = 'policy edge at xdp on "eth0" {\n  default pass\n  drop udp\n}\n'
+GOOD = 'policy edge at xdp on "eth0" {\n  default pass  fragments first-only\n  drop udp\n}\n'
 TYPO = GOOD.replace("drop", "drpo")
 UNKNOWN = GOOD.replace("udp", "from nowhere")
 
@@ -141,7 +141,8 @@ def test_diff_writes_nothing(capsys: Captured) -> None:
     out = capsys.readouterr().out
     assert out == (
         "--- p.gate\n+++ p.gate\n@@ -1,4 +1,4 @@\n"
-        ' policy edge at xdp on "eth0" {\n   default pass\n-  drpo udp\n+  drop udp\n }\n'
+        ' policy edge at xdp on "eth0" {\n   default pass  fragments first-only\n'
+        "-  drpo udp\n+  drop udp\n }\n"
     )
     assert Path("p.gate").read_text() == TYPO
     put(p=GOOD)

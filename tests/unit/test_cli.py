@@ -14,7 +14,7 @@ from lockgate import cli
 GOOD = """
 network ban = dynamic max 16
 policy edge at xdp on "eth0" {
-  default pass
+  default pass  fragments first-only
   local: drop from 127.0.0.0/8
   drop udp to port 53
   drop from ban

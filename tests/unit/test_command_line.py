@@ -122,7 +122,7 @@ def test_without_the_compiler_the_runtime_works() -> None:
 
 def test_without_the_compiler_its_commands_say_what_to_install(tmp_path: Path) -> None:
     policy = tmp_path / "edge.gate"
-    policy.write_text('policy edge at xdp on "lo" { default pass }\n')
+    policy.write_text('policy edge at xdp on "lo" { default pass  fragments first-only }\n')
     for arguments in (["build", str(policy)], ["up", str(policy)]):
         done = _python(WITHOUT, *arguments)
         assert done.returncode == 2, done.stderr

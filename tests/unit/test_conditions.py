@@ -167,3 +167,78 @@ def test_an_expectation_is_of_one_packet_that_exists(sentence) -> None:
 @pytest.mark.parametrize("slip", ["ip.ttl <", "ip.ttl in", "ip.ttl = 5", "ip.ttl 5", "", "(ip.ttl < 5"])
 def test_a_slip_in_a_condition_gives_one_message(slip) -> None:
     assert [code for code, _ in said(xdp(f"drop if {slip}"))] == ["E0102"]
+
+
+HEAD = """network printer = { 192.0.2.7, 2001:db8::7 }
+network office  = { 192.0.2.0/24, 2001:db8:1::/48 } - { 192.0.2.0/25, 2001:db8:1::/49 }
+network outside = not (office - 2001:db8::/32)
+network ban     = dynamic max 5
+"""
+V4 = of((0xC0000280, 0xC00002FF))
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "values"),
+    [
+        ("ip4.src == office", "ip4.src", V4),
+        ("ip4.dst in { office, printer }", "ip4.dst", V4 | of(0xC0000207)),
+        ("ip4.dst != office", "ip4.dst", V4.complement(32)),
+        ("arp.spa in { printer }", "arp.spa", of(0xC0000207)),
+        ("ip6.src == printer", "ip6.src", of(0x20010DB8000000000000000000000007)),
+        ("not ip4.src in outside", "ip4.src", V4),
+    ],
+)
+def test_names_of_networks_are_values(text, field, values) -> None:
+    assert where(f"drop if {text}", lambda rules: HEAD + xdp(rules)) == FieldTest(field, values)
+    template = f"template t(n: network, m: network) {{ drop if {text} }}\n"
+    for name, parameter in (("office", "n"), ("printer", "m"), ("outside", "n")):
+        template = template.replace(name, parameter)
+    argument = "outside" if "outside" in text else "office"
+    used = unit(HEAD + template + xdp(f"use t({argument} + office - office + {argument}, printer)"))
+    assert used.chains[0].rules[0].where == FieldTest(field, values)
+
+
+def test_a_name_in_a_condition_is_used() -> None:
+    for text in ("drop if ip4.src in a.n", "pass if ip4.src == n drop if meta.iif == lan"):
+        head = 'import "a.gate" as a\n' if "a.n" in text else 'interface lan = "eth1"\nnetwork n = 10.0.0.1\n'
+        assert said(head + xdp(text), {"a.gate": b"network n = 10.0.0.1\n"}) == []
+
+
+def test_sentences_of_tests_may_name_networks() -> None:
+    text = HEAD.replace("network ban", "network one = 10.0.0.1\nnetwork ban") + xdp(
+        "drop if ip4.src in office"
+    )
+    steps = "expect pass if ip4.src == one assert drop if ip4.src in office assert pass if ip4.src in one"
+    (test,) = unit(f'{text}test "t" {{ {steps} }}\n').tests
+    assert len(test.asserts) == 2 and decode(test.expects[0].packet)["ip4.src"] == 0x0A000001
+    assert said(text + 'test "t" { expect pass if ip4.src == office }\n')[0][0] == "E0603"
+
+
+@pytest.mark.parametrize(
+    ("condition", "instead"),
+    [
+        ("ip4.src in ban", "write `from ban`"),
+        ("ip6.dst != ban", "write `to ban`"),
+        ("arp.spa in ban", "only `from` and `to` can ask dynamic sets"),
+    ],
+)
+def test_dynamic_sets_are_asked_elsewhere(condition, instead) -> None:
+    found = [d for d in findings(HEAD + xdp(f"drop if {condition}")) if d.code == "E0227"]
+    assert [d.help for d in found] == [(instead,)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "drop if ip4.src in n",
+        "drop if not ip4.src in n",
+        "drop if ip4.src in n and not ip4.dst in n",
+        "drop if ip4.src in 192.168.0.0/16 and ip4.src != n",
+        'drop if meta.iif == "eth1" and ip6.src == n and ip6.src == 2001:db8::1',
+    ],
+)
+def test_what_a_template_asks_is_settled_by_its_arguments(body) -> None:
+    template = f"template t(n: network) {{ {body} }}\n"
+    assert said(template) == []
+    assert {code for code, _ in said(template + xdp("use t(any)"))} == {"E0229"}
+    assert said("template t(n: network) { drop if ip.ttl >= 0 and ip4.src in n }\n")[0][0] == "E0229"

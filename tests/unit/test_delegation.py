@@ -85,13 +85,13 @@ PATTERNS = [
 
 @pytest.mark.parametrize(("target", "allowed", "fits"), PATTERNS)
 def test_a_pattern_of_devices_must_be_covered(tmp_path: Path, target: str, allowed: str, fits: bool) -> None:
-    policy = f'policy lab at xdp on "{target}" {{ default pass }}'
+    policy = f'policy lab at xdp on "{target}" {{ default pass  fragments first-only }}'
     write(tmp_path, {"lab.gate": policy, "lockgate.toml": f"[delegate]\ninterfaces = [{allowed}]\n"})
     assert said(tmp_path / "lab.gate") == ([] if fits else [("E0401", f'"{target}"')])
 
 
 def test_devices_that_packets_are_sent_to_are_limited_too(tmp_path: Path) -> None:
-    policy = 'policy lab at xdp on "lab/tap1" { default pass redirect arp into "eth0" }'
+    policy = 'policy lab at xdp on "lab/tap1" { default pass  fragments first-only redirect arp into "eth0" }'
     write(tmp_path, {"lab.gate": policy, "lockgate.toml": '[delegate]\ninterfaces = ["lab/tap*"]\n'})
     assert said(tmp_path / "lab.gate") == [("E0401", 'redirect arp into "eth0"')]
 

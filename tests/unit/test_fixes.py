@@ -12,6 +12,7 @@ from lockgate.compiler.source import Source, Span
 from tests.unit.front import connect, findings, reader, xdp
 
 P = Path("p.gate")
+BODY = "default pass  fragments first-only"
 
 
 def diagnose(read: fixes.ReadFile) -> list[Diagnostic]:
@@ -81,23 +82,37 @@ def test_connect_rejects() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "unsafe"),
     [
-        ("policy p at xdp on eth0 { default pass }", 'policy p at xdp on "eth0" { default pass }', False),
-        ("policy p at xdp on “eth0” { default pass }", 'policy p at xdp on "eth0" { default pass }', False),
-        ('policy p at xpd on "e" { default pass }', 'policy p at xdp on "e" { default pass }', False),
-        ('polcy p at xdp on "e" { default pass }', 'policy p at xdp on "e" { default pass }', False),
+        (f"policy p at xdp on eth0 {{ {BODY} }}", f'policy p at xdp on "eth0" {{ {BODY} }}', False),
+        (f"policy p at xdp on “eth0” {{ {BODY} }}", f'policy p at xdp on "eth0" {{ {BODY} }}', False),
+        (f'policy p at xpd on "e" {{ {BODY} }}', f'policy p at xdp on "e" {{ {BODY} }}', False),
+        (f'polcy p at xdp on "e" {{ {BODY} }}', f'policy p at xdp on "e" {{ {BODY} }}', False),
         (
-            'policy p at xdp on { "a" } # {\n{\n  drop udp\n}\n',
-            'policy p at xdp on { "a" } # {\n{\n  default drop\n  drop udp\n}\n',
+            'policy p at xdp on { "a" } # {\n{\n  fragments drop\n  drop udp\n}\n',
+            'policy p at xdp on { "a" } # {\n{\n  default drop\n  fragments drop\n  drop udp\n}\n',
             True,
         ),
-        ('policy p at xdp on "e" { default drop', 'policy p at xdp on "e" { default drop\n}', True),
+        (
+            'policy p at xdp on "e" {\n  default pass\n}\n',
+            'policy p at xdp on "e" {\n  fragments first-only\n  default pass\n}\n',
+            False,
+        ),
+        (
+            'policy p at xdp on "e" { default pass }',
+            'policy p at xdp on "e" { fragments first-only default pass }',
+            False,
+        ),
+        (f'policy p at xdp on "e" {{ {BODY}', f'policy p at xdp on "e" {{ {BODY}\n}}', True),
         ("network a = any\n" + xdp("drop udp"), xdp("drop udp"), True),
         (
             'policy p at connect for cgroup "app" { default allow }',
             'policy p at connect for cgroup "/app" { default allow }',
             True,
         ),
-        ('policy p at xdp on "e" { default continue }', 'policy p at xdp on "e" { default drop }', True),
+        (
+            'policy p at xdp on "e" { default continue  fragments drop }',
+            'policy p at xdp on "e" { default drop  fragments drop }',
+            True,
+        ),
         (
             "network a = dynamic\n" + xdp("drop from a"),
             "network a = dynamic max 1000\n" + xdp("drop from a"),

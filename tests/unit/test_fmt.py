@@ -49,6 +49,24 @@ ports b        = 1-2
 ports c = 3
 """,
     ),
+    "sums of interfaces": (
+        'interface a={"e0","e1",}+lan-{ "e1" }\n'
+        'policy p at tc on lan-"e1"+{"e2",}{ingress{mirror arp into lan-"e0" as egress}}',
+        """\
+interface a = { "e0", "e1" } + lan - { "e1" }
+policy p at tc on lan - "e1" + { "e2" } {
+  ingress {
+    mirror arp into lan - "e0" as egress
+  }
+}
+""",
+    ),
+    "a long sum of interfaces goes on further right": (
+        "interface a = " + " + ".join(f'"device-number-{i}"' for i in range(6)),
+        "interface a = "
+        + " + ".join(f'"device-number-{i}"' for i in range(4))
+        + '\n    + "device-number-4" + "device-number-5"\n',
+    ),
     "a long set is filled, with a comma at its end": (
         "network a = {" + ",".join(f"192.168.100.{i}" for i in range(9)) + "}",
         "network a = {\n  "

@@ -20,7 +20,7 @@ def run(hook: str, *files: Path) -> int:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    policy = 'policy {0} at xdp on "eth0" {{\n  default pass\n  drop tcp to port 22\n}}\n'
+    policy = 'policy {0} at xdp on "eth0" {{\n  default   pass\n  fragments drop\n  drop tcp\n}}\n'
     found = tmp_path / "a.gate", tmp_path / "b.gate"
     for path in found:
         path.write_text(policy.format(path.stem))

@@ -40,14 +40,11 @@ def on_disk(folder: Path, **contents: str) -> None:
 
 
 def test_names_may_stand_wherever_a_name_may() -> None:
-    imported = unit(
-        f"{IMPORT}policy edge at xdp on common.uplink {{ default pass\n{RULES} }}\n", common_gate=COMMON
-    )
+    body = f"{{ default pass  fragments first-only\n{RULES} }}\n"
+    imported = unit(f"{IMPORT}policy edge at xdp on common.uplink {body}", common_gate=COMMON)
     (chain,) = imported.chains
     assert chain.targets == ("eth0", "eth1")
-    written_out = unit(
-        f"{COMMON.decode()}policy edge at xdp on uplink {{ default pass\n{RULES} }}\n".replace("common.", "")
-    )
+    written_out = unit(f"{COMMON.decode()}policy edge at xdp on uplink {body}".replace("common.", ""))
     one, other = (write(lower(u.chains[0])) for u in (imported, written_out))
     assert matches(one.replace("common.ban", "ban")) == matches(other) != []
 
@@ -135,8 +132,8 @@ REFUSED = [
     (FROM_N, {"a": "network n = m"}, [("E0202", "m")]),
     (IMPORT_A + xdp("drop from a.b.n"), {"a": 'import "b.gate" as b', "b": N1}, [("E0202", "a.b.n")]),
     (FROM_N + 'test "t" of a.edge { }', {"a": f"{N1}\n{xdp('')}"}, [("E0202", "a.edge")]),
-    (IMPORT_A + "policy p at xdp on a.lan { default pass }", {"a": N1}, [("E0202", "a.lan")]),
-    ("policy p at xdp on eth0.100 { default pass }", {}, [("E0217", "eth0.100")]),
+    (IMPORT_A + "policy p at xdp on a.lan { default pass  fragments drop }", {"a": N1}, [("E0202", "a.lan")]),
+    ("policy p at xdp on eth0.100 { default pass  fragments first-only }", {}, [("E0217", "eth0.100")]),
     ('import "p.gate" as p\n' + xdp("drop from p.n"), {}, [("E0241", '"p.gate"')]),
     (FROM_N, ROUND, [("E0241", '"a.gate"')]),
     ('import "./x/../a.gate" as b\n' + FROM_N, {"a": "netwrk n = 10.0.0.1"}, [("E0101", "netwrk")]),

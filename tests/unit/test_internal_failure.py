@@ -16,7 +16,7 @@ from tests.unit.test_cli import run
 
 POLICY = """network x = file "lists/a.txt"
 policy edge at xdp on "eth0" {
-  default pass
+  default pass  fragments first-only
   drop from x
   drop udp
 }

@@ -30,7 +30,7 @@ ports admin    = { 22, 8000-8009 }
 network listed = file "list.txt" max 10
 
 policy edge at xdp on "eth0" {
-  default pass
+  default pass  fragments first-only
   listed: drop from listed
   banned: drop from ban              count hits
   ssh:    drop tcp from not common.bastions to port admin  count hits log
@@ -327,6 +327,9 @@ COMPLETIONS = [
     ("  drop tcp flags \n}\n", ["syn", "ack"], ["office"]),
     ("  drop icmp type \n}\n", ["echo-request"], ["syn"]),
     ("  drop udp count \n}\n", ["hits"], ["office"]),
+    ("  drop if ip4.src in { ban, \n}\n", ["office", "common.bastions"], ["admin", "edge", "ip.ttl"]),
+    ("  drop if arp.op == \n}\n", ["request", "reply"], ["office", "arp.op"]),
+    ("  drop if ip4.src in office and \n}\n", ["ip.ttl"], ["office"]),
     ("  drop from off\n}\n", ["office"], ["admin"]),
     ("  drop from common.b\n}\n", ["common.bastions"], []),
     ("  pass to 10.0.0.1 \n}\n", ["port", "count", "log", "drop"], ["office", "network"]),
@@ -387,7 +390,7 @@ def test_formatting(play: Callable[[Scene], Editor]) -> None:
         assert f"  banned: {'drop from ban':47}  count hits\n" in text
         editor.change("edge.gate", editor.texts["edge.gate"], text)
         assert await editor.client.text_document_formatting_async(params) is None
-        editor.change("edge.gate", "default pass", "default {")
+        editor.change("edge.gate", "default   pass", "default {")
         assert await editor.client.text_document_formatting_async(params) is None
 
     play(scene)

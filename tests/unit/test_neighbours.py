@@ -18,7 +18,7 @@ def warned(text: str) -> list[Diagnostic]:
 
 
 def xdp(rules: str, default: str = "drop", device: str = "eth0") -> str:
-    return f'policy edge at xdp on "{device}" {{\n  default {default}\n  {rules}\n}}\n'
+    return f'policy edge at xdp on "{device}" {{\n  default {default}  fragments first-only\n  {rules}\n}}\n'
 
 
 @pytest.mark.parametrize(

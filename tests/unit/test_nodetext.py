@@ -16,7 +16,7 @@ TEXT = """
 network bad = { 203.0.113.0/24, 2001:db8:bad::/48 } - 203.0.113.7
 network ban = dynamic max 8
 policy edge at xdp on "eth0" {
-  default pass
+  default pass  fragments first-only
   a: drop tcp from bad + ban port 1-9 to port { 22, 80 } flags syn/syn,ack count c
   drop icmp type echo-request log
 }

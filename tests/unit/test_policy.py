@@ -132,7 +132,6 @@ REFUSED = [
     ("reject tcp", [("E0305", "reject")]),
     ("redirect tcp", [("E0321", "redirect")]),
     ("egress { drop tcp }", [("E0306", "egress")]),
-    ("fragments maybe", [("E0202", "maybe")]),
     ("drop from 10.0.0.0/8 - 10.0.0.0/8", [("W0231", "10.0.0.0/8 - 10.0.0.0/8")]),
     ("drop from {}", [("W0231", "{}")]),
 ]
@@ -163,16 +162,18 @@ REFUSED_FILES = [
     ('policy p at tc on "e" { default drop }', [("E0304", "p")]),
     ('policy p at tc on "e" { default drop allow tcp }', [("E0304", "allow tcp")]),
     ('policy p at tc on "e" { ingress { } }', [("E0301", "p")]),
+    ('policy p at xdp on "e" { default drop }', [("E0314", "p")]),
+    ('policy p at xdp on "e" { default drop  fragments maybe }', [("E0202", "maybe")]),
     ('policy p at tc on "e" { default drop ingress { default drop } }', [("E0309", "default drop")]),
     ('policy p at tc on "e" { default drop ingress { } ingress { } }', [("E0302", "ingress")]),
     ('policy p at xdp for cgroup "/a" { default drop }', [("E0308", 'at xdp for cgroup "/a"')]),
     ('policy p at connect on "e" { default allow }', [("E0308", 'at connect on "e"')]),
-    ("policy p at xdp on eth0 { default drop }", [("E0217", "eth0")]),
-    ('policy p at xdp on "eth*" { default drop }', []),
-    ('policy p at xdp on "lab/eth[0-3]" { default drop }', []),
-    ('policy p at xdp on "l*/eth0" { default drop }', [("E0218", '"l*/eth0"')]),
+    ("policy p at xdp on eth0 { default drop  fragments first-only }", [("E0217", "eth0")]),
+    ('policy p at xdp on "eth*" { default drop  fragments first-only }', []),
+    ('policy p at xdp on "lab/eth[0-3]" { default drop  fragments first-only }', []),
+    ('policy p at xdp on "l*/eth0" { default drop  fragments first-only }', [("E0218", '"l*/eth0"')]),
     (tc('mirror arp into "ids*"'), [("E0218", 'into "ids*"')]),
-    ('policy p at xdp on "a/b/c" { default drop }', [("E0218", '"a/b/c"')]),
+    ('policy p at xdp on "a/b/c" { default drop  fragments first-only }', [("E0218", '"a/b/c"')]),
     ('policy p at connect for cgroup "app" { default allow }', [("E0218", '"app"')]),
     ('policy p at connect for cgroup "/../app" { default allow }', [("E0218", '"/../app"')]),
     ("policy p at connect for [a=b] { default allow }", [("E0390", "at connect for [a=b]")]),
@@ -316,6 +317,38 @@ def test_ports_are_summed_from_the_left(written: str, ranges: tuple[tuple[int, i
     ):
         found = unit(text).chains[0].rules[0].dports
         assert found is not None and found.ranges == ranges
+
+
+DEVICE_SETS = [
+    ('lan + "tap0" - "eth1"', ("eth0", "tap0")),
+    ('lan - "eth0" + "eth0"', ("eth1", "eth0")),
+    ('{ "br0", lan - "eth1", { "tap*" } }', ("br0", "eth0", "tap*")),
+    ('{ "tap*", "lab/tap*" } - "tap*"', ("lab/tap*",)),
+    ('"tap*" - "veth*" - "lab/tap0" - "eth0"', ("tap*",)),
+    ('"eth[0-3]" + lan - { "eth[0-3]", "veth0" } - rest', None),
+    ('"lab/eth0" + "eth0" - "eth0"', ("lab/eth0",)),
+    ("lan + rest - lan - rest + lan", ("eth0", "eth1")),
+]
+
+
+@pytest.mark.parametrize(("written", "devices"), DEVICE_SETS)
+def test_interfaces_are_summed_from_the_left(written: str, devices: tuple[str, ...] | None) -> None:
+    head = 'interface lan = { "eth0", "eth1" }\ninterface rest = "eth1"\n'
+    body = "{ default pass ingress { drop arp } }\n"
+    for text in (
+        f"{head}interface a = {written}\npolicy p at tc on a {body}",
+        f"{head}policy p at tc on {written} {body}",
+    ):
+        if devices is None:
+            assert {d.code for d in findings(text)} == {"E0223"}
+        else:
+            assert unit(text + f"policy q at tc on rest {body}").chains[0].targets == devices
+
+
+def test_copies_go_to_sums_of_interfaces() -> None:
+    head = 'interface ids = { "ids0", "ids1" }\n'
+    (rule,) = unit(head + tc('mirror arp into ids + "ids2" - "ids0"')).chains[0].rules
+    assert rule.effects.into == ("ids1", "ids2")
 
 
 def test_a_range_that_was_meant_can_be_put_right() -> None:

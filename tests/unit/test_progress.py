@@ -16,7 +16,10 @@ from lockgate.compiler import progress
 from lockgate.compiler.driver import Session
 from lockgate.compiler.source import Source
 
-POLICY = 'network many = file "many.txt"\npolicy edge at xdp on "eth0" { default pass drop from many }\n'
+POLICY = (
+    'network many = file "many.txt"\n'
+    'policy edge at xdp on "eth0" { default pass  fragments first-only  drop from many }\n'
+)
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def test_a_line_counts_lines_and_returns_to_the_stage() -> None:
 def test_a_long_policy_says_how_far_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "p.gate"
     rules = "".join(f"  drop udp to port {port}\n" for port in range(1, 3_000))
-    path.write_text(f'policy edge at xdp on "eth0" {{ default pass\n{rules}}}\n')
+    path.write_text(f'policy edge at xdp on "eth0" {{ default pass  fragments first-only\n{rules}}}\n')
     read: list[int] = []
     session = Session(path)
     remember: Callable[[Source, int], None] = lambda source, offset: read.append(offset)  # noqa: E731

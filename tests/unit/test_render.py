@@ -67,7 +67,7 @@ def test_colour_is_asked_for_and_never_the_only_sign() -> None:
 
 # ---- what a fix looks like ----
 
-TYPO = 'policy edge at xdp on "eth0" {\n  default pass\n  alow tcp\n}\n'
+TYPO = 'policy edge at xdp on "eth0" {\n  default pass  fragments first-only\n  alow tcp\n}\n'
 CHANGED = "  |\n3 -   alow tcp\n3 +   allow tcp\n"
 
 

@@ -10,9 +10,11 @@ from lockgate.compiler.diagnostics import Diagnostic
 from lockgate.compiler.match.lower import lower
 from lockgate.compiler.match.text import write
 from lockgate.compiler.policy.model import Rule
+from lockgate.stdlib_bpf.effects import NONE
 
 from .front import connect, findings, said, tc, unit, xdp
 
+MORE = "policy more at tc on ids { default pass ingress { } }\n"
 ADMIN = """template admin(from-where: network, on: ports) {
   allowed: pass tcp from from-where to port on log
   drop tcp to port on
@@ -60,6 +62,41 @@ def test_ports_as_arguments(kind: str, argument: str, value: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "argument", ["ids", '"ids1"', '{ ids, "ids2" }', 'ids + "ids2" - "ids0"', '({ "ids0" } + ids)']
+)
+def test_interfaces_as_arguments(argument: str) -> None:
+    head = 'interface ids = { "ids0", "ids1" }\n'
+    inner = 'template inner(d: interface) { mirror arp into d - "ids9" }\n'
+    outer = 'template t(d: interface) { use inner(d + "ids3") }\n'
+    (rule,) = rules(head + inner + outer + tc(f"use t({argument})\npass tcp") + MORE)[:1]
+    plain = argument.replace("(", "").replace(")", "")
+    (same,) = rules(head + tc(f'mirror arp into {{ {plain} }} + "ids3"') + MORE)
+    assert rule.effects == same.effects != NONE
+
+
+@pytest.mark.parametrize("argument", ["80", "{ 80, 90-99 }", "web - 80", "{ web }"])
+def test_arguments_of_arguments(argument: str) -> None:
+    head = "ports web = { 80, 443 }\n"
+    inner = "template inner(p: ports, n: network) { drop udp from n to port p }\n"
+    outer = "template t(p: ports, n: network) { use inner({ p, 7 } + p - 91, not { n, 10.0.0.2 } - n) }\n"
+    written = f"drop udp from not {{ 10.0.0.1, 10.0.0.2 }} - 10.0.0.1 to port {{ {argument}, 7 }} - 91"
+    assert matches(
+        head + inner + outer + xdp(f"use t({argument}, 10.0.0.1)\npass tcp to port web")
+    ) == matches(head + xdp(f"{written}\npass tcp to port web"))
+    for wrong in ("{ p }", "n + p", "not p"):
+        crossed = f"template t(p: ports, n: network) {{ use inner(p, {wrong}) drop from n }}\n"
+        assert said(inner + crossed + xdp("use t(80, 10.0.0.1)"))[0][0] in ("E0243", "E0203")
+
+
+def test_texts_are_arguments_of_their_kind_only() -> None:
+    text = "template t(n: network, p: ports) { drop udp from n to port p }\n"
+    assert said(text + xdp('use t("eth0", 80)')) == [("E0243", '"eth0"')]
+    assert said(text + xdp('use t(10.0.0.1 + "eth0", 80)')) == [("E0205", '"eth0"')]
+    assert said(text + xdp('use t(any, { 80, "http" })')) == [("E0243", '{ 80, "http" }')]
+    assert said(xdp('drop from "10.0.0.0/8"')) == [("E0205", '"10.0.0.0/8"')]
+
+
 def test_services_as_arguments() -> None:
     text = "service web = tcp port 80\n"
     text += "template t(what: service, to-where: network) { drop what, icmp to to-where }\n"
@@ -105,7 +142,7 @@ TWICE = "template twice(on: ports) { a: use admin(10.0.0.1, on) use admin(10.0.0
 
 @pytest.mark.parametrize(("use", "expected"), NAMES)
 def test_names_of_the_rules(use: str, expected: list[str]) -> None:
-    text = ADMIN + TWICE + f'policy edge at xdp on "eth0" {{ default pass\n{use} }}\n'
+    text = ADMIN + TWICE + f'policy edge at xdp on "eth0" {{ default pass  fragments first-only\n{use} }}\n'
     assert [r.label for r in rules(text)] == expected
     assert len({r.label for r in rules(text)}) == len(expected)
 
