@@ -49,6 +49,8 @@ class Part:
         """The policy with or without the part."""
         option, attribute, rule = (self.option, self.attribute, self.rule) if present else ("", "", "")
         rules = f"{rule} pass udp to port 53 {option}"
+        if self.hook is XDP and not attribute:
+            attribute = "fragments first-only"
         if self.hook is TC:
             rules = f"ingress {{ {rules} }}"
         return f'policy p at {self.hook.name} on "lo" {{ default drop {attribute} {rules} }}\n'
