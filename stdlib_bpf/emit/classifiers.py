@@ -86,8 +86,8 @@ def _scan(
     found: Value,
     following: Label,
 ) -> None:
-    """Compare the entries of a leaf of a tree in their order; the first that holds the key is kept if it comes
-    before what was found."""
+    """Compare the entries of a leaf in their order; the first that holds the key is kept if it comes before
+    what was found."""
     count = f.op("and", f.op("lshr", leaf, 32), (1 << 24) - 1)
     first = f.at_most(f.op("and", leaf, (1 << 32) - 1), image.parameter("last"))
     start = f.gep(Value("ptr", f"@{name}_entries"), f.op("mul", first, place.size))
