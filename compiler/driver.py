@@ -49,6 +49,8 @@ MATCH_PIPELINE = Pipeline(MATCH, match_passes.PASSES)
 
 FEATURES = {"xdp": ("xdp-link", "xdp-frags"), "tc": ("tcx-link",), "connect": ("cgroup-sock-addr",)}
 
+# The kernel follows a million instructions of a program (BPF_COMPLEXITY_LIMIT_INSNS); some are for the rest of it.
+MAX_STEPS = 900_000
 MAX_EXAMPLE_LOOKS = 500_000  # rules tried to show examples of what is never reached; about a second
 
 T = TypeVar("T")
@@ -223,12 +225,19 @@ class Session:
         )
 
     def module(self, chain: Chain) -> Module:
-        """The chain as LLVM text, maps and slots."""
+        """The chain as LLVM text, maps and slots. PolicyError when the verifier would give up on it."""
 
         def run() -> Module:
             sources = {self.unit.source.name: self.unit.source.text}
             index = self.unit.chains.index(chain)
-            return lower_plan(self.plan(chain), sources, chain.span.line, index)
+            module = lower_plan(self.plan(chain), sources, chain.span.line, index)
+            if (steps := module.classifier_steps) > MAX_STEPS:
+                too_many = errors.OverBudget(
+                    chain.policy, chain.span, steps, MAX_STEPS, "verifier steps", len(chain.rules)
+                )
+                self.sink.add(too_many.diagnostic())
+                self.sink.stop_on_errors()
+            return module
 
         return self._once("codegen", chain, run)
 

@@ -209,6 +209,10 @@ class _Lowering:
             slots=self.slots,
             devices=self.plan.devices,
             cgroups=self.plan.cgroups,
+            classifier_steps=sum(
+                classifiers.ALL[one.kind].steps(self.trees[one.name], one.widths)
+                for one in self.plan.classifiers
+            ),
         )
 
     def _function(self, name: str, point: hooks.AttachPoint, previous: str) -> str:

@@ -29,7 +29,7 @@ class DataSection:
 class Module:
     """One chain, generated. `body`: functions, declarations and metadata, the same for BPF and host; `maps`:
     definitions of the maps as libbpf wants them; `data_definitions`: of the in-place tables and of the
-    generation's numbers."""
+    generation's numbers; `classifier_steps`: about how many the verifier needs for all classifiers."""
 
     chain: str
     hook: str
@@ -43,3 +43,4 @@ class Module:
     slots: tuple[manifest.Slot, ...]
     devices: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
+    classifier_steps: int = 0

@@ -42,6 +42,10 @@ class Classifier(Protocol):
         None when no box does."""
         ...
 
+    def steps(self, image: DataImage, widths: Sequence[int]) -> int:
+        """About how many instructions the verifier follows through a lookup."""
+        ...
+
     def cost(self, boxes: Boxes) -> Cost:
         """What a lookup costs, without building."""
         ...

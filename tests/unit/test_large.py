@@ -41,6 +41,18 @@ def test_rules_that_only_compare_fields_are_not_too_many(tmp_path: Path) -> None
     assert analysed(tmp_path, rules) == []
 
 
+def test_rules_that_cannot_be_told_apart_are_too_many(tmp_path: Path) -> None:
+    path = tmp_path / "p.gate"
+    sliding = (
+        f"drop tcp from port {n + 1}-{n + 30_000} to port {35_000 - n}-{65_535 - n}\n" for n in range(6_000)
+    )
+    path.write_text(xdp("".join(sliding)))
+    with Session(path) as session, suppress(PolicyError):
+        session.module(session.unit.chains[0])
+    (said,) = [d for d in session.sink.diagnostics if d.code == "E0703"]
+    assert "verifier steps, the limit is 900,000" in said.message
+
+
 def test_examples_stop_when_looking_for_them_takes_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
