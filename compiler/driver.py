@@ -49,7 +49,7 @@ MATCH_PIPELINE = Pipeline(MATCH, match_passes.PASSES)
 
 FEATURES = {"xdp": ("xdp-link", "xdp-frags"), "tc": ("tcx-link",), "connect": ("cgroup-sock-addr",)}
 
-# The kernel follows a million instructions of a program (BPF_COMPLEXITY_LIMIT_INSNS); some are for the rest of it.
+# The kernel follows a million instructions of a program (BPF_COMPLEXITY_LIMIT_INSNS); some are for its rest.
 MAX_STEPS = 900_000
 MAX_EXAMPLE_LOOKS = 500_000  # rules tried to show examples of what is never reached; about a second
 
