@@ -2,29 +2,22 @@
 
     python -m benchmarks.edge [--quick] [--yardstick PATH]
 
-The yardstick is a program of others' making that measures packet filters on the same packets (`--yardstick`,
-or the environment variable LOCKGATE_YARDSTICK); it takes engines as `--engine 'NAME=CMD'` and calls
-`CMD SCENARIO.json PIN`, which is `scenario_engine`. It checks every verdict before it measures, sends each
-packet with a new address, and subtracts what the same hook costs without a rule. All engines are measured in
-turns, several times, and the ratios are taken within a turn. Needs root; skipped without the yardstick or
-without peers.
+The yardstick is a program of others' making (`yardstick`; `--yardstick`, or the environment variable
+LOCKGATE_YARDSTICK). All engines are measured in turns, several times, and the ratios are taken within a turn.
+Needs root; skipped without the yardstick or without peers.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import harness, report
+from . import harness, report, yardstick
 
 HERE = Path(__file__).parent
 EDGE = HERE.parent / "examples" / "edge" / "policy.gate"
@@ -50,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def engines() -> dict[str, str]:
     """Name → command, for the yardstick."""
-    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(HERE / 'scenario_engine'))}"
+    command = yardstick.ENGINE
     found = {US: command, "lockgate, the list in LPM_TRIE": f"{command} --structures lpm_trie"}
     if EDGE.exists():
         edge = shlex.quote(str(EDGE))
@@ -58,16 +51,19 @@ def engines() -> dict[str, str]:
     return found
 
 
-def _round(yardstick: Path, kind: str) -> dict[str, dict[str, Any]]:
+def _round(program: Path, kind: str) -> dict[str, dict[str, Any]]:
     """One turn of all engines: name → the yardstick's figures. ValueError when one of them failed."""
-    with tempfile.TemporaryDirectory(prefix="lg-bench-") as folder:
-        out = Path(folder) / "out.json"
-        command = [sys.executable, str(yardstick), "--shapes", "", "--sets", str(SIZE), "--set-kinds", kind]
-        command += ["--only", ",".join((*PEERS, "lockgate")), "--out", str(out), "--md", f"{folder}/out.md"]
-        for name, engine in engines().items():
-            command += ["--engine", f"{name}={engine}"]
-        subprocess.run(command, check=True)
-        results = json.loads(out.read_text())["results"]
+    asked = [
+        "--shapes",
+        "",
+        "--sets",
+        str(SIZE),
+        "--set-kinds",
+        kind,
+        "--only",
+        ",".join((*PEERS, "lockgate")),
+    ]
+    results = yardstick.run(program, asked, engines())
     failed = [f"{r['engine']}: {r['failed']}" for r in results if "failed" in r]
     if failed:
         raise ValueError("; ".join(failed))

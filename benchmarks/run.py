@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import compile_time, edge, instructions, large_inputs, report, rule_cost, rule_lists, structures
+from . import compile_time, edge, instructions, large_inputs, peers, report, rule_cost, rule_lists, structures
 
 ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "instructions": instructions.main,
@@ -20,6 +20,7 @@ ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "structures": structures.main,
     "rule_cost": rule_cost.main,
     "rule_lists": rule_lists.main,
+    "peers": peers.main,
     "edge": edge.main,
 }
 

@@ -23,7 +23,7 @@ from .specialise import L4_PROTO, Conjunction
 
 KIND = "rule_tree"
 MAX_BOXES = 64  # that one match may become
-MATCH_NS = 0.27  # of a match in a chain, most of which fail at their first test
+MATCH_NS = 0.4  # of a match in a chain, most of which fail at their first test
 WITHOUT_PORTS = IntervalSet.full(8) - fields.WITH_PORTS
 
 Piece = Conjunction | tuple[Conjunction, ...]
