@@ -75,7 +75,7 @@ def _rows(turns: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 def _text(rows: list[dict[str, Any]], turns: int) -> str:
     parts = [
         "# Beside other packet filters\n\n"
-        f"ns a packet on one CPU for a packet that matches, minimum of {turns} turns, net: minus the same hook "
+        f"ns a packet on one CPU, one that matches, minimum of {turns} turns, net: minus the same hook "
         "dropping everything without a rule. In brackets how many times our figure of the same turn.\n"
     ]
     for (kind, scenario), title in SCENARIOS.items():
