@@ -1,8 +1,8 @@
 """Which matches of a list are found at once by a classifier, and as what boxes.
 
 A match takes part when all it asks are ranges of addresses, protocol and ports, and its rule does nothing but
-decide and count. Matches that do not take part keep their place: a list falls into pieces, each a match by
-itself or a run of matches for one classifier.
+decide and count. The others stand between: a list falls into pieces, each a match by itself or a run of
+matches for one classifier.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import groupby, product
 
 from lockgate.stdlib_bpf import classifiers, fields, hooks
 from lockgate.stdlib_bpf.classifiers import Box, Boxes
@@ -23,6 +23,7 @@ from .specialise import L4_PROTO, Conjunction
 
 KIND = "rule_tree"
 MAX_BOXES = 64  # that one match may become
+MAX_COMPARED = 1_000_000  # pairs of matches that are looked at for what may change places
 MATCH_NS = 0.4  # of a match in a chain, most of which fail at their first test
 WITHOUT_PORTS = IntervalSet.full(8) - fields.WITH_PORTS
 
@@ -72,17 +73,29 @@ class Side:
 def pieces(
     conjunctions: Sequence[Conjunction], rules: Sequence[RuleInfo], side: Side, always: bool
 ) -> Iterator[Piece]:
-    """The list in its order. `always`: a run of any length goes to a classifier, else one that is faster
-    there."""
+    """The list, in an order of the same meaning. `always`: a run of any length goes to a classifier, else one
+    that is faster there. Matches that cannot take part stand before a run where no packet of theirs is one
+    of the run's so far, and end it elsewhere."""
     run: list[Conjunction] = []
-    for one in conjunctions:
-        if is_plain(rules[one.rule], side.hook) and _count(one, side) <= MAX_BOXES:
-            run.append(one)
-        else:
+    patience = MAX_COMPARED
+    for rule, group in groupby(conjunctions, key=lambda one: one.rule):
+        mine = list(group)
+        fitting = [is_plain(rules[rule], side.hook) and _count(one, side) <= MAX_BOXES for one in mine]
+        if all(fitting):
+            run += mine
+            continue
+        patience -= len(mine) * len(run)
+        if patience < 0 or not all(_disjoint(one, other) for one in mine for other in run):
             yield from _settled(run, side, always)
             run = []
-            yield one
+        yield from mine
     yield from _settled(run, side, always)
+
+
+def _disjoint(one: Conjunction, other: Conjunction) -> bool:
+    """Whether no packet satisfies both."""
+    asked = dict(other.tests)
+    return any(name in asked and not values.overlaps(asked[name]) for name, values in one.tests)
 
 
 def _settled(run: list[Conjunction], side: Side, always: bool) -> Iterator[Piece]:

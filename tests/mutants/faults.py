@@ -215,6 +215,12 @@ FAULTS: tuple[Fault, ...] = (
         "bare, entry = self._links(side.bare), self._links(side.chain)",
         "bare, entry = self._links(side.bare), self._links(side.bare)",
     ),
+    Fault(
+        "classifier: any rule may stand before the run that it interrupts",
+        "compiler/plan/classify.py",
+        "if patience < 0 or not all(_disjoint(one, other) for one in mine for other in run):",
+        "if patience < 0:",
+    ),
     # ---- tables ----
     Fault(
         "LPM key with a prefix length one short",

@@ -1,0 +1,43 @@
+"""How a list of matches falls into pieces: runs for classifiers, and what stands between them."""
+
+from __future__ import annotations
+
+from lockgate.compiler.match.ir import RuleInfo
+from lockgate.compiler.plan.classify import Side, pieces
+from lockgate.compiler.plan.specialise import Conjunction
+from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.limits import Limit
+
+TCP, SIDE = ("l4.proto", IntervalSet.of(6)), Side(4, True, "xdp")
+PLAIN = RuleInfo("plain", "drop", "p.gate", 1)
+LIMITED = RuleInfo("limited", "drop", "p.gate", 1, limit=Limit(1, 1, 1))
+
+
+def to_port(rule: int, port: int) -> Conjunction:
+    return Conjunction(rule, (TCP, ("th.dport", IntervalSet.of(port))))
+
+
+def cut(*rules: tuple[RuleInfo, int]) -> list[list[int]]:
+    """Rules of each piece."""
+    matches = [to_port(number, port) for number, (_, port) in enumerate(rules)]
+    found = pieces(matches, [rule for rule, _ in rules], SIDE, True)
+    return [[one.rule for one in piece] if isinstance(piece, tuple) else [piece.rule] for piece in found]
+
+
+def test_a_rule_that_shares_no_packet_with_a_run_stands_before_it() -> None:
+    assert cut((PLAIN, 1), (PLAIN, 2), (LIMITED, 3), (PLAIN, 3), (PLAIN, 4)) == [[2], [0, 1, 3, 4]]
+
+
+def test_a_rule_that_shares_packets_with_a_run_ends_it() -> None:
+    assert cut((PLAIN, 1), (PLAIN, 2), (LIMITED, 2), (PLAIN, 3)) == [[0, 1], [2], [3]]
+
+
+def test_what_a_classifier_does_not_know_keeps_a_match_out_of_it() -> None:
+    ttl = Conjunction(1, (TCP, ("ip.ttl", IntervalSet.of(1))))
+    found = list(pieces([to_port(0, 1), ttl, to_port(2, 2)], [PLAIN] * 3, SIDE, True))
+    assert [isinstance(piece, tuple) for piece in found] == [True, False, True]
+
+
+def test_a_short_run_stays_a_chain() -> None:
+    matches = [to_port(n, n + 1) for n in range(20)]
+    assert list(pieces(matches, [PLAIN] * 20, SIDE, False)) == matches
