@@ -64,10 +64,9 @@ def _rows(turns: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
             continue
         for what in ("net_hit", "net_miss", "e2e", "load_s"):
             row[what] = min(r[what] for r in mine)
-        ours = [turn[US, key]["net_hit"] for turn in by_turn]
-        row["ratio"] = statistics.median(
-            r["net_hit"] / us for r, us in zip(mine, ours, strict=False) if us > 0
-        )
+        ours = [turn[US, key].get("net_hit", 0) for turn in by_turn]
+        ratios = [r["net_hit"] / us for r, us in zip(mine, ours, strict=False) if us > 0]
+        row["ratio"] = statistics.median(ratios) if ratios else None
         rows.append(row)
     return rows
 
@@ -94,8 +93,8 @@ def _text(rows: list[dict[str, Any]], turns: int) -> str:
 def _cell(row: dict[str, Any]) -> str:
     if "failed" in row:
         return "refused"
-    own = row["engine"] == US
-    return report.ns(row["net_hit"]) + ("" if own else f" ({report.times(row['ratio'])})")
+    beside = row["engine"] != US and row["ratio"] is not None
+    return report.ns(row["net_hit"]) + (f" ({report.times(row['ratio'])})" if beside else "")
 
 
 if __name__ == "__main__":
