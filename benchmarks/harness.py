@@ -23,6 +23,7 @@ from lockgate.compiler.driver import Options, Session
 from lockgate.runtime import bundle, loader, plan
 from lockgate.runtime.sys import attrs, bpf
 from lockgate.runtime.sys.fd import Fd
+from lockgate.stdlib_bpf.hooks.xdp import BPF_F_XDP_HAS_FRAGS
 
 POOL = 1 << 15  # packets; a power of two
 ROUNDS, SLICE_NS = 25, 5_000_000
@@ -136,7 +137,10 @@ def _map_insn(dst: int, map_: Fd, value: bool) -> bytes:
 
 
 def _program(code: bytes) -> Fd:
-    return bpf.prog_load(bpf.Program("bench", PROG_TYPE_XDP, ATTACH_TYPE_XDP, code, "GPL", b"", b""), None)[0]
+    # Of the same kind as the programs under test, or the kernel does not let one call the other.
+    flags = BPF_F_XDP_HAS_FRAGS
+    program = bpf.Program("bench", PROG_TYPE_XDP, ATTACH_TYPE_XDP, code, "GPL", flags=flags)
+    return bpf.prog_load(program, None)[0]
 
 
 def _generator(pool: Fd, position: Fd, targets: Fd, version: int) -> Fd:
