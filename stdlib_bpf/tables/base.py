@@ -1,5 +1,6 @@
 """What a lookup structure is: how it is built, what it means, what it costs. Its emission for LLVM is the
-function of the same name in `emit.tables`; building needs no LLVM, so the runtime can build tables too."""
+function of the same name in `emit.tables`; building needs no LLVM. It needs numpy, which the runtime does
+without: a bundle brings the bytes of all tables, and only sets of kernel maps change while a policy runs."""
 
 from __future__ import annotations
 
