@@ -49,7 +49,7 @@ def range_index(
     search, uniform = f.label("search"), f.label("uniform")
     f.branch(f.compare("eq", inside, 0), uniform, search)
     f.place(uniform)
-    f.branch(f.compare("ne", f.op("and", first, 1), 0), yes, no)
+    _parity(f, first, yes, no)
 
     f.place(search)
     low = f.zext(f.op("and", key, (1 << low_bits) - 1), "i64")
@@ -66,8 +66,45 @@ def range_index(
         step = f.op("mul", half, reached(f.op("sub", f.op("add", position, half), 1)))
         position = f.op("add", position, step)
         length = f.op("sub", length, half)
-    position = f.op("add", position, reached(position))
-    f.branch(f.compare("ne", f.op("and", position, 1), 0), yes, no)
+    _parity(f, f.op("add", position, reached(position)), yes, no)
+
+
+def cuckoo(
+    f: Function, name: str, image: MapImage | DataImage, key: Value, width: int, yes: Label, no: Label
+) -> None:
+    """Two mixes, two buckets, all lanes at once (`tables.cuckoo.model`): a lane that equals the fingerprint
+    is zero after the exclusive or, and zero lanes show in their top bits."""
+    assert isinstance(image, DataImage)
+    bits, lane_bits = image.parameter("bucket_bits"), image.parameter("lane_bits")
+    ones = sum(1 << at for at in range(0, 64, lane_bits))
+    multipliers = [image.parameter(place) for place in ("first", "second", "third")]
+    mix = f.op("mul", f.op("add", key, multipliers[0]), multipliers[0])
+    found: list[Value] = []
+    for side, (shift, multiplier) in enumerate(zip((16, 15), multipliers[1:], strict=True)):
+        mix = f.op("mul", f.op("xor", mix, f.op("lshr", mix, shift)), multiplier)
+        bucket = f.op("add", f.zext(f.op("lshr", mix, width - bits), "i64"), side << bits)
+        wanted = f.op("and", f.zext(mix, "i64"), (1 << lane_bits) - 1)
+        word = f.load("i64", f.gep(Value("ptr", f"@{name}_buckets"), bucket, "i64"))
+        lanes = f.op("xor", word, f.op("mul", wanted, ones))
+        zero = f.op("and", f.op("sub", lanes, ones), f.op("xor", lanes, -1))
+        # An empty lane is 0, so a fingerprint of 0 is nowhere: the sign of -wanted is then clear.
+        given = f.op("ashr", f.op("sub", const("i64", 0), wanted), 63)
+        found.append(f.op("and", f.op("and", zero, given), ones << lane_bits - 1))
+    f.branch(f.compare("ne", f.op("or", *found), 0), yes, no)
+
+
+def hosts_and_ranges(
+    f: Function, name: str, image: MapImage | DataImage, key: Value, width: int, yes: Label, no: Label
+) -> None:
+    """The single addresses first, then the ranges."""
+    ranges = f.label("ranges")
+    cuckoo(f, name, image, key, width, yes, ranges)
+    f.place(ranges)
+    range_index(f, name, image, key, width, yes, no)
+
+
+def _parity(f: Function, rank: Value, yes: Label, no: Label) -> None:
+    f.branch(f.compare("ne", f.op("and", rank, 1), 0), yes, no)
 
 
 def _store_be(f: Function, key: Value, width: int, slot: Value, at: int) -> None:
@@ -86,4 +123,10 @@ def _found(f: Function, entry: Value, yes: Label, no: Label) -> None:
 
 
 Lookup = Callable[[Function, str, MapImage | DataImage, Value, int, Label, Label], None]
-LOOKUPS: dict[str, Lookup] = {"hash": hash_, "lpm_trie": lpm_trie, "range_index": range_index}
+LOOKUPS: dict[str, Lookup] = {
+    "hash": hash_,
+    "lpm_trie": lpm_trie,
+    "range_index": range_index,
+    "cuckoo": cuckoo,
+    "hosts_and_ranges": hosts_and_ranges,
+}

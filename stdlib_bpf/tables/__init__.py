@@ -1,9 +1,11 @@
 """One lookup structure a file: build, model, cost. `ALL` is the table of them."""
 
+from . import cuckoo, hosts_and_ranges, lpm_trie, range_index
 from . import hash as hash_map
-from . import lpm_trie, range_index
 from .base import Cost, DataImage, MapImage, MapSpec, Table
 
-ALL: dict[str, Table] = {block.KIND: block for block in (hash_map, lpm_trie, range_index)}
+ALL: dict[str, Table] = {
+    block.KIND: block for block in (hash_map, lpm_trie, range_index, cuckoo, hosts_and_ranges)
+}
 
 __all__ = ["ALL", "Cost", "DataImage", "MapImage", "MapSpec", "Table"]

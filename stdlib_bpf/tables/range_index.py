@@ -17,14 +17,10 @@ up to 64 prefixes, 6 at 1,000, 10 at 10,000, 25 to 45 at 100,000.
 
 from __future__ import annotations
 
-import sys
-from array import array
-from collections import Counter
-from functools import lru_cache
-from itertools import accumulate, repeat
-from operator import and_, rshift
+import numpy as np
 
 from ..sets import IntervalSet
+from .arrays import U32, flips, power_of_two, section
 from .base import Cost, DataImage, MapImage
 from .memory import read_ns
 
@@ -51,26 +47,22 @@ def build(values: IntervalSet, width_bits: int, max_entries: int) -> DataImage:
     (halvings of the largest chunk). `max_entries` is not used. ValueError for keys of another width."""
     if width_bits != KEY_BITS:
         raise ValueError(f"range_index holds keys of 32 bits, not of {width_bits}")
-    bounds = [b for b in values.boundaries() if b < 1 << KEY_BITS]
+    bounds = flips(values, KEY_BITS)
     low_bits = KEY_BITS - INDEX_BITS
-    filled = Counter(map(rshift, bounds, repeat(low_bits)))
-    counts = map(filled.__getitem__, range(1 << INDEX_BITS))
-    index = array("I", accumulate(counts, initial=0))
-    slots = 1 << max(0, len(bounds) - 1).bit_length()
-    low_mask = (1 << low_bits) - 1
-    lows = array("H", map(and_, bounds, repeat(low_mask)))
-    lows.extend([0] * (slots - len(lows)))
-    steps = max(0, max(filled.values(), default=0) - 1).bit_length()
+    counts = np.bincount((bounds >> np.uint64(low_bits)).astype(np.int64), minlength=1 << INDEX_BITS)
+    index = np.concatenate([[0], np.cumsum(counts)]).astype(U32)
+    lows = power_of_two((bounds & np.uint64((1 << low_bits) - 1)).astype("<u2"))
+    steps = max(0, int(counts.max()) - 1).bit_length()
     return DataImage(
-        sections=(("index", _little(index), 4), ("bounds", _little(lows), 2)),
-        parameters=(("index_bits", INDEX_BITS), ("bounds_mask", slots - 1), ("steps", steps)),
+        sections=(("index", index.tobytes(), 4), ("bounds", lows.tobytes(), 2)),
+        parameters=(("index_bits", INDEX_BITS), ("bounds_mask", len(lows) - 1), ("steps", steps)),
     )
 
 
 def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
     """Parity of the number of boundaries at or below the key, read from the bytes as generated code does."""
     assert isinstance(image, DataImage)
-    index, bounds = _sections(image)
+    index, bounds = section(image, "index"), section(image, "bounds")
     low_bits = width_bits - image.parameter("index_bits")
     mask = image.parameter("bounds_mask")
     chunk, low = key >> low_bits, key & ((1 << low_bits) - 1)
@@ -89,25 +81,13 @@ def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
 
 def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
     """Two dependent reads and the halvings of a chunk of typical fill."""
-    bounds = 2 * len(values)
+    return cost_of(len(values))
+
+
+def cost_of(ranges: int) -> Cost:
+    """The cost of a table of that many ranges."""
+    bounds = 2 * ranges
     index_bytes = 4 << INDEX_BITS
     steps = max(1, (bounds >> 10).bit_length())
     ns = CALL_FREE_NS + read_ns(index_bytes) / 2 + read_ns(2 * bounds) + steps * STEP_NS
     return Cost(ns, 18 + 8 * steps, index_bytes + 2 * bounds)
-
-
-def _little(numbers: array[int]) -> bytes:
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-@lru_cache(maxsize=32)
-def _sections(image: DataImage) -> tuple[memoryview, memoryview]:
-    parts = []
-    for (_, data, _), code in zip(image.sections, "IH", strict=True):
-        numbers = array(code, data)
-        if sys.byteorder == "big":
-            numbers.byteswap()
-        parts.append(memoryview(numbers))
-    return parts[0], parts[1]

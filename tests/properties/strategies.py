@@ -48,6 +48,8 @@ STRUCTURES = (
     frozenset({"lpm_trie"}),
     frozenset({"range_index"}),
     frozenset({"hash", "range_index"}),
+    frozenset({"cuckoo", "lpm_trie"}),
+    frozenset({"hosts_and_ranges", "lpm_trie"}),
 )
 
 
@@ -411,7 +413,7 @@ def policies(draw: st.DrawFn, place: str, max_rules: int = 15, about: Sequence[f
     """A policy with one rule list at a place of PLACES. `about`: fields that surely have a rule."""
     hook, _, direction = place.partition(" ")
     structures = draw(st.sampled_from(STRUCTURES))
-    wants_list = structures is not None and "range_index" in structures
+    wants_list = structures is not None and bool(structures & {"range_index", "cuckoo", "hosts_and_ranges"})
     names = declarations(draw, hook == "connect", wants_list)
     verdicts = plain(hook)
     on = 'for cgroup "/shop"' if hook == "connect" else 'on "eth0"'

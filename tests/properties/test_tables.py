@@ -10,6 +10,8 @@ from lockgate.stdlib_bpf import tables
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.tables import DataImage, MapImage, Table
 
+from .table_sets import drawn, keys
+
 BLOCKS = [
     pytest.param(block, width, id=f"{kind}-{width}")
     for kind, block in tables.ALL.items()
@@ -41,6 +43,16 @@ def test_model_is_membership(block: Table, width: int, data: st.DataObject) -> N
     for key in keys:
         if 0 <= key < 1 << width:
             assert block.model(image, key, width) == (key in values)
+
+
+@pytest.mark.parametrize(("block", "width"), BLOCKS)
+@pytest.mark.parametrize("count", [0, 1, 3_000])
+def test_sets_that_are_spread_out(block: Table, width: int, count: int) -> None:
+    """Large enough for several levels; prefixes of all lengths where the block takes ranges."""
+    values = drawn("model", block, width, count)
+    image = block.build(values, width, block.entries(values, width))
+    asked = keys(values, width, 2_000)
+    assert not [key for key in asked if block.model(image, key, width) != (key in values)]
 
 
 @pytest.mark.parametrize(("block", "width"), BLOCKS)
