@@ -26,7 +26,9 @@ from .progress import progress
 
 STYLES = click.Choice(list(render.FORMS))
 STDIN = Path("-")
-KINDS = click.Choice(["inline", "hash", "lpm_trie", "range_index", "cuckoo", "hosts_and_ranges"])
+KINDS = click.Choice(
+    ["inline", "hash", "lpm_trie", "range_index", "cuckoo", "hosts_and_ranges", "range_tree"]
+)
 
 policy_argument = click.argument("policy", type=click.Path(path_type=Path))
 policies_argument = click.argument(

@@ -48,8 +48,8 @@ STRUCTURES = (
     frozenset({"lpm_trie"}),
     frozenset({"range_index"}),
     frozenset({"hash", "range_index"}),
-    frozenset({"cuckoo", "lpm_trie"}),
-    frozenset({"hosts_and_ranges", "lpm_trie"}),
+    frozenset({"cuckoo", "range_tree"}),
+    frozenset({"hosts_and_ranges", "range_tree"}),
 )
 
 
