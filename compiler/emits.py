@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lockgate.stdlib_bpf import manifest, tables
+from lockgate.stdlib_bpf import manifest
 
 from . import nodetext
 from .diagnostics import Sink
 from .driver import MATCH, PLAN, Session
-from .plan.cost import cost
+from .plan.cost import cost, price
 from .policy.model import Chain
 from .syntax import parse
 
@@ -34,13 +34,12 @@ def explain(session: Session, chain: Chain) -> str:
     predicted = cost(plan)
     lines = [f"{chain.name}: {len(plan.rules)} rules, {len(plan.nodes)} nodes"]
     for table in plan.tables:
-        block = tables.ALL[table.kind]
-        price = block.cost(table.values, table.width_bits, table.max_entries)
+        predicted_cost = price(table)
         full = " when full" if table.live else ""
         what = f"dynamic set {table.live}" if table.live else f"{len(table.values)} ranges"
         lines.append(
-            f"  {table.name}: {table.kind}, {what}, about {price.latency_ns:.0f} ns a lookup{full}, "
-            f"{price.bytes / 1024:.0f} KiB"
+            f"  {table.name}: {table.kind}, {what}, about {predicted_cost.latency_ns:.0f} ns a lookup{full}, "
+            f"{predicted_cost.bytes / 1024:.0f} KiB"
         )
     lines.append(
         f"  predicted, beside decoding: {predicted.expected_ns:.0f} ns for typical traffic, "

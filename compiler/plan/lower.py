@@ -19,7 +19,7 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 
 from ..match.ir import MatchProgram, RuleInfo
 from .builder import Builder
-from .choose import STRUCTURES, Chooser, Form
+from .choose import LATENCY, STRUCTURES, Chooser, Form, Goal
 from .ir import DEFAULT, Between, Plan
 from .order import ordered
 from .specialise import REST, Conjunction, specialise
@@ -27,10 +27,11 @@ from .specialise import REST, Conjunction, specialise
 Planned = list[tuple[int, list[Form]]]
 
 
-def lower(program: MatchProgram, structures: frozenset[str] | None = None) -> Plan:
+def lower(program: MatchProgram, structures: frozenset[str] | None = None, goal: Goal = LATENCY) -> Plan:
     """Plan a verified program. `structures`: names of lookup structures it may use (of `choose.STRUCTURES`,
-    which has "inline" besides the tables' kinds), None for all. ValueError for an unknown name."""
-    chooser = Chooser(STRUCTURES if structures is None else structures, dict(program.live))
+    which has "inline" besides the tables' kinds), None for all; `goal`: what they are chosen for. ValueError
+    for an unknown name."""
+    chooser = Chooser(STRUCTURES if structures is None else structures, dict(program.live), goal)
     sides = [
         _planned(specialise(program, eth_types), chooser) for eth_types in (fields.IP4, fields.IP6, REST)
     ]

@@ -13,11 +13,22 @@ from ..sets import IntervalSet
 @dataclass(frozen=True)
 class Cost:
     """Predicted cost of one lookup and of the table. `latency_ns` on the reference machine of the
-    measurements, `instructions` of BPF, `bytes` of memory."""
+    measurements, `instructions` of BPF, `bytes` of memory, `update_ns` of changing one entry: one system call
+    for a kernel map, a new policy (`rebuilt_ns`) for a table that is read in place."""
 
     latency_ns: float
     instructions: int
     bytes: int
+    update_ns: float
+
+
+MAP_UPDATE_NS = 1_000.0
+REPLACE_NS, BUILD_NS = 10_000_000.0, 1_000.0  # of building and loading a policy, and of an entry of a table
+
+
+def rebuilt_ns(entries: int) -> float:
+    """What it takes to change a table of so many entries that is read in place."""
+    return REPLACE_NS + entries * BUILD_NS
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ..sets import IntervalSet
 from .arrays import Words, members, section
-from .base import Cost, DataImage, MapImage
+from .base import Cost, DataImage, MapImage, rebuilt_ns
 from .memory import read_ns
 
 KIND = "cuckoo"
@@ -121,7 +121,7 @@ def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
 def cost_of(count: int) -> Cost:
     """The cost of a table of that many keys."""
     size = 16 << shape(count)[1]
-    return Cost(BASE_NS + read_ns(size), 40, size)
+    return Cost(BASE_NS + read_ns(size), 40, size, rebuilt_ns(count))
 
 
 def _filled(keys: Words, mix: tuple[int, int, int], lane_bits: int, bucket_bits: int) -> bytes | None:

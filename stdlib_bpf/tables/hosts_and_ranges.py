@@ -42,4 +42,9 @@ def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
     """One after the other: a miss asks both, and what both take from the caches is one footprint."""
     hosts = singles(values)
     a, b = cuckoo.cost_of(hosts), range_index.cost_of(len(values) - hosts)
-    return Cost(a.latency_ns + b.latency_ns, a.instructions + b.instructions, a.bytes + b.bytes)
+    return Cost(
+        a.latency_ns + b.latency_ns,
+        a.instructions + b.instructions,
+        a.bytes + b.bytes,
+        a.update_ns + b.update_ns,
+    )

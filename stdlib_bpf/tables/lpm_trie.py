@@ -10,7 +10,7 @@ from functools import lru_cache
 from math import log2
 
 from ..sets import IntervalSet
-from .base import Cost, DataImage, MapImage, MapSpec
+from .base import MAP_UPDATE_NS, Cost, DataImage, MapImage, MapSpec
 from .memory import read_ns
 
 KIND = "lpm_trie"
@@ -54,7 +54,7 @@ def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
     entries = max(1, max_entries, len(values))
     size = entries * (NODE_BYTES + width_bits // 8) * 2
     levels = 1 + log2(entries)
-    return Cost(16 + levels * (4 + read_ns(size) * 0.5), 14, size)
+    return Cost(16 + levels * (4 + read_ns(size) * 0.5), 14, size, 3 * MAP_UPDATE_NS)
 
 
 @lru_cache(maxsize=32)

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..sets import IntervalSet
 from .arrays import U32, flips, power_of_two, section
-from .base import Cost, DataImage, MapImage
+from .base import Cost, DataImage, MapImage, rebuilt_ns
 from .memory import read_ns
 
 KIND = "range_index"
@@ -89,5 +89,6 @@ def cost_of(ranges: int) -> Cost:
     bounds = 2 * ranges
     index_bytes = 4 << INDEX_BITS
     steps = max(1, (bounds >> 10).bit_length())
-    ns = CALL_FREE_NS + read_ns(index_bytes) / 2 + read_ns(2 * bounds) + steps * STEP_NS
-    return Cost(ns, 18 + 8 * steps, index_bytes + 2 * bounds)
+    held = 2 << max(0, bounds - 1).bit_length()
+    ns = CALL_FREE_NS + read_ns(index_bytes) / 2 + read_ns(min(bounds, 1 << 9) + held) + steps * STEP_NS
+    return Cost(ns, 18 + 8 * steps, index_bytes + held, rebuilt_ns(ranges))

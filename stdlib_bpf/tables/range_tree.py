@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from ..sets import IntervalSet
 from .arrays import U32, U64, Words, power_of_two, section
-from .base import Cost, DataImage, MapImage
+from .base import Cost, DataImage, MapImage, rebuilt_ns
 from .memory import read_ns
 
 KIND = "range_tree"
@@ -55,7 +55,8 @@ CODES_A_SLOT = 3  # what a node's slots would hold each, were they even
 LEAST_SLOTS = 4  # of the root, twice as many each level: at most 11 levels, whatever the set
 MAX_SLOTS = 1 << 20
 BASE_NS, READS = 2.0, 3  # of slots and codes; a cell is two more
-PREFIX_BYTES, CELL_BYTES, FINE_BYTES = 7, 8, 32
+# Memory of a prefix, of that what lookups touch, and what one finer than /64 takes more.
+PREFIX_BYTES, TOUCHED_BYTES, FINE_BYTES = 24, 7, 40
 
 Places = NDArray[np.int64]
 
@@ -118,12 +119,11 @@ def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
     """A slot or two and a leaf; for what is finer than /64 a list, too."""
     fine = sum(low & HALF_MASK != 0 or high & HALF_MASK != HALF_MASK for low, high in values.ranges)
     count = len(values)
-    size = PREFIX_BYTES * count
-    ns = BASE_NS + READS * read_ns(size)
+    ns, size = BASE_NS + READS * read_ns(TOUCHED_BYTES * count), PREFIX_BYTES * count
     if fine:
-        size += CELL_BYTES * count + FINE_BYTES * fine
+        size += FINE_BYTES * fine
         ns += 2 * read_ns(size)
-    return Cost(ns, 110, size)
+    return Cost(ns, 110, size, rebuilt_ns(count))
 
 
 def _in_cell(image: DataImage, number: int, key: int) -> bool:
