@@ -30,8 +30,8 @@ EXACT = False
 
 KEY_BITS = 32
 # (ranges, bits of the index for so many and more). Not fewer than 16, since `bounds` has room for 16 low
-# bits. What a larger index spares in the search it costs in cache misses: at 100,000 prefixes 17 bits took 1.6
-# times as long and 18 bits 1.8 times; at a million, where every search misses, 0.85 and 0.79 times.
+# bits. What a larger index spares in the search it costs in cache misses: at 100,000 prefixes 17 bits took
+# 1.6 times as long and 18 bits 1.8 times; at a million, where every search misses, 0.85 and 0.79 times.
 INDEX_BITS = ((600_000, 18), (0, 16))
 CALL_FREE_NS = 2.0
 STEP_NS = 1.2
