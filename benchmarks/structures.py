@@ -57,7 +57,7 @@ KINDS = (
     Kind("block list", 4, policies.block_list, (10_000, 100_000, 1_000_000), (100_000,),
          ("range_index", "hosts_and_ranges", "lpm_trie")),
     Kind("hosts", 6, policies.hosts, (100, 1_000, 10_000, 100_000, 1_000_000), (100_000,),
-         ("range_tree", "hash", "lpm_trie")),
+         ("cuckoo6", "range_tree", "hash", "lpm_trie")),
     Kind("prefixes", 6, policies.prefixes, (4, 16, 100, 1_000, 10_000, 100_000, 1_000_000), (16, 100_000),
          ("inline", "range_tree", "lpm_trie")),
     Kind("nested prefixes", 6, policies.nested, (100_000,), (10_000,), ("range_tree", "lpm_trie")),

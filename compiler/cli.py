@@ -29,7 +29,7 @@ from .progress import progress
 STYLES = click.Choice(list(render.FORMS))
 STDIN = Path("-")
 KINDS = click.Choice(
-    ["inline", "hash", "lpm_trie", "range_index", "cuckoo", "hosts_and_ranges", "range_tree"]
+    ["inline", "hash", "lpm_trie", "range_index", "cuckoo", "hosts_and_ranges", "range_tree", "cuckoo6"]
 )
 
 

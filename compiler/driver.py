@@ -256,8 +256,10 @@ class Session:
                 rules = [chain.rules[i] for i in asking(plan, table.name)]
                 place = (rules[0].span, rules[0].label) if rules else (chain.span, chain.name)
                 found.append((*place, table.kind, table.live, len(table.values), price(table).bytes))
-        if sum(size for *_, size in found) > most:
-            self.sink.add(errors.OverMemory(self.unit.chains[0].span, most, tuple(found)).diagnostic())
+        needed = sum(cost(self.plan(chain)).table_bytes for chain in self.unit.chains)
+        if needed > most:
+            span = self.unit.chains[0].span
+            self.sink.add(errors.OverMemory(span, needed, most, tuple(found)).diagnostic())
 
     def module(self, chain: Chain) -> Module:
         """The chain as LLVM text, maps and slots."""

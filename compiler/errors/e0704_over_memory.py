@@ -40,13 +40,13 @@ class OverMemory(Finding):
 
     code = "E0704"
     slug = "over-memory"
-    span: Span
+    span: Span  # of the policy
+    needs: int
     most: int
     tables: tuple[tuple[Span, str, str, str | None, int, int], ...]  # place, rule, kind, set, ranges, bytes
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
-        total = sum(size for *_, size in self.tables)
         largest = sorted(self.tables, key=lambda table: -table[5])[:SHOWN]
         notes = [
             f"{_size(size)} for "
@@ -55,8 +55,8 @@ class OverMemory(Finding):
             for _, label, kind, live, ranges, size in largest
         ]
         return self.make(
-            f"the tables need {_size(total)}, `--max-memory` allows {_size(self.most)}",
-            (largest[0][0], f"the largest, {_size(largest[0][5])}"),
+            f"the tables need {_size(self.needs)}, `--max-memory` allows {_size(self.most)}",
+            (largest[0][0], f"the largest, {_size(largest[0][5])}") if largest else (self.span, "too large"),
             notes=notes,
             help=["allow more, take entries out, or lower `max` of dynamic sets"],
         )

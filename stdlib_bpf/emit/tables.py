@@ -104,6 +104,31 @@ def cuckoo(
     f.branch(f.compare("ne", f.op("or", *found), 0), yes, no)
 
 
+def cuckoo6(
+    f: Function, name: str, image: MapImage | DataImage, key: Value, width: int, yes: Label, no: Label
+) -> None:
+    """One mix, two buckets, all slots at once (`tables.cuckoo6.model`)."""
+    assert isinstance(image, DataImage)
+    number, bits = image.parameter, image.parameter("bucket_bits")
+    if not number("some"):
+        f.jump(no)
+        return
+    upper, lower = f.trunc(f.op("lshr", key, width // 2), "i64"), f.trunc(key, "i64")
+    mix = f.op("mul", upper, number("first"))
+    mix = f.op("mul", f.op("add", f.op("xor", mix, f.op("lshr", mix, 32)), lower), number("second"))
+    mix = f.op("mul", f.op("xor", mix, f.op("lshr", mix, 29)), number("third"))
+    second = f.op("and", f.op("lshr", mix, 64 - 2 * bits), (1 << bits) - 1)
+    found: list[Value] = []
+    for bucket in (f.op("lshr", mix, 64 - bits), f.op("add", second, 1 << bits)):
+        slots = f.gep(Value("ptr", f"@{name}_slots"), f.op("shl", bucket, 2), "i64")
+        for at in (0, 16):
+            halves = (f.load("i64", f.gep(slots, at)), f.load("i64", f.gep(slots, at + 8)))
+            differ = f.op("or", f.op("xor", halves[0], upper), f.op("xor", halves[1], lower))
+            found.append(f.op("and", f.op("sub", differ, 1), f.op("xor", differ, -1)))  # top bit: none does
+    either = f.op("or", f.op("or", found[0], found[1]), f.op("or", found[2], found[3]))
+    f.branch(f.compare("ugt", either, (1 << 63) - 1), yes, no)
+
+
 def hosts_and_ranges(
     f: Function, name: str, image: MapImage | DataImage, key: Value, width: int, yes: Label, no: Label
 ) -> None:
@@ -247,4 +272,5 @@ LOOKUPS: dict[str, Lookup] = {
     "cuckoo": cuckoo,
     "hosts_and_ranges": hosts_and_ranges,
     "range_tree": range_tree,
+    "cuckoo6": cuckoo6,
 }

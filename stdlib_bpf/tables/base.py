@@ -19,7 +19,7 @@ class Cost:
     latency_ns: float
     instructions: int
     bytes: int
-    update_ns: float
+    update_ns: float = 0.0
 
 
 MAP_UPDATE_NS = 1_000.0

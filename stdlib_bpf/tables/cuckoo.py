@@ -137,7 +137,7 @@ def _filled(keys: Words, mix: tuple[int, int, int], lane_bits: int, bucket_bits:
     at[1] += 1 << bucket_bits
     if not fingerprints.any(axis=0).all():
         return None
-    places = _placed(at, fingerprints != 0, 2 << bucket_bits, 64 // lane_bits)
+    places = placed(at, fingerprints != 0, 2 << bucket_bits, 64 // lane_bits)
     if places is None:
         return None
     held = np.zeros(places.shape, f"<u{lane_bits // 8}")
@@ -146,7 +146,7 @@ def _filled(keys: Words, mix: tuple[int, int, int], lane_bits: int, bucket_bits:
     return held.tobytes()
 
 
-def _placed(
+def placed(
     at: NDArray[np.int64], allowed: NDArray[np.bool_], buckets: int, lanes: int
 ) -> NDArray[np.int64] | None:
     """Which key each lane holds, -1 for none: [bucket, lane]. `at`, `allowed`: [side, key], the bucket, and

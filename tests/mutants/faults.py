@@ -238,6 +238,12 @@ FAULTS: tuple[Fault, ...] = (
         '((key[1], "lowers"), (key[0], "uppers"))',
         '((key[0], "uppers"), (key[0], "uppers"))',
     ),
+    Fault(
+        "lower halves of IPv6 hosts not compared",
+        "stdlib_bpf/emit/tables.py",
+        'f.op("xor", halves[1], lower))',
+        'f.op("xor", halves[1], halves[1]))',
+    ),
     # ---- generated rules and counters ----
     Fault(
         "a range ends one late",

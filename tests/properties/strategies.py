@@ -48,7 +48,7 @@ STRUCTURES = (
     frozenset({"lpm_trie"}),
     frozenset({"range_index"}),
     frozenset({"hash", "range_index"}),
-    frozenset({"cuckoo", "range_tree"}),
+    frozenset({"cuckoo", "cuckoo6"}),
     frozenset({"hosts_and_ranges", "range_tree"}),
 )
 
