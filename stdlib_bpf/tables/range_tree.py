@@ -54,7 +54,7 @@ LEAF_CODES = HELD_MASK  # a slot with more becomes a node: two cache lines cost 
 CODES_A_SLOT = 3  # what a node's slots would hold each, were they even
 LEAST_SLOTS = 4  # of the root, twice as many each level: at most 11 levels, whatever the set
 MAX_SLOTS = 1 << 20
-BASE_NS, READS = 2.0, 3  # of slots and codes; a cell is two more
+BASE_NS, READS = 8.0, 3  # of slots and codes; a cell is two more
 # Memory of a prefix, of that what lookups touch, and what one finer than /64 takes more.
 PREFIX_BYTES, TOUCHED_BYTES, FINE_BYTES = 24, 7, 40
 
