@@ -33,7 +33,7 @@ class OverMemory(Finding):
     ## Instead
 
         policy edge at xdp on "eth0" {
-          default pass
+          default pass  fragments first-only
           drop udp from { 10.0.0.0/8, 192.0.2.0/24 }
         }
     """

@@ -178,7 +178,7 @@ def test_shadowed_rules_come_with_a_packet(policy: Path, capsys: pytest.CaptureF
 MANY = """network scanners = { %s }
 
 policy edge at xdp on "eth0" {
-  default pass
+  default pass  fragments first-only
   scan: drop from scanners
 }
 """
