@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ from lockgate.runtime.wirerun import LOOPBACK_IFINDEX
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.hooks.base import Hook
 
-POOL = 1 << 15  # packets; a power of two
+POOL = 1 << 18  # packets; a power of two, and more addresses than caches hold lines
 ROUNDS, SLICE_NS = 25, 5_000_000
 XDP, TC = hooks.ALL["xdp"], hooks.ALL["tc"]
 MAP_TYPE_PROG_ARRAY = 3
@@ -39,21 +40,18 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Figures:
-    """ns a packet, one of each a round: of the floor, of packets dropped and of packets passed."""
+    """ns a packet, one a round: of the floor, and by the name of a pool of addresses."""
 
     floor: tuple[int, ...]
-    hit: tuple[int, ...]
-    miss: tuple[int, ...]
+    pools: dict[str, tuple[int, ...]]
 
     def best(self, what: str) -> float:
         """Minimum minus the floor's minimum: what the machine does when nobody disturbs it."""
-        rounds: tuple[int, ...] = getattr(self, what)
-        return float(min(rounds) - min(self.floor))
+        return float(min(self.pools[what]) - min(self.floor))
 
     def median(self, what: str) -> float:
         """The middle of the differences within each round."""
-        rounds: tuple[int, ...] = getattr(self, what)
-        return statistics.median(a - b for a, b in zip(rounds, self.floor, strict=True))
+        return statistics.median(a - b for a, b in zip(self.pools[what], self.floor, strict=True))
 
 
 def possible() -> bool:
@@ -74,8 +72,9 @@ def udp_frame(version: int) -> bytes:
     return bytes(12) + b"\x86\xdd" + head + udp
 
 
-def pools(entries: Sequence[tuple[int, int]], version: int, seed: int = 1) -> tuple[list[int], list[int]]:
-    """Addresses that lie in one of the (value, prefix length) entries, and addresses that lie in none."""
+def pools(entries: Sequence[tuple[int, int]], version: int, seed: int = 1) -> dict[str, list[int]]:
+    """Addresses to ask about (value, prefix length) entries: "hit" lies in any of them, "zipf" in them, too,
+    but the entry of rank k is drawn as often as 1/k, in random order of entries; "miss" lies in none."""
     draw = random.Random(f"pools {version} {seed}")
     width = 32 if version == 4 else 128
     spans = sorted((value, value + (1 << (width - length)) - 1) for value, length in entries)
@@ -83,6 +82,9 @@ def pools(entries: Sequence[tuple[int, int]], version: int, seed: int = 1) -> tu
     reach: list[int] = []
     for _, high in spans:
         reach.append(max(high, reach[-1]) if reach else high)
+    ranked = draw.sample(spans, len(spans))
+    weights = list(accumulate(1 / rank for rank in range(1, len(spans) + 1)))
+    zipf = [draw.randint(*span) for span in draw.choices(ranked, cum_weights=weights, k=POOL)]
     hits = [draw.randint(*spans[draw.randrange(len(spans))]) for _ in range(POOL)]
     misses: list[int] = []
     while len(misses) < POOL:
@@ -90,7 +92,7 @@ def pools(entries: Sequence[tuple[int, int]], version: int, seed: int = 1) -> tu
         at = bisect_right(lows, value) - 1
         if at < 0 or reach[at] < value:
             misses.append(value)
-    return hits, misses
+    return {"hit": hits, "zipf": zipf, "miss": misses}
 
 
 # ---- programs ----
@@ -228,21 +230,32 @@ def generating(target: Fd, addresses: Sequence[int], version: int, hook: Hook = 
 
 
 def measure(
-    programs: Mapping[str, Fd], hits: Sequence[int], misses: Sequence[int], version: int, rounds: int = ROUNDS
+    programs: Mapping[str, Fd],
+    asked: Mapping[str, Sequence[int]],
+    version: int,
+    rounds: int = ROUNDS,
+    base: Fd | None = None,
 ) -> dict[str, Figures]:
-    """What each program costs, in alternating rounds. Every program must drop the hits and pass the misses:
-    ValueError for one that does not."""
+    """What each program costs on each pool, in alternating rounds. Every program must drop what is in a pool,
+    and pass what is in "miss": ValueError for one that does not. `base`: a program that passes everything,
+    measured on the misses as "base"."""
     frame = udp_frame(version)
     with ExitStack() as stack:
         floor = stack.enter_context(constant("drop"))
-        ready = {("", "floor"): stack.enter_context(generating(floor, hits, version))}
+        ready = {("", "floor"): stack.enter_context(generating(floor, asked["miss"], version))}
+        if base is not None:
+            ready["base", "miss"] = stack.enter_context(generating(base, asked["miss"], version))
         for name, program in programs.items():
-            for what, addresses in (("hit", hits), ("miss", misses)):
+            for what, addresses in asked.items():
                 ready[name, what] = stack.enter_context(generating(program, addresses, version))
-                verify(f"{name}, {what}", ready[name, what], frame, "drop" if what == "hit" else "pass")
+                verify(f"{name}, {what}", ready[name, what], frame, "pass" if what == "miss" else "drop")
         found = alternate(ready, frame, rounds)
     floors = tuple(found["", "floor"])
-    return {name: Figures(floors, tuple(found[name, "hit"]), tuple(found[name, "miss"])) for name in programs}
+    names = dict.fromkeys(name for name, _ in found if name)
+    return {
+        name: Figures(floors, {what: tuple(ns) for (of, what), ns in found.items() if of == name})
+        for name in names
+    }
 
 
 def alternate(

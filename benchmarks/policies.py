@@ -56,10 +56,49 @@ def text_of(entries: list[tuple[int, int]], version: int = 4) -> str:
     return "".join(f"{kind(value)}/{length}\n" for value, length in entries)
 
 
+def hosts(count: int, version: int = 4, seed: int = SEED) -> list[tuple[int, int]]:
+    """(value, prefix length) of that many different addresses, ascending; those of IPv6 lie in networks of a
+    few thousand providers, with random lower halves."""
+    draw, found = random.Random(f"hosts {version} {seed}"), set[int]()
+    while len(found) < count:
+        if version == 4:
+            found.add(draw.randrange(*UNICAST4))
+        else:
+            found.add(0x2A << 120 | draw.getrandbits(12) << 96 | draw.getrandbits(96))
+    return [(value, 32 if version == 4 else 128) for value in sorted(found)]
+
+
+def block_list(count: int, version: int = 4, seed: int = SEED) -> list[tuple[int, int]]:
+    """That many addresses and prefixes as block lists mix them: 7 of 10 are addresses, 2 are /24, the rest
+    lies between; ascending."""
+    draw, found = random.Random(f"block list {version} {seed}"), set[tuple[int, int]]()
+    while len(found) < count:
+        length = draw.choices((32, 24, draw.randrange(25, 32)), (7, 2, 1))[0]
+        found.add((draw.randrange(*UNICAST4) >> 32 - length << 32 - length, length))
+    return sorted(found)
+
+
+def nested(count: int, version: int = 4, seed: int = SEED) -> list[tuple[int, int]]:
+    """That many prefixes, each the outermost or an inner one of a chain of four around one address."""
+    draw, found = random.Random(f"nested {version} {seed}"), dict[tuple[int, int], None]()
+    low, high = UNICAST4 if version == 4 else UNICAST6
+    width, outermost = (32, (16, 18, 20)) if version == 4 else (128, (32, 36, 40, 48))
+    while len(found) < count:
+        value, first = draw.randrange(low, high), draw.choice(outermost)
+        for length in range(first, first + 16, 4):
+            found[value >> width - length << width - length, length] = None
+    return sorted(list(found)[:count])
+
+
 def list_policy(folder: Path, count: int, version: int = 4) -> Path:
     """Write a policy that drops what comes from that many prefixes, and the list; its path."""
-    name = f"list{version}_{count}"
-    (folder / f"{name}.txt").write_text(text_of(prefixes(count, version), version))
+    return entries_policy(folder, f"list{version}_{count}", prefixes(count, version), version)
+
+
+def entries_policy(folder: Path, name: str, entries: list[tuple[int, int]], version: int) -> Path:
+    """Write a policy that drops what comes from the (value, prefix length) entries, and the list; its
+    path."""
+    (folder / f"{name}.txt").write_text(text_of(entries, version))
     path = folder / f"{name}.gate"
     path.write_text(
         f'network listed = file "{name}.txt"\n\n'

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +23,35 @@ import click
 
 from . import driver, emits, errors, fixes, render
 from .diagnostics import Diagnostic, Fix, PolicyError, Severity, Sink
+from .plan.choose import GOALS
 from .progress import progress
 
 STYLES = click.Choice(list(render.FORMS))
 STDIN = Path("-")
-KINDS = click.Choice(["inline", "hash", "lpm_trie", "range_index", "rule_tree"])
+KINDS = click.Choice(
+    [
+        "inline",
+        "hash",
+        "lpm_trie",
+        "range_index",
+        "cuckoo",
+        "hosts_and_ranges",
+        "range_tree",
+        "cuckoo6",
+        "rule_tree",
+    ]
+)
+
+
+def size(ctx: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """Bytes as people write them: 65536, 512K, 64MiB, 1.5G; powers of 1024."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]?)(?:i?B)?", text, re.IGNORECASE)
+    if found is None:
+        raise click.BadParameter(f"`{text}` is not a size; write it as in 512K, 64M or 1G", ctx, option)
+    return int(float(found[1]) * 1024 ** " KMG".index(found[2].upper() or " "))
+
 
 policy_argument = click.argument("policy", type=click.Path(path_type=Path))
 policies_argument = click.argument(
@@ -96,6 +121,20 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--structures", multiple=True, type=KINDS, help="Let the planner use only these lookup structures."
     )
+    @click.option(
+        "--optimize",
+        type=click.Choice(list(GOALS)),
+        default="latency",
+        show_default=True,
+        help="What lookup structures are chosen for: time, bytes, or entries that change one by one.",
+    )
+    @click.option(
+        "--max-memory",
+        metavar="SIZE",
+        callback=size,
+        help="What the tables of the policy may take together, as in 512K, 64M or 1G; smaller structures are "
+        "chosen where the preferred ones do not fit, and the policy is refused where none do.",
+    )
     @click.option("--no-verify", is_flag=True, help="Do not check the intermediate forms between passes.")
     @wraps(command)
     def wrapped(
@@ -103,6 +142,8 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         skip: tuple[str, ...],
         fuel: int | None,
         structures: tuple[str, ...],
+        optimize: str,
+        max_memory: int | None,
         no_verify: bool,
         options: driver.Options,
         **rest: Any,
@@ -110,6 +151,8 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         full = replace(
             options,
             structures=frozenset(structures) or None,
+            optimize=optimize,
+            max_memory=max_memory,
             skip=frozenset(skip),
             fuel=fuel,
             verify=not no_verify,

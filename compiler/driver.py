@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lockgate import __version__
-from lockgate.stdlib_bpf import manifest
+from lockgate.stdlib_bpf import classifiers, manifest
+from lockgate.stdlib_bpf.classifiers import Boxes
 from lockgate.stdlib_bpf.emit.llvm import render_bpf
 
 from . import errors, neighbours, policy, witness
@@ -32,7 +33,8 @@ from .match.lower import lower as lower_chain
 from .match.text import write as match_text
 from .match.verify import verify as verify_match
 from .pipeline import Level, Pipeline
-from .plan.cost import over_budget
+from .plan.choose import GOALS, Goal, tightening
+from .plan.cost import asking, cost, over_budget, price
 from .plan.ir import Branch, Plan
 from .plan.lower import lower as lower_match
 from .plan.text import write as plan_text
@@ -61,13 +63,17 @@ Observer = Callable[[str, str, Any], None]  # (chain, stage or pass, IR)
 class Options:
     """`include`: folders where imported files are looked for; `now`: the day for which rules that expire are
     judged, None for none; `root`: the outermost directory whose `lockgate.toml` holds; `structures`: kinds of
-    table the planner may choose from, None for all; `skip`: passes left out; `fuel`: at most that many
-    passes; `verify`: check every IR; `cpu`: BPF instruction set (v3 runs on Linux ≥ 5.1)."""
+    table the planner may choose from, None for all; `optimize`: what it chooses them for, of `choose.GOALS`;
+    `max_memory`: bytes that the tables of all rule lists may take together, None for any; `skip`: passes left
+    out; `fuel`: at most that many passes; `verify`: check every IR; `cpu`: BPF instruction set (v3 runs on
+    Linux ≥ 5.1)."""
 
     include: tuple[Path, ...] = ()
     now: date | None = None
     root: Path | None = None
     structures: frozenset[str] | None = None
+    optimize: str = "latency"
+    max_memory: int | None = None
     skip: frozenset[str] = frozenset()
     fuel: int | None = None
     verify: bool = True
@@ -102,6 +108,7 @@ class Session:
     _cache: dict[tuple[str, str], Any] = field(default_factory=dict)
     _own_worker: Worker | None = None
     _failed: str | None = None
+    _fitting: Goal | None = None
     _read: list[Path] = field(default_factory=list)
     _running: list[str] = field(default_factory=list)
 
@@ -172,12 +179,28 @@ class Session:
         """The chain as a plan."""
 
         def run() -> Plan:
-            plan = lower_match(self.optimised(chain), structures=self.options.structures)
+            plan = self._planned(chain, self._goal())
             if self.options.verify:
                 verify_plan(plan)
             return plan
 
         return self._once("plan", chain, run)
+
+    def _planned(self, chain: Chain, goal: Goal) -> Plan:
+        return lower_match(self.optimised(chain), self.options.structures, goal)
+
+    def _goal(self) -> Goal:
+        """What tables are chosen for: as asked, with bytes dearer until all tables fit `max_memory`."""
+        goal, most = GOALS[self.options.optimize], self.options.max_memory
+        if most is None:
+            return goal
+        if self._fitting is None:
+            for self._fitting in tightening(goal):
+                plans = [self._planned(chain, self._fitting) for chain in self.unit.chains]
+                if sum(cost(plan).table_bytes for plan in plans) <= most:
+                    break
+        assert self._fitting is not None
+        return self._fitting
 
     def prepare(self) -> None:
         """Start the worker now, so that it is ready when code is generated."""
@@ -192,6 +215,7 @@ class Session:
                 for finding in neighbours.forgotten(chain, self.match(chain)):
                     self.sink.add(finding.diagnostic())
                 self._budget(chain)
+        self._memory()
         self.sink.stop_on_errors()
 
     def _shadowed(self, chain: Chain) -> None:
@@ -223,6 +247,26 @@ class Session:
                 chain.policy, chain.span, over.nodes, over.limit, unit, len(chain.rules), heaviest
             ).diagnostic()
         )
+
+    def _memory(self) -> None:
+        """Whether the tables of all chains fit; their sizes and the rules that ask them when they do not."""
+        most, found = self.options.max_memory, []
+        if most is None:
+            return
+        for chain in self.unit.chains:
+            plan = self.plan(chain)
+            for table in plan.tables:
+                rules = [chain.rules[i] for i in asking(plan, table.name)]
+                place = (rules[0].span, rules[0].label) if rules else (chain.span, chain.name)
+                found.append((*place, table.kind, table.live, len(table.values), price(table).bytes))
+            for one in plan.classifiers:
+                first = chain.rules[one.boxes[0].rule]
+                size = classifiers.ALL[one.kind].cost(Boxes(one.widths, one.boxes)).bytes
+                found.append((first.span, first.label, one.kind, None, len(one.boxes), size))
+        needed = sum(cost(self.plan(chain)).table_bytes for chain in self.unit.chains)
+        if needed > most:
+            span = self.unit.chains[0].span
+            self.sink.add(errors.OverMemory(span, needed, most, tuple(found)).diagnostic())
 
     def module(self, chain: Chain) -> Module:
         """The chain as LLVM text, maps and slots. PolicyError when the verifier would give up on it."""

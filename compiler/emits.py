@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lockgate.stdlib_bpf import classifiers, manifest, tables
+from lockgate.stdlib_bpf import classifiers, manifest
 from lockgate.stdlib_bpf.classifiers import Boxes
 
 from . import nodetext
 from .diagnostics import Sink
 from .driver import MATCH, PLAN, Session
-from .plan.cost import cost
+from .plan.cost import cost, price
 from .policy.model import Chain
 from .syntax import parse
 
@@ -35,20 +35,19 @@ def explain(session: Session, chain: Chain) -> str:
     predicted = cost(plan)
     lines = [f"{chain.name}: {len(plan.rules)} rules, {len(plan.nodes)} nodes"]
     for table in plan.tables:
-        block = tables.ALL[table.kind]
-        price = block.cost(table.values, table.width_bits, table.max_entries)
+        predicted_cost = price(table)
         full = " when full" if table.live else ""
         what = f"dynamic set {table.live}" if table.live else f"{len(table.values)} ranges"
         lines.append(
-            f"  {table.name}: {table.kind}, {what}, about {price.latency_ns:.0f} ns a lookup{full}, "
-            f"{price.bytes / 1024:.0f} KiB"
+            f"  {table.name}: {table.kind}, {what}, about {predicted_cost.latency_ns:.0f} ns a lookup{full}, "
+            f"{predicted_cost.bytes / 1024:.0f} KiB"
         )
     for one in plan.classifiers:
-        price = classifiers.ALL[one.kind].cost(Boxes(one.widths, one.boxes))
+        predicted_cost = classifiers.ALL[one.kind].cost(Boxes(one.widths, one.boxes))
         rules = len({box.rule for box in one.boxes})
         lines.append(
             f"  {one.name}: {one.kind}, {rules} rules by {', '.join(one.fields)}, about "
-            f"{price.latency_ns:.0f} ns a lookup, {price.bytes / 1024:.0f} KiB"
+            f"{predicted_cost.latency_ns:.0f} ns a lookup, {predicted_cost.bytes / 1024:.0f} KiB"
         )
     lines.append(
         f"  predicted, beside decoding: {predicted.expected_ns:.0f} ns for typical traffic, "

@@ -1,6 +1,6 @@
 """Dynamic sets of a loaded policy: prefixes in LPM tries, changed while packets are judged.
 
-A set has a trie for each family that the policy asks about (`stdlib_bpf.tables.lpm_trie` lays keys out); a
+A set has a trie for each family that the policy asks about (`stdlib_bpf.lpm_key` lays keys out); a
 prefix of the other family is refused, as it could never match. Each change is atomic for one prefix; a list
 is not one change.
 """
@@ -12,8 +12,8 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from lockgate.stdlib_bpf.lpm_key import entry
 from lockgate.stdlib_bpf.manifest import Map
-from lockgate.stdlib_bpf.tables.lpm_trie import entry
 
 from .errors import SetError
 from .plan import map_key

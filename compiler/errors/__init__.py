@@ -67,6 +67,7 @@ from .e0604_which_direction import WhichDirection
 from .e0605_assertion_not_proved import AssertionNotProved
 from .e0690_expectation_fails import ExpectationFails
 from .e0703_over_budget import OverBudget
+from .e0704_over_memory import OverMemory
 from .e9901_internal_error import InternalError
 from .w0230_unused_name import UnusedName
 from .w0231_empty_network import EmptyNetwork
@@ -147,6 +148,7 @@ ALL: tuple[type[Finding], ...] = (
     AssertionNotProved,
     ExpectationFails,
     OverBudget,
+    OverMemory,
     InternalError,
 )
 
@@ -199,6 +201,7 @@ __all__ = [
     "NotYet",
     "OutOfRange",
     "OverBudget",
+    "OverMemory",
     "PortsNeedProtocol",
     "Repeated",
     "ReservedName",

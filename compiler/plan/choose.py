@@ -7,10 +7,13 @@ Knows the blocks of `stdlib_bpf.tables` by their contract only; a new block take
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from lockgate.stdlib_bpf import classifiers, fields, tables
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
+from lockgate.stdlib_bpf.tables import Cost
+from lockgate.stdlib_bpf.tables.base import REPLACE_NS
 
 from .builder import Builder
 from .inline import Inline, inline
@@ -23,8 +26,41 @@ LIVE_KIND = "lpm_trie"  # what holds a dynamic set: prefixes that come and go on
 # Where the choice is open. Other fields are narrow or guard others, and stay in the program.
 TABLE_FIELDS = frozenset({"ip4.src", "ip4.dst", "ip6.src", "ip6.dst", "th.sport", "th.dport"})
 MAX_INLINE_RANGES = {16: 128, 32: 32, 128: 16}  # per width in bits: code size, not time, is the reason
-BYTES_PER_NS = 64 << 10  # what a table takes from the caches of everything else, charged as time
-MAX_EXACT_VALUES = 1 << 20
+MAX_EXACT_VALUES = 1 << 22
+NODE_BYTES = 24  # of machine code, of a comparison
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a structure is chosen for: weights of a nanosecond of a lookup, of a byte, and of a nanosecond of
+    changing an entry."""
+
+    latency: float
+    memory: float
+    update: float
+
+    def price(self, cost: Cost) -> float:
+        """Less is better."""
+        return self.latency * cost.latency_ns + self.memory * cost.bytes + self.update * cost.update_ns
+
+
+CACHE = 1 / (64 << 10)  # what a byte takes from the caches of everything else, in ns
+GOALS = {
+    "latency": Goal(1.0, CACHE, 0.0),
+    "memory": Goal(1.0, 1.0, 0.0),
+    "update": Goal(1.0, CACHE, 0.001),
+}
+LATENCY = GOALS["latency"]
+TIGHTER, TIGHTEST = 8.0, 1.0  # factor and end of the weights of a byte that are tried where memory is short
+
+
+def tightening(goal: Goal) -> Iterator[Goal]:
+    """The goal, then the same with bytes ever dearer, until nothing else counts."""
+    while True:
+        yield goal
+        if goal.memory >= TIGHTEST:
+            return
+        goal = replace(goal, memory=min(TIGHTEST, goal.memory * TIGHTER))
 
 
 @dataclass(frozen=True)
@@ -47,12 +83,25 @@ class Lookup:
 Form = Inline | Lookup
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A structure for a set. `side`: place of what is held among the set and its complement."""
+
+    price: float
+    side: int
+    kind: str
+    latency_ns: float
+    inverted: bool
+    held: IntervalSet
+
+
 class Chooser:
     """The tables of one plan, in order of first use. `structures`: names allowed, of STRUCTURES; inline is
     the last resort even when it is not among them. `live`: dynamic sets and their numbers of entries."""
 
-    def __init__(self, structures: frozenset[str], live: dict[str, int]) -> None:
+    def __init__(self, structures: frozenset[str], live: dict[str, int], goal: Goal = LATENCY) -> None:
         self._structures = structures
+        self._goal = goal
         self._live = live
         self._tables: list[Table] = []
         self._placed: dict[tuple[int, int, bool], Lookup | None] = {}
@@ -78,38 +127,42 @@ class Chooser:
 
     def _place(self, field: str, values: IntervalSet, width: int, invertible: bool) -> Lookup | None:
         """The table for a set, None when it is better off in the program."""
+        best = self._best(values, width, invertible) if values else None
         if len(values) <= MAX_INLINE_RANGES[width] and INLINE in self._structures:
             form = inline(field, values, width, invertible)
-            if form.nodes == 1:
+            price = self._goal.price(
+                Cost(form.latency_ns, 2 * form.nodes, NODE_BYTES * form.nodes, REPLACE_NS)
+            )
+            if form.nodes == 1 or best is None or price <= best.price:
                 return None
-            best = self._best(values, width)
-            return None if best is None or form.latency_ns <= best[1] else self._lookup(field, values, *best)
-        inverted = invertible and _complement_is_smaller(values, width)
-        held = values.complement(width) if inverted else values
-        best = self._best(held, width) if held else None
-        return None if best is None else self._lookup(field, held, *best, inverted)
+        return None if best is None else self._lookup(field, best)
 
-    def _best(self, values: IntervalSet, width_bits: int) -> tuple[str, float] | None:
-        """(kind, price in ns) of the cheapest structure that can hold the values."""
+    def _best(self, values: IntervalSet, width_bits: int, invertible: bool) -> _Candidate | None:
+        """The cheapest structure that can hold the values or, turned round, their complement. Of equals the
+        smaller of the two, so that a set and its complement share one table."""
+        sides = [(False, values)]
+        if invertible and (other := values.complement(width_bits)):
+            sides.insert(0 if _complement_is_smaller(values, width_bits) else 1, (True, other))
+        found = [
+            _Candidate(self._goal.price(cost), side, kind, cost.latency_ns, inverted, held)
+            for side, (inverted, held) in enumerate(sides)
+            for kind, cost in self._costs(held, width_bits)
+        ]
+        return min(found, key=lambda one: (one.price, one.side, one.kind), default=None)
+
+    def _costs(self, values: IntervalSet, width_bits: int) -> Iterator[tuple[str, Cost]]:
+        """The structures that can hold the values, and what they would cost."""
         count = values.count
-        found: list[tuple[float, str]] = []
         for kind, block in tables.ALL.items():
             if kind not in self._structures or width_bits not in block.WIDTHS:
                 continue
-            if block.EXACT and count > MAX_EXACT_VALUES:
-                continue
-            cost = block.cost(values, width_bits, count if block.EXACT else len(values))
-            found.append((cost.latency_ns + cost.bytes / BYTES_PER_NS, kind))
-        if not found:
-            return None
-        price, kind = min(found)
-        return kind, price
+            if not block.EXACT or count <= MAX_EXACT_VALUES:
+                yield kind, block.cost(values, width_bits, count if block.EXACT else len(values))
 
-    def _lookup(
-        self, field: str, values: IntervalSet, kind: str, latency_ns: float, inverted: bool = False
-    ) -> Lookup:
+    def _lookup(self, field: str, best: _Candidate) -> Lookup:
         width = fields.BY_NAME[field].width_bits
-        return Lookup(field, self._static_table(kind, width, values).name, latency_ns, inverted)
+        table = self._static_table(best.kind, width, best.held)
+        return Lookup(field, table.name, best.latency_ns, best.inverted)
 
     def _static_table(self, kind: str, width_bits: int, values: IntervalSet) -> Table:
         # The key is only a hint that is fast for large sets; equality of the values decides.

@@ -15,7 +15,7 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.tables import Cost
 
 from .inline import COMPARE_NS
-from .ir import Admit, Between, Branch, Classify, InTable, Leaf, Masked, Node, Pass, Plan, successors
+from .ir import Admit, Between, Branch, Classify, InTable, Leaf, Masked, Node, Pass, Plan, Table, successors
 from .order import LIVE_SHARE, chance
 
 # Kernel 6.18 refuses a function when more than 8,192 ways are waiting to be checked ("The sequence of 8193
@@ -53,7 +53,7 @@ class OverBudget:
 
 def cost(plan: Plan) -> PlanCost:
     """Predict a verified plan."""
-    table_cost = {table.name: _price(plan, table.name) for table in plan.tables}
+    table_cost = {table.name: price(table) for table in plan.tables}
     for one in plan.classifiers:
         table_cost[one.name] = classifiers.ALL[one.kind].cost(Boxes(one.widths, one.boxes))
     worst = [0.0] * len(plan.nodes)
@@ -86,13 +86,23 @@ def rule_cost(plan: Plan, rule: int) -> RuleCost:
     nodes = [node for node in plan.nodes if node.rule == rule]
     tests = [node.test for node in nodes if isinstance(node, Branch)]
     looked = dict.fromkeys(test.table for test in tests if isinstance(test, InTable))
-    prices = {name: _price(plan, name) for name in looked}
+    prices = {name: price(plan.table(name)) for name in looked}
     return RuleCost(len(tests), sum(_latency(node, prices) for node in nodes), tuple(looked))
 
 
-def _price(plan: Plan, name: str) -> Cost:
-    table = plan.table(name)
+def price(table: Table) -> Cost:
+    """The cost of one table of a plan."""
     return tables.ALL[table.kind].cost(table.values, table.width_bits, table.max_entries)
+
+
+def asking(plan: Plan, table: str) -> list[int]:
+    """The rules whose tests look into a table, ascending; none where a test serves many."""
+    found = {
+        node.rule
+        for node in plan.nodes
+        if isinstance(node, Branch) and isinstance(node.test, InTable) and node.test.table == table
+    }
+    return sorted(rule for rule in found if rule is not None)
 
 
 def over_budget(plan: Plan) -> OverBudget | None:

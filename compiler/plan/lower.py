@@ -21,18 +21,19 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 from ..match.ir import MatchProgram
 from . import classify
 from .builder import Builder
-from .choose import INLINE, STRUCTURES, Chooser, Form
+from .choose import INLINE, LATENCY, STRUCTURES, Chooser, Form, Goal
 from .classify import Piece, Side
 from .ir import DEFAULT, Between, Classifier, Plan
 from .order import ordered
 from .specialise import L4_PROTO, REST, Conjunction, specialise
 
 
-def lower(program: MatchProgram, structures: frozenset[str] | None = None) -> Plan:
+def lower(program: MatchProgram, structures: frozenset[str] | None = None, goal: Goal = LATENCY) -> Plan:
     """Plan a verified program. `structures`: names of lookup structures it may use (of `STRUCTURES`, which
     has "inline" besides the kinds of tables and classifiers), None for all; where "inline" is not among them
-    a classifier takes every match that it can. ValueError for an unknown name."""
-    growing = _Growing(program, STRUCTURES if structures is None else structures)
+    a classifier takes every match that it can. `goal`: what tables are chosen for. ValueError for an unknown
+    name."""
+    growing = _Growing(program, STRUCTURES if structures is None else structures, goal)
     # Entered first, numbered first: the side of IPv4 is grown last. Tables are named the other way round.
     sides = [growing.planned(eth_types, family) for eth_types, family in SIDES]
     rest, six, four = (growing.grown(side) for side in reversed(sides))
@@ -68,11 +69,11 @@ class _Planned:
 class _Growing:
     """The plan of one program while it grows."""
 
-    def __init__(self, program: MatchProgram, structures: frozenset[str]) -> None:
+    def __init__(self, program: MatchProgram, structures: frozenset[str], goal: Goal) -> None:
         if unknown := structures - STRUCTURES:
             raise ValueError(f"no such structure: {', '.join(sorted(unknown))}")
         self.program, self.structures = program, structures
-        self.chooser = Chooser(structures, dict(program.live))
+        self.chooser = Chooser(structures, dict(program.live), goal)
         self.builder = Builder()
         self.classifiers: list[Classifier] = []
 

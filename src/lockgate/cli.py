@@ -25,7 +25,7 @@ from . import __version__
 
 RUNTIME, COMPILER = "lockgate.runtime.cli", "lockgate.compiler.cli"
 JUDGE, DEMO = "lockgate.judge", "lockgate.demo"
-EXTRA_MODULES = ("lark", "llvmlite")
+EXTRA_MODULES = ("lark", "llvmlite", "numpy")
 INSTALL = "pip install 'lockgate[compiler]'"
 
 # name → (module whose `COMMANDS` has it, what it does)

@@ -272,17 +272,17 @@ class Function:
         right = b.ref if isinstance(b, Value) else str(b)
         return self._value("i1", f"icmp {predicate} {a}, {right}")
 
-    def at_least(self, value: Value, low: int) -> Value:
-        """The larger of a value and a constant."""
-        return self._value(
-            value.type, f"call {value.type} @llvm.umax.{value.type}({value}, {value.type} {low})"
-        )
+    def at_least(self, value: Value, low: Value | int) -> Value:
+        """The larger of two values."""
+        return self._pair("umax", value, low)
 
-    def at_most(self, value: Value, high: int) -> Value:
-        """The smaller of a value and a constant."""
-        return self._value(
-            value.type, f"call {value.type} @llvm.umin.{value.type}({value}, {value.type} {high})"
-        )
+    def at_most(self, value: Value, high: Value | int) -> Value:
+        """The smaller of two values."""
+        return self._pair("umin", value, high)
+
+    def _pair(self, intrinsic: str, a: Value, b: Value | int) -> Value:
+        right = b.ref if isinstance(b, Value) else str(b)
+        return self._value(a.type, f"call {a.type} @llvm.{intrinsic}.{a.type}({a}, {a.type} {right})")
 
     def exchange(self, pointer: Value, expected: Value, new: Value) -> Value:
         """Atomically store `new` if the memory holds `expected`; what it held."""

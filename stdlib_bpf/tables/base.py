@@ -1,5 +1,6 @@
 """What a lookup structure is: how it is built, what it means, what it costs. Its emission for LLVM is the
-function of the same name in `emit.tables`; building needs no LLVM, so the runtime can build tables too."""
+function of the same name in `emit.tables`; building needs no LLVM. It needs numpy, which the runtime does
+without: a bundle brings the bytes of all tables, and only sets of kernel maps change while a policy runs."""
 
 from __future__ import annotations
 
@@ -12,11 +13,22 @@ from ..sets import IntervalSet
 @dataclass(frozen=True)
 class Cost:
     """Predicted cost of one lookup and of the table. `latency_ns` on the reference machine of the
-    measurements, `instructions` of BPF, `bytes` of memory."""
+    measurements, `instructions` of BPF, `bytes` of memory, `update_ns` of changing one entry: one system call
+    for a kernel map, a new policy (`rebuilt_ns`) for a table that is read in place."""
 
     latency_ns: float
     instructions: int
     bytes: int
+    update_ns: float = 0.0
+
+
+MAP_UPDATE_NS = 1_000.0
+REPLACE_NS, BUILD_NS = 10_000_000.0, 1_000.0  # of building and loading a policy, and of an entry of a table
+
+
+def rebuilt_ns(entries: int) -> float:
+    """What it takes to change a table of so many entries that is read in place."""
+    return REPLACE_NS + entries * BUILD_NS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..sets import IntervalSet
-from .base import Cost, DataImage, MapImage, MapSpec
+from .base import MAP_UPDATE_NS, Cost, DataImage, MapImage, MapSpec
 from .memory import read_ns
 
 KIND = "hash"
@@ -48,7 +48,7 @@ def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
 def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
     """Two dependent reads (bucket, element) behind the call of the helper."""
     size = max(1, max_entries) * (ENTRY_BYTES + width_bits // 8)
-    return Cost(BASE_NS + 2 * (read_ns(size) - read_ns(0)), 12, size)
+    return Cost(BASE_NS + 2 * (read_ns(size) - read_ns(0)), 12, size, MAP_UPDATE_NS)
 
 
 @lru_cache(maxsize=32)

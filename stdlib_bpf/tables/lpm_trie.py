@@ -1,7 +1,6 @@
 """Prefixes in a kernel LPM trie: for dynamic sets, and for IPv6 prefixes.
 
-Key: prefix length in bits as u32 in little endian (the host's order on every target we emit for), then the
-address in big endian. Value: one byte, 1. Source: kernel/bpf/lpm_trie.c, struct bpf_lpm_trie_key_u8.
+Keys are laid out by `lpm_key`. Value: one byte, 1. Source: kernel/bpf/lpm_trie.c.
 Measured: 34 ns with 10 prefixes, 58 with 100, 90 with 1,000, 170 with 10,000, 970 with 100,000.
 """
 
@@ -11,7 +10,7 @@ from functools import lru_cache
 from math import log2
 
 from ..sets import IntervalSet
-from .base import Cost, DataImage, MapImage, MapSpec
+from .base import MAP_UPDATE_NS, Cost, DataImage, MapImage, MapSpec
 from .memory import read_ns
 
 KIND = "lpm_trie"
@@ -22,11 +21,6 @@ EXACT = False
 BPF_MAP_TYPE_LPM_TRIE = 11
 BPF_F_NO_PREALLOC = 1
 NODE_BYTES = 40
-
-
-def entry(value: int, prefix_len_bits: int, width_bits: int) -> bytes:
-    """The key of one prefix as the kernel takes it; `value` has its host bits clear."""
-    return prefix_len_bits.to_bytes(4, "little") + value.to_bytes(width_bits // 8)
 
 
 def entries(values: IntervalSet, width_bits: int) -> int:
@@ -60,7 +54,7 @@ def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
     entries = max(1, max_entries, len(values))
     size = entries * (NODE_BYTES + width_bits // 8) * 2
     levels = 1 + log2(entries)
-    return Cost(16 + levels * (4 + read_ns(size) * 0.5), 14, size)
+    return Cost(16 + levels * (4 + read_ns(size) * 0.5), 14, size, 3 * MAP_UPDATE_NS)
 
 
 @lru_cache(maxsize=32)

@@ -11,21 +11,16 @@ fixed number of steps counts those at or below the key, so generated code has ne
 
 Layout: `index` u32[2**index_bits + 1], `bounds` u16[power of two], little endian, read in place.
 After DXR (Zec, Rizzo, Mikuc: "DXR: towards a billion routing lookups per second in software", CCR 2012),
-reduced to membership. Measured by `benchmarks.structures`, over a program that only parses and counts: 4 ns
-up to 64 prefixes, 6 at 1,000, 10 at 10,000, 25 to 45 at 100,000.
+reduced to membership. Measured: `docs/internals/tables.md`.
 """
 
 from __future__ import annotations
 
-import sys
-from array import array
-from collections import Counter
-from functools import lru_cache
-from itertools import accumulate, repeat
-from operator import and_, rshift
+import numpy as np
 
 from ..sets import IntervalSet
-from .base import Cost, DataImage, MapImage
+from .arrays import U32, flips, power_of_two, section
+from .base import Cost, DataImage, MapImage, rebuilt_ns
 from .memory import read_ns
 
 KIND = "range_index"
@@ -34,9 +29,10 @@ UPDATABLE = False
 EXACT = False
 
 KEY_BITS = 32
-# Not fewer, since `bounds` has room for 16 low bits; not more, since what a larger index spares in the search
-# it costs in cache misses: at 100,000 prefixes 17 bits took 1.6 times as long, 18 bits 1.8 times.
-INDEX_BITS = 16
+# (ranges, bits of the index for so many and more). Not fewer than 16, since `bounds` has room for 16 low
+# bits. What a larger index spares in the search it costs in cache misses: at 100,000 prefixes 17 bits took
+# 1.6 times as long and 18 bits 1.8 times; at a million, where every search misses, 0.85 and 0.79 times.
+INDEX_BITS = ((600_000, 18), (0, 16))
 CALL_FREE_NS = 2.0
 STEP_NS = 1.2
 
@@ -51,26 +47,23 @@ def build(values: IntervalSet, width_bits: int, max_entries: int) -> DataImage:
     (halvings of the largest chunk). `max_entries` is not used. ValueError for keys of another width."""
     if width_bits != KEY_BITS:
         raise ValueError(f"range_index holds keys of 32 bits, not of {width_bits}")
-    bounds = [b for b in values.boundaries() if b < 1 << KEY_BITS]
-    low_bits = KEY_BITS - INDEX_BITS
-    filled = Counter(map(rshift, bounds, repeat(low_bits)))
-    counts = map(filled.__getitem__, range(1 << INDEX_BITS))
-    index = array("I", accumulate(counts, initial=0))
-    slots = 1 << max(0, len(bounds) - 1).bit_length()
-    low_mask = (1 << low_bits) - 1
-    lows = array("H", map(and_, bounds, repeat(low_mask)))
-    lows.extend([0] * (slots - len(lows)))
-    steps = max(0, max(filled.values(), default=0) - 1).bit_length()
+    bounds = flips(values, KEY_BITS)
+    index_bits = _index_bits(len(values))
+    low_bits = KEY_BITS - index_bits
+    counts = np.bincount((bounds >> np.uint64(low_bits)).astype(np.int64), minlength=1 << index_bits)
+    index = np.concatenate([[0], np.cumsum(counts)]).astype(U32)
+    lows = power_of_two((bounds & np.uint64((1 << low_bits) - 1)).astype("<u2"))
+    steps = max(0, int(counts.max()) - 1).bit_length()
     return DataImage(
-        sections=(("index", _little(index), 4), ("bounds", _little(lows), 2)),
-        parameters=(("index_bits", INDEX_BITS), ("bounds_mask", slots - 1), ("steps", steps)),
+        sections=(("index", index.tobytes(), 4), ("bounds", lows.tobytes(), 2)),
+        parameters=(("index_bits", index_bits), ("bounds_mask", len(lows) - 1), ("steps", steps)),
     )
 
 
 def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
     """Parity of the number of boundaries at or below the key, read from the bytes as generated code does."""
     assert isinstance(image, DataImage)
-    index, bounds = _sections(image)
+    index, bounds = section(image, "index"), section(image, "bounds")
     low_bits = width_bits - image.parameter("index_bits")
     mask = image.parameter("bounds_mask")
     chunk, low = key >> low_bits, key & ((1 << low_bits) - 1)
@@ -89,25 +82,19 @@ def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
 
 def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
     """Two dependent reads and the halvings of a chunk of typical fill."""
-    bounds = 2 * len(values)
-    index_bytes = 4 << INDEX_BITS
-    steps = max(1, (bounds >> 10).bit_length())
-    ns = CALL_FREE_NS + read_ns(index_bytes) / 2 + read_ns(2 * bounds) + steps * STEP_NS
-    return Cost(ns, 18 + 8 * steps, index_bytes + 2 * bounds)
+    return cost_of(len(values))
 
 
-def _little(numbers: array[int]) -> bytes:
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
+def cost_of(ranges: int) -> Cost:
+    """The cost of a table of that many ranges."""
+    bounds = 2 * ranges
+    index_bits = _index_bits(ranges)
+    index_bytes = 4 << index_bits
+    steps = max(1, (bounds >> index_bits - 6).bit_length())
+    held = 2 << max(0, bounds - 1).bit_length()
+    ns = CALL_FREE_NS + read_ns(index_bytes) / 2 + read_ns(min(bounds, 1 << 9) + held) + steps * STEP_NS
+    return Cost(ns, 18 + 8 * steps, index_bytes + held, rebuilt_ns(ranges))
 
 
-@lru_cache(maxsize=32)
-def _sections(image: DataImage) -> tuple[memoryview, memoryview]:
-    parts = []
-    for (_, data, _), code in zip(image.sections, "IH", strict=True):
-        numbers = array(code, data)
-        if sys.byteorder == "big":
-            numbers.byteswap()
-        parts.append(memoryview(numbers))
-    return parts[0], parts[1]
+def _index_bits(ranges: int) -> int:
+    return next(bits for least, bits in INDEX_BITS if ranges >= least)

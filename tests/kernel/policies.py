@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lockgate.compiler.codegen import bundle as writer
 from lockgate.compiler.codegen.llvm import Worker
-from lockgate.compiler.driver import Session
+from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.policy.model import Chain, Live, Network, Prefixes, Rule, Traffic, Unit
 from lockgate.compiler.source import Source, Span
 from lockgate.runtime import bundle as bundles
@@ -96,9 +96,9 @@ def stop_worker() -> None:
         _worker.cache_clear()
 
 
-def bundle(name: str, *chains: Chain) -> bytes:
-    """The bundle file's bytes."""
-    session = Session(Path(f"{name}.gate"), worker=_worker())
+def bundle(name: str, *chains: Chain, structures: frozenset[str] | None = None) -> bytes:
+    """The bundle file's bytes. `structures`: that tables may be, None for any."""
+    session = Session(Path(f"{name}.gate"), Options(structures=structures), worker=_worker())
     session._unit = unit(name, *chains)
     return session.bundle()
 

@@ -22,11 +22,11 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_list_is_measured(tmp_path: Path, version: int) -> None:
     path = policies.list_policy(tmp_path, 4, version)
-    hits, misses = harness.pools(policies.prefixes(4, version), version)
+    asked = harness.pools(policies.prefixes(4, version), version)
     with harness.loaded(path) as loaded:
         (program,) = loaded.programs.values()
-        figures = harness.measure({"list": program}, hits, misses, version, 2)["list"]
-    assert [len(rounds) for rounds in (figures.floor, figures.hit, figures.miss)] == [2, 2, 2]
+        figures = harness.measure({"list": program}, asked, version, 2)["list"]
+    assert {len(rounds) for rounds in (figures.floor, *figures.pools.values())} == {2}
 
 
 @pytest.mark.parametrize("part", rule_cost.PARTS, ids=lambda part: f"{part.name} {part.hook.name}")

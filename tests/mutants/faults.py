@@ -249,14 +249,50 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "parity of an empty chunk of a range index",
         "stdlib_bpf/emit/tables.py",
-        'f.branch(f.compare("ne", f.op("and", first, 1), 0), yes, no)',
-        'f.branch(f.compare("eq", f.op("and", first, 1), 0), yes, no)',
+        "_parity(f, first, yes, no)",
+        "_parity(f, first, no, yes)",
     ),
     Fault(
         "boundary of a range index counted one late",
         "stdlib_bpf/emit/tables.py",
         'f.op("sub", f.op("sub", bound, low), 1), 63)',
         'f.op("sub", bound, low), 63)',
+    ),
+    Fault(
+        "both buckets of a cuckoo table on one side",
+        "stdlib_bpf/emit/tables.py",
+        '"i64"), side << bits)',
+        '"i64"), 0 * side << bits)',
+    ),
+    Fault(
+        "second mix of a cuckoo table shifted by one bit more",
+        "stdlib_bpf/emit/tables.py",
+        "enumerate(zip((16, 15), multipliers[1:]",
+        "enumerate(zip((16, 16), multipliers[1:]",
+    ),
+    Fault(
+        "a code of a tree reaches one bit too far",
+        "stdlib_bpf/emit/tables.py",
+        'reach = f.op("xor", nearest, f.op("sub", nearest, 1))',
+        'reach = f.op("or", f.op("shl", f.op("xor", nearest, f.op("sub", nearest, 1)), 1), 1)',
+    ),
+    Fault(
+        "a full slot of a tree taken for a node",
+        "stdlib_bpf/emit/tables.py",
+        'f.branch(f.compare("uge", word, IS_FULL), yes, node)',
+        'f.branch(f.compare("ugt", word, IS_FULL), yes, node)',
+    ),
+    Fault(
+        "cells of a tree ignore lower halves",
+        "stdlib_bpf/emit/tables.py",
+        '((key[1], "lowers"), (key[0], "uppers"))',
+        '((key[0], "uppers"), (key[0], "uppers"))',
+    ),
+    Fault(
+        "lower halves of IPv6 hosts not compared",
+        "stdlib_bpf/emit/tables.py",
+        'f.op("xor", halves[1], lower))',
+        'f.op("xor", halves[1], halves[1]))',
     ),
     # ---- generated rules and counters ----
     Fault(

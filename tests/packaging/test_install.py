@@ -20,7 +20,7 @@ from tests import netns
 ROOT = Path(__file__).parents[2]
 # What the runtime declares, and what those packages need in turn.
 RUNTIME_PACKAGES = ("click", "elftools", "pyroute2", "rich", "markdown_it", "mdurl", "pygments")
-COMPILER_PACKAGES = ("lark", "llvmlite", "dpkt")
+COMPILER_PACKAGES = ("lark", "llvmlite", "dpkt", "numpy")
 POLICY = """policy small at xdp on "{device}" {{
   default pass  fragments first-only
   listed: drop from 10.0.0.0/8

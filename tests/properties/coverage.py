@@ -117,7 +117,8 @@ class Coverage:
         assert effects_at(self.place) <= self.effects.keys(), (
             f"effects never used: {effects_at(self.place) - self.effects.keys()}\n{table}"
         )
-        assert {"inline", "hash", "lpm_trie", "range_index", "rule_tree"} <= self.structures.keys(), table
+        kinds = {"inline", "hash", "lpm_trie", "range_index", "hosts_and_ranges", "range_tree", "rule_tree"}
+        assert kinds <= self.structures.keys(), table
         assert self.policies >= policies and self.pairs >= pairs, table
 
 

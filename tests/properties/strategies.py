@@ -51,6 +51,8 @@ STRUCTURES = (
     frozenset({"rule_tree"}),
     frozenset({"rule_tree", "hash"}),
     frozenset({"hash", "range_index"}),
+    frozenset({"cuckoo", "cuckoo6"}),
+    frozenset({"hosts_and_ranges", "range_tree"}),
 )
 
 
@@ -434,7 +436,7 @@ def policies(draw: st.DrawFn, place: str, max_rules: int = 15, about: Sequence[f
     """A policy with one rule list at a place of PLACES. `about`: fields that surely have a rule."""
     hook, _, direction = place.partition(" ")
     structures = draw(st.sampled_from(STRUCTURES))
-    wants_list = structures is not None and "range_index" in structures
+    wants_list = structures is not None and bool(structures & {"range_index", "cuckoo", "hosts_and_ranges"})
     names = declarations(draw, hook == "connect", wants_list, structures != frozenset({"inline"}))
     verdicts = plain(hook)
     on = 'for cgroup "/shop"' if hook == "connect" else 'on "eth0"'

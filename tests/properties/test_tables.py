@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from lockgate.stdlib_bpf import tables
 from lockgate.stdlib_bpf.sets import IntervalSet
-from lockgate.stdlib_bpf.tables import DataImage, MapImage, Table
+from lockgate.stdlib_bpf.tables import DataImage, MapImage, Table, cuckoo, range_index
+
+from .table_sets import drawn, keys
 
 BLOCKS = [
     pytest.param(block, width, id=f"{kind}-{width}")
@@ -44,6 +46,16 @@ def test_model_is_membership(block: Table, width: int, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize(("block", "width"), BLOCKS)
+@pytest.mark.parametrize("count", [0, 1, 3_000])
+def test_sets_that_are_spread_out(block: Table, width: int, count: int) -> None:
+    """Large enough for several levels; prefixes of all lengths where the block takes ranges."""
+    values = drawn("model", block, width, count)
+    image = block.build(values, width, block.entries(values, width))
+    asked = keys(values, width, 2_000)
+    assert not [key for key in asked if block.model(image, key, width) != (key in values)]
+
+
+@pytest.mark.parametrize(("block", "width"), BLOCKS)
 def test_images_are_laid_out_as_declared(block: Table, width: int) -> None:
     values = IntervalSet.of(*(3 * i for i in range(40)))
     image = block.build(values, width, 64)
@@ -62,6 +74,32 @@ def test_images_are_laid_out_as_declared(block: Table, width: int) -> None:
 def test_a_map_refuses_more_than_it_has_room_for(kind: str) -> None:
     with pytest.raises(ValueError, match="do not fit 2 entries"):
         tables.ALL[kind].build(IntervalSet.of(1, 3, 5), 32, 2)
+
+
+def test_very_many_ranges_get_a_larger_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(range_index, "INDEX_BITS", ((100, 18), (0, 16)))
+    values = drawn("large", range_index, 32, 2_000)
+    image = range_index.build(values, 32, len(values))
+    assert image.parameter("index_bits") == 18
+    asked = keys(values, 32, 2_000)
+    assert not [key for key in asked if range_index.model(image, key, 32) != (key in values)]
+
+
+def test_a_mix_that_does_not_do_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first multipliers send the value to fingerprint 0 on both sides."""
+    hopeless, *others = cuckoo.MIXES
+    value = -hopeless[0] & cuckoo.WORD
+    image = cuckoo.build(IntervalSet.of(value), 32, 1)
+    assert (image.parameter("first"), image.parameter("second")) == others[0][:2]
+    assert cuckoo.model(image, value, 32) and not cuckoo.model(image, value ^ 1, 32)
+
+
+def test_a_full_cuckoo_takes_a_larger_one_when_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuckoo, "ROUNDS", 5)
+    values = IntervalSet.of(*range(3, 60_000, 7))
+    image = cuckoo.build(values, 32, values.count)
+    assert image.parameter("bucket_bits") > cuckoo.shape(values.count)[1]
+    assert all(cuckoo.model(image, value, 32) for value, _ in values)
 
 
 def test_bounds_are_a_power_of_two_and_an_end_past_the_domain_is_left_out() -> None:

@@ -173,3 +173,59 @@ def test_shadowed_rules_come_with_a_packet(policy: Path, capsys: pytest.CaptureF
     assert "W0501" in message
     assert "udp 10.0.0.1:" in message or "udp 10.0.0.1 >" in message
     assert "drop by `edge.gate:6`" in message
+
+
+MANY = """network scanners = { %s }
+
+policy edge at xdp on "eth0" {
+  default pass  fragments first-only
+  scan: drop from scanners
+}
+"""
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A policy with a set of 100 ranges of IPv4 and 40 of IPv6."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "many.gate"
+    listed = [f"10.{i}.0.0/20" for i in range(100)] + [f"2001:db8:{i}::/50" for i in range(40)]
+    path.write_text(MANY % ", ".join(listed))
+    return path
+
+
+def test_tables_are_chosen_for_what_is_asked(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = {}
+    for goal in ("latency", "memory", "update"):
+        assert run("build", many, "--optimize", goal, "--explain") == 0
+        lines = capsys.readouterr().out.splitlines()
+        kinds[goal] = [line.split()[1].strip(",") for line in lines if line.startswith("  set")]
+        assert all(" ns a lookup, " in line and " KiB" in line for line in lines if line.startswith("  set"))
+    assert kinds == {
+        "latency": ["range_index", "range_tree"],
+        "memory": ["lpm_trie", "range_tree"],
+        "update": ["lpm_trie", "lpm_trie"],
+    }
+
+
+def test_smaller_tables_are_chosen_where_memory_is_short(
+    many: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("build", many, "--max-memory", "64K", "--explain") == 0
+    out = capsys.readouterr().out
+    assert "lpm_trie" in out and "range_index" not in out
+    assert run("build", many, "--max-memory", "1MiB", "--explain") == 0
+    assert "range_index" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_is_refused_with_sizes_and_rules(
+    many: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("build", many, "--max-memory", "4K") == 1
+    said = capsys.readouterr().err
+    assert "error[E0704]" in said
+    assert "the tables need" in said and "`--max-memory` allows 4 KiB" in said
+    assert "for 100 ranges of `scan`" in said and "for 40 ranges of `scan`" in said
+    assert not many.with_suffix(".bundle").exists()
+    assert run("build", many, "--max-memory", "4X") == 2
+    assert "is not a size; write it as in 512K, 64M or 1G" in capsys.readouterr().err

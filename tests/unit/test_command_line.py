@@ -28,11 +28,11 @@ WITHOUT = """
 import importlib.abc, importlib.util, sys
 class Missing(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("lark", "llvmlite", "dpkt"):
+        if name.partition(".")[0] in ("lark", "llvmlite", "dpkt", "numpy"):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Missing())
 real = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *a: None if name in ("lark", "llvmlite") else real(name, *a)
+importlib.util.find_spec = lambda name, *a: None if name in ("lark", "llvmlite", "numpy") else real(name, *a)
 from lockgate.cli import main
 main()
 """

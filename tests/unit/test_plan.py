@@ -6,12 +6,14 @@ from lockgate.compiler.decision import MALFORMED, Decision
 from lockgate.compiler.irtext import IrSyntaxError
 from lockgate.compiler.match import text as match_text
 from lockgate.compiler.match.verify import VerifyError
+from lockgate.compiler.plan.choose import GOALS, LATENCY, STRUCTURES, Chooser, Goal, tightening
 from lockgate.compiler.plan.cost import MAX_NODES, cost, over_budget
 from lockgate.compiler.plan.lower import lower
 from lockgate.compiler.plan.run import run
 from lockgate.compiler.plan.text import read, write
 from lockgate.compiler.plan.verify import verify
 from lockgate.stdlib_bpf.decode.frame import Malformed
+from lockgate.stdlib_bpf.sets import IntervalSet
 
 RULES = 'rule 0 "a" drop "edge.gate" 1 1\nrule 1 "b" pass "edge.gate" 2 1\n'
 MATCHES = 'matches "edge" at xdp default pass\nlive "ban" 100\n' + RULES
@@ -106,6 +108,59 @@ def test_dynamic_sets_are_one_table_a_family() -> None:
         'table set_ban_v4 lpm_trie 32 max 100 live "ban"\ntable set_ban_v6 lpm_trie 128 max 100 live "ban"\n'
     )
     assert "ip4.dst in set_ban_v4 ? 7 : 6 for 1" in text
+
+
+def chosen(values: IntervalSet, width: int = 32, goal: Goal = LATENCY) -> str:
+    """Kind of structure for a set of source addresses."""
+    name = "ip4.src" if width == 32 else "ip6.src"
+    chooser = Chooser(STRUCTURES, {}, goal)
+    chooser.choose(name, values, True)
+    return chooser.tables[0].kind if chooser.tables else "inline"
+
+
+def scattered(count: int, host_bits: int, width: int = 32) -> IntervalSet:
+    """That many ranges of 2**host_bits values, far apart, not beginning at 0."""
+    step = (1 << width) // (count + 2) >> host_bits << host_bits
+    starts = (step * (i + 1) for i in range(count))
+    return IntervalSet.from_ranges((low, low + (1 << host_bits) - 1) for low in starts)
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "kind"),
+    [
+        (scattered(3, 0), 32, "inline"),
+        (scattered(1_000, 0), 32, "cuckoo"),
+        (scattered(200_000, 0), 32, "cuckoo"),
+        (scattered(1_000, 10), 32, "range_index"),
+        (scattered(100_000, 7), 32, "range_index"),
+        (scattered(400_000, 0) | scattered(150_001, 8), 32, "hosts_and_ranges"),
+        (scattered(1_000, 80, 128), 128, "range_tree"),
+        (scattered(100_000, 80, 128), 128, "range_tree"),
+        (scattered(1_000, 0, 128), 128, "cuckoo6"),
+        (scattered(100_000, 0, 128), 128, "cuckoo6"),
+    ],
+    ids=lambda value: f"{len(value)} ranges" if isinstance(value, IntervalSet) else str(value),
+)
+def test_structures_are_chosen_by_cost(values: IntervalSet, width: int, kind: str) -> None:
+    assert chosen(values, width) == kind
+
+
+def test_the_goal_decides_what_cost_is() -> None:
+    values = scattered(40, 12)
+    assert chosen(values, goal=GOALS["latency"]) == "range_index"
+    assert chosen(values, goal=GOALS["memory"]) == "lpm_trie"
+    assert chosen(scattered(20, 4), goal=GOALS["memory"]) == "inline"
+    assert chosen(values, goal=GOALS["update"]) == "lpm_trie"
+    assert chosen(scattered(1_000, 0), goal=GOALS["update"]) == "hash"
+    assert [goal.memory for goal in tightening(GOALS["latency"])][-1] == GOALS["memory"].memory
+
+
+def test_a_set_and_its_complement_share_a_table() -> None:
+    values = scattered(1_000, 0) | IntervalSet.of(0)
+    chooser = Chooser(STRUCTURES, {})
+    forms = [chooser.choose("ip4.src", one, True) for one in (values, values.complement(32))]
+    assert [table.kind for table in chooser.tables] == ["cuckoo"]
+    assert [form.inverted for form in forms] == [False, True]
 
 
 @pytest.mark.parametrize("kind", ["hash", "lpm_trie", "range_index"])
