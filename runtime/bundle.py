@@ -1,6 +1,6 @@
 """Reads a bundle file and checks every byte of it against its digest. Knows the container, not what is in it.
 
-A bundle is a ZIP whose members are stored, not compressed. First member `lockgate-bundle`: the line "1"
+A bundle is a ZIP whose members are stored, not compressed. First member `lockgate-bundle`: the line "2"
 (version of the container) and the line "sha256 HEX" (digest of `manifest.json`). `manifest.json` is
 `stdlib_bpf.manifest` and has the digest of every other member: `objects/CHAIN.o`, and `images/CHAIN/MAP.bin`
 (all keys, then all values).
@@ -20,7 +20,7 @@ from lockgate.stdlib_bpf import manifest as manifests
 from .errors import BundleCorrupt, BundleForeign, BundleTruncated, LockgateError
 
 MARK, MANIFEST = "lockgate-bundle", "manifest.json"
-CONTAINER_VERSION = "1"
+CONTAINER_VERSION = str(manifests.VERSION)
 # a ZIP begins with a local file header; 30 bytes in front of the member's name (APPNOTE 4.3.7)
 _LOCAL_HEADER = b"PK\x03\x04"
 _NAME_AT = 30

@@ -17,6 +17,7 @@ import click
 from . import bundle as bundles
 from . import cgroups, counters, devices, events, pins, plan, running, sets, show, swap
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError
+from .prefixes import parse, read
 from .recover import settle
 from .running import Running
 from .sys import bpf
@@ -368,7 +369,7 @@ def _changed(output: str, name: str, **counts: int) -> None:
 @output_option
 def set_add(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str, output: str) -> None:
     """Add prefixes to SET."""
-    parsed = [sets.parse(text) for text in prefixes]
+    parsed = [parse(text) for text in prefixes]
     with pins.locked(bpffs):
         _changed(output, name, added=sets.add(_with_set(name, policy, bpffs), name, parsed))
 
@@ -381,7 +382,7 @@ def set_add(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str
 @output_option
 def set_del(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str, output: str) -> None:
     """Remove prefixes from SET."""
-    parsed = [sets.parse(text) for text in prefixes]
+    parsed = [parse(text) for text in prefixes]
     with pins.locked(bpffs):
         _changed(output, name, removed=sets.delete(_with_set(name, policy, bpffs), name, parsed))
 
@@ -393,18 +394,15 @@ def set_del(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str
 @settled_bpffs_option
 @output_option
 def set_load(name: str, file: Any, policy: str | None, bpffs: str, output: str) -> None:
-    """Make SET hold exactly the prefixes in FILE, one a line (`-`: standard input; `#` begins a comment)."""
-    parsed = []
-    for number, line in enumerate(file, 1):
-        text = line.partition("#")[0].strip()
-        if text:
-            try:
-                parsed.append(sets.parse(text))
-            except SetError as error:
-                raise error.with_notes(f"in {file.name}:{number}; {UNCHANGED}") from None
+    """Make SET hold exactly the prefixes in FILE, one a line (`-`: standard input; `#` begins a comment).
+
+    The set changes at one instant: every look-up sees the old list or the new one."""
+    try:
+        listing = read(file.read(), file.name)
+    except SetError as error:
+        raise error.with_notes(UNCHANGED) from None
     with pins.locked(bpffs):
-        added, removed = sets.replace(_with_set(name, policy, bpffs), name, parsed)
-    _changed(output, name, added=added, removed=removed)
+        _changed(output, name, prefixes=sets.load(_with_set(name, policy, bpffs), name, listing))
 
 
 @set_group.command(name="flush")
@@ -433,9 +431,7 @@ def set_list(name: str | None, policy: str | None, bpffs: str, output: str) -> N
             click.echo("".join(f"{text}\n" for text in members), nl=False)
         return
     policies = [running.find(bpffs, policy)] if policy else running.everything(bpffs)
-    rows = [
-        (p.name, n, len(sets.members(p, n)), sets.capacity(p, n)) for p in policies for n in sets.names(p)
-    ]
+    rows = [(p.name, n, sets.size(p, n), sets.capacity(p, n)) for p in policies for n in sets.names(p)]
     if output == "json":
         show.as_json([dict(zip(("policy", "set", "prefixes", "max"), row, strict=True)) for row in rows])
     else:

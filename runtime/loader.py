@@ -16,10 +16,10 @@ from lockgate.stdlib_bpf.hooks.xdp import BPF_F_XDP_HAS_FRAGS
 from lockgate.stdlib_bpf.state import cgroups, devices
 from lockgate.stdlib_bpf.state.clock import CLOCK
 
-from . import generation, refusal
+from . import generation, refusal, tries
 from .elf import ProgramSpec
 from .errors import LockgateError, PolicyLine, VerifierRejected, telling_line
-from .plan import OWN_KEY, WORD_KEY, DataPlan, LoadPlan, MapPlan, ProgramPlan, copy_key
+from .plan import OWN_KEY, WORD_KEY, DataPlan, LoadPlan, MapPlan, ProgramPlan, copy_key, trie_key
 from .sys import attrs, bpf, netns
 from .sys.fd import Fd
 
@@ -67,7 +67,11 @@ def load(
         undo.callback(loaded.close)
         btf = _load_btf(plan, types)
         for map_ in plan.maps:
-            if map_.key not in loaded.maps:
+            if map_.key in loaded.maps:
+                continue
+            if map_.map.set is not None:
+                loaded.maps |= _make_set(map_)
+            else:
                 loaded.maps[map_.key] = _make_map(map_)
         for data in (*plan.data, DataPlan(OWN_KEY, generation.pack(number))):
             freeze = not (own_clock and data.key.endswith(f":{CLOCK}"))
@@ -96,12 +100,26 @@ def _load_btf(plan: LoadPlan, stack: ExitStack) -> dict[str, Fd]:
     return out
 
 
+def _make_set(plan: MapPlan) -> dict[str, Fd]:
+    """The slot of a dynamic set, and the empty trie in it, by their keys."""
+    try:
+        trie = tries.make(plan.map)
+        try:
+            slot = tries.make_slot(trie, plan.map.set or "")
+        except BaseException:
+            trie.close()
+            raise
+        return {plan.key: slot, trie_key(plan.key, tries.in_force(slot)): trie}
+    except bpf.BpfError as error:
+        raise refusal.explain(error, f"making set `{plan.map.set}`") from error
+
+
 def _make_map(plan: MapPlan) -> Fd:
     spec = plan.map
     feature = "ringbuf" if spec.type == attrs.MAP_TYPE_RINGBUF else None
     try:
         fd = bpf.map_create(
-            spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags, spec.set or spec.name
+            spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags, spec.name
         )
     except bpf.BpfError as error:
         raise refusal.explain(error, f"making map `{plan.key}`", feature) from error

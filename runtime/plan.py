@@ -205,6 +205,12 @@ def map_key(chain: str, map_: Map) -> str:
     return f"{chain}:{map_.name}"
 
 
+def trie_key(key: str, number: int) -> str:
+    """Where a trie of a dynamic set is pinned, which lies in the slot `key`: the kernel's number says which
+    of those that a crash may have left is in force."""
+    return f"{key}@{number}"
+
+
 def _map(bundle: Bundle, chain: Chain, map_: Map) -> MapPlan:
     key = map_key(chain.name, map_)
     if map_.image is None:
@@ -304,7 +310,8 @@ def render(plan: LoadPlan) -> str:
         spec = map_.map
         kind = _TYPE_NAMES.get(spec.type, f"map of type {spec.type}")
         filled = f", filled with {spec.image_count} entries" if spec.image_count else ""
-        out.append(f"  make  {kind} {map_.key}: {spec.max_entries} entries{filled}")
+        slot = ", behind a slot" if spec.set is not None else ""
+        out.append(f"  make  {kind} {map_.key}: {spec.max_entries} entries{filled}{slot}")
     for data in plan.data:
         out.append(f"  make  table {data.key}: {len(data.contents)} bytes, frozen")
     for devices in plan.devices:

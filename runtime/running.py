@@ -14,14 +14,14 @@ from typing import Any
 
 from lockgate.stdlib_bpf import manifest as manifests
 
-from . import pins
+from . import pins, tries
 from .errors import NoPrivileges, NotLoaded, SystemRefused
-from .plan import HookPoint, copy_key
+from .plan import HookPoint, copy_key, trie_key
 from .refusal import missing_capabilities
 from .sys import attrs, bpf
 from .sys.fd import Fd
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,10 @@ class Running:
         """A descriptor of a map by its key."""
         return open_pin(self.directory / "current" / "maps" / pins.quote(key))
 
+    def open_set(self, key: str) -> tuple[Fd, Fd]:
+        """Descriptors of a dynamic set: its slot, and the trie in force."""
+        return open_set(self.directory / "current", key)
+
     def open_link(self, attachment: Attachment) -> Fd | None:
         """A descriptor of a link, or None when somebody has removed its pin."""
         try:
@@ -86,6 +90,17 @@ def open_pin(path: Path) -> Fd:
         if error.errno in (errno.EPERM, errno.EACCES):
             raise NoPrivileges(f"opening {path}", missing_capabilities()) from None
         raise SystemRefused(f"opening {path} failed: {error.name}", (str(error),)) from error
+
+
+def open_set(directory: Path, key: str) -> tuple[Fd, Fd]:
+    """Descriptors of a dynamic set below `current` or `next`: its slot, and the trie in force. By the trie's
+    pin and not by its number alone, which only CAP_SYS_ADMIN may open."""
+    slot = open_pin(directory / "maps" / pins.quote(key))
+    try:
+        return slot, open_pin(directory / "maps" / pins.quote(trie_key(key, tries.in_force(slot))))
+    except BaseException:
+        slot.close()
+        raise
 
 
 def find(bpffs: str | Path, name: str) -> Running:

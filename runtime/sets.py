@@ -1,71 +1,39 @@
-"""Dynamic sets of a loaded policy: prefixes in LPM tries, changed while packets are judged.
+"""Dynamic sets of a loaded policy, changed while packets are judged.
 
-A set has a trie for each family that the policy asks about (`stdlib_bpf.lpm_key` lays keys out); a
-prefix of the other family is refused, as it could never match. Each change is atomic for one prefix; a list
-is not one change.
+A set has a trie for each family that the policy asks about (`tries`); a prefix of the other family is
+refused, as it could never match. One prefix is one atomic change, in time that does not depend on the set;
+several are one after the other. `load` and `flush` are one change each: a new trie is filled and takes the
+old one's place. Whoever changes a set needs the lock of `pins.locked`, or an addition could go to a trie that
+has just been replaced.
 """
 
 from __future__ import annotations
 
 import errno
-import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-from lockgate.stdlib_bpf.lpm_key import entry
 from lockgate.stdlib_bpf.manifest import Map
 
-from .errors import SetError
-from .plan import map_key
+from . import pins, tries
+from .errors import UNCHANGED, SetError
+from .plan import map_key, trie_key
+from .prefixes import Listing, Prefix, prefix_of, token_of
 from .refusal import explain
 from .running import Running
 from .sys import bpf
 from .sys.fd import Fd
 
-Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+@dataclass(frozen=True)
+class _Family:
+    """A set's half: its row of the manifest, its slot and the trie in force."""
 
-def parse(text: str) -> Prefix:
-    """A prefix or address as people write it. SetError for anything else, host bits included."""
-    try:
-        prefix = ipaddress.ip_network(text)
-    except ValueError:
-        prefix = _closest(text)
-    if isinstance(prefix, ipaddress.IPv6Network) and prefix.network_address.ipv4_mapped is not None:
-        raise SetError(
-            f"`{text}` is an IPv4-mapped prefix",
-            ("such addresses are judged as IPv4",),
-            ("write it as an IPv4 prefix",),
-        )
-    return prefix
-
-
-def _closest(text: str) -> Prefix:
-    try:
-        prefix = ipaddress.ip_network(text, strict=False)
-    except ValueError as error:
-        raise SetError(
-            f"`{text}` is no address or prefix", (str(error),), ("for example 192.0.2.0/24 or 2001:db8::1",)
-        ) from None
-    raise SetError(
-        f"`{text}` has bits set below its mask",
-        (),
-        (f"write {prefix} for the network, {text.partition('/')[0]} for the host",),
-    )
-
-
-def key_of(prefix: Prefix) -> bytes:
-    """The LPM trie's key of a prefix."""
-    return entry(int(prefix.network_address), prefix.prefixlen, prefix.max_prefixlen)
-
-
-def prefix_of(key: bytes) -> Prefix:
-    """The prefix that a key of 8 or 20 bytes stands for."""
-    length = int.from_bytes(key[:4], "little")
-    address = int.from_bytes(key[4:])
-    if len(key) == 8:
-        return ipaddress.IPv4Network((address, length))
-    return ipaddress.IPv6Network((address, length))
+    spec: Map
+    slot: Fd
+    trie: Fd
 
 
 def names(running: Running) -> list[str]:
@@ -82,16 +50,12 @@ def add(running: Running, name: str, prefixes: Iterable[Prefix]) -> int:
     """Add prefixes; those that are there already stay. Returns how many were written. SetError when the set
     is full or has no family of that kind: what was added before stays."""
 
-    def one(map_: Fd, spec: Map, prefix: Prefix) -> bool:
+    def one(family: _Family, prefix: Prefix) -> bool:
         try:
-            bpf.map_update(map_, key_of(prefix), b"\1".ljust(spec.value_size, b"\0"))
+            tries.add(family.trie, token_of(prefix))
         except bpf.BpfError as error:
             if error.errno in (errno.ENOSPC, errno.E2BIG):
-                raise SetError(
-                    f"set `{name}` is full",
-                    (f"it holds {spec.max_entries} prefixes of a family; `{prefix}` was not added",),
-                    ("remove some with `lockgate set del`, or raise its `max` in the policy",),
-                ) from error
+                raise _full(name, family.spec, f"`{prefix}` was not added") from error
             raise
         return True
 
@@ -100,34 +64,98 @@ def add(running: Running, name: str, prefixes: Iterable[Prefix]) -> int:
 
 def delete(running: Running, name: str, prefixes: Iterable[Prefix]) -> int:
     """Remove prefixes; returns how many were there."""
-    return _each(running, name, prefixes, lambda map_, _, prefix: bpf.map_delete(map_, key_of(prefix)))
+    return _each(running, name, prefixes, lambda family, prefix: tries.delete(family.trie, token_of(prefix)))
 
 
 def members(running: Running, name: str) -> list[Prefix]:
     """The set's prefixes, IPv4 first, each family sorted."""
-    with _opened(running, name) as opened:
-        found = [prefix_of(key) for _, (fd, spec) in sorted(opened.items()) for key in _keys(fd, spec)]
-    return sorted(found, key=lambda p: (p.version, int(p.network_address), p.prefixlen))
+    with _opened(running, name) as families:
+        return [
+            prefix_of(token)
+            for _, family in sorted(families.items())
+            for token in sorted(tries.tokens(family.trie, family.spec))
+        ]
+
+
+def size(running: Running, name: str) -> int:
+    """How many prefixes there are, of both families."""
+    with _opened(running, name) as families:
+        return sum(1 for f in families.values() for _ in tries.tokens(f.trie, f.spec))
 
 
 def flush(running: Running, name: str) -> int:
-    """Remove everything; returns how many prefixes there were."""
-    removed = 0
-    with _opened(running, name) as opened:
-        for fd, spec in opened.values():
-            for key in list(_keys(fd, spec)):
-                removed += bpf.map_delete(fd, key)
+    """Remove everything at once; returns how many prefixes there were."""
+    removed = size(running, name)
+    load(running, name, Listing())
     return removed
 
 
-def replace(running: Running, name: str, prefixes: Iterable[Prefix]) -> tuple[int, int]:
-    """Make a set hold exactly `prefixes`: new ones are added first, then old ones removed, so that a prefix
-    in both is a member all the time. Returns (added, removed). When both together do not fit, SetError says
-    so."""
-    wanted = set(prefixes)
-    present = set(members(running, name))
-    added = add(running, name, sorted(wanted - present, key=str))
-    return added, delete(running, name, present - wanted)
+def load(running: Running, name: str, listing: Listing) -> int:
+    """Make a set hold exactly a list, at one instant in each family; returns how many prefixes those are.
+    SetError when they do not fit; any error means that nothing has changed."""
+    with _opened(running, name) as families, ExitStack() as undo:
+        made: dict[int, Fd] = {}
+        for version, tokens in listing.tokens.items():
+            if version in families:
+                made[version] = undo.enter_context(_filled(name, families[version].spec, sorted(tokens)))
+            elif tokens:
+                raise _never(running, name, prefix_of(min(tokens))).with_notes(UNCHANGED)
+        try:
+            _switch(running.directory / "current" / "maps", families, made)
+        except bpf.BpfError as error:
+            raise explain(error, f"switching set `{name}`").with_notes(UNCHANGED) from error
+    return sum(map(len, listing.tokens.values()))
+
+
+def _filled(name: str, spec: Map, tokens: list[bytes]) -> Fd:
+    if len(tokens) > spec.max_entries:
+        raise _full(name, spec, f"the list has {len(tokens)}", UNCHANGED)
+    try:
+        trie = tries.make(spec)
+        try:
+            tries.fill(trie, tokens)
+        except BaseException:
+            trie.close()
+            raise
+    except bpf.BpfError as error:
+        raise explain(error, f"making set `{name}` anew").with_notes(UNCHANGED) from error
+    return trie
+
+
+def _switch(folder: Path, families: Mapping[int, _Family], made: Mapping[int, Fd]) -> None:
+    """Put new tries in force. Each is pinned first: a crash leaves a pin too many and never one too few."""
+    with ExitStack() as undo:
+        fresh = {}
+        for version, trie in made.items():
+            key = map_key("", families[version].spec)
+            fresh[version] = folder / pins.quote(trie_key(key, bpf.map_info(trie).id))
+            bpf.pin(trie, str(fresh[version]))
+            undo.callback(fresh[version].unlink)
+        for version, trie in made.items():
+            family = families[version]
+            tries.switch(family.slot, trie)
+            undo.callback(tries.switch, family.slot, family.trie)
+        undo.pop_all()
+    for version, pin in fresh.items():
+        stem = pins.quote(trie_key(map_key("", families[version].spec), 0)).removesuffix("0")
+        for path in pins.listing(folder):
+            if path.name.startswith(stem) and path != pin:
+                path.unlink()
+
+
+def _full(name: str, spec: Map, *notes: str) -> SetError:
+    return SetError(
+        f"set `{name}` is full",
+        (f"it holds {spec.max_entries} prefixes of a family", *notes),
+        ("remove some with `lockgate set del`, or raise its `max` in the policy",),
+    )
+
+
+def _never(running: Running, name: str, prefix: Prefix) -> SetError:
+    return SetError(
+        f"policy `{running.name}` asks set `{name}` for IPv{10 - prefix.version} only",
+        (f"`{prefix}` could never match",),
+    )
 
 
 def _maps(running: Running, name: str) -> dict[int, Map]:
@@ -149,34 +177,25 @@ def _maps(running: Running, name: str) -> dict[int, Map]:
 
 
 @contextmanager
-def _opened(running: Running, name: str) -> Iterator[dict[int, tuple[Fd, Map]]]:
+def _opened(running: Running, name: str) -> Iterator[dict[int, _Family]]:
     with ExitStack() as stack:
-        yield {
-            version: (stack.enter_context(running.open_map(map_key("", spec))), spec)
-            for version, spec in _maps(running, name).items()
-        }
+        families = {}
+        for version, spec in _maps(running, name).items():
+            slot, trie = running.open_set(map_key("", spec))
+            families[version] = _Family(spec, stack.enter_context(slot), stack.enter_context(trie))
+        yield families
 
 
 def _each(
-    running: Running, name: str, prefixes: Iterable[Prefix], change: Callable[[Fd, Map, Prefix], bool]
+    running: Running, name: str, prefixes: Iterable[Prefix], change: Callable[[_Family, Prefix], bool]
 ) -> int:
     done = 0
-    with _opened(running, name) as opened:
+    with _opened(running, name) as families:
         for prefix in prefixes:
-            if prefix.version not in opened:
-                raise SetError(
-                    f"policy `{running.name}` asks set `{name}` for IPv{10 - prefix.version} only",
-                    (f"`{prefix}` could never match",),
-                )
+            if prefix.version not in families:
+                raise _never(running, name, prefix)
             try:
-                done += change(*opened[prefix.version], prefix)
+                done += change(families[prefix.version], prefix)
             except bpf.BpfError as error:
                 raise explain(error, f"changing set `{name}`") from error
     return done
-
-
-def _keys(fd: Fd, spec: Map) -> Iterator[bytes]:
-    key = bpf.map_next_key(fd, None, spec.key_size)
-    while key is not None:
-        yield key
-        key = bpf.map_next_key(fd, key, spec.key_size)

@@ -17,7 +17,8 @@ before does nothing until the instant. A hook that the new policy does not have 
 its link is dropped, right after the instant. There is no moment without a program.
 
 Dynamic sets keep their entries: a set of the same shape is taken over as it is, one of another size is
-copied. Counters begin at zero with each policy.
+copied. Nothing can change them meanwhile, since whoever does has the same lock. Counters begin at zero with
+each policy.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import attach, cgroups, devices, generation, loader, pins, running
+from . import attach, cgroups, devices, generation, loader, pins, running, tries
 from .attach import Place
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError, SystemRefused
-from .plan import WORD_KEY, AttachPlan, HookPoint, LoadPlan, MapPlan, copy_key
+from .plan import WORD_KEY, AttachPlan, HookPoint, LoadPlan, MapPlan, copy_key, trie_key
 from .recover import drop_link, recover
 from .refusal import explain
 from .running import Attachment, State
@@ -191,17 +192,20 @@ def _load(
             path = directory / "current" / "maps" / pins.quote(map_.key)
             if map_.map.set is None or not path.exists():
                 continue
-            old = running.open_pin(path)
+            slot, old = running.open_set(directory / "current", map_.key)
             if _same_shape(map_, old):
-                reuse[map_.key] = old
+                reuse[map_.key] = slot
+                reuse[trie_key(map_.key, bpf.map_info(old).id)] = old
             else:
+                slot.close()
                 copies.append((map_, undo.enter_context(old)))
         word = directory / "current" / "maps" / pins.quote(WORD_KEY)
         reuse[WORD_KEY] = running.open_pin(word) if before else generation.make_word(generation.NONE)
         loaded = loader.load(plan, reuse, number, counts, ifindexes=ifindexes, cgroup_ids=cgroup_ids)
         try:
             for map_, old in copies:
-                _copy(map_, old, loaded.maps[map_.key])
+                number = tries.in_force(loaded.maps[map_.key])
+                _copy(map_, old, loaded.maps[trie_key(map_.key, number)])
         except BaseException:
             loaded.close()
             raise
@@ -220,19 +224,14 @@ def _same_shape(plan: MapPlan, old: Fd) -> bool:
 
 
 def _copy(plan: MapPlan, old: Fd, new: Fd) -> None:
-    info = bpf.map_info(old)
-    key = bpf.map_next_key(old, None, info.key_size)
-    while key is not None:
-        value = (bpf.map_lookup(old, key, info.value_size) or b"").ljust(plan.map.value_size, b"\0")
-        try:
-            bpf.map_update(new, key, value[: plan.map.value_size])
-        except bpf.BpfError as error:
-            raise SetError(
-                f"set `{plan.map.set}` of the running policy does not fit the new one",
-                (f"the new set holds {plan.map.max_entries} prefixes", str(error)),
-                ("raise its `max`, or remove prefixes with `lockgate set del`",),
-            ) from error
-        key = bpf.map_next_key(old, key, info.key_size)
+    entries = sorted(tries.tokens(old, plan.map))
+    if len(entries) > plan.map.max_entries:
+        raise SetError(
+            f"set `{plan.map.set}` of the running policy does not fit the new one",
+            (f"it has {len(entries)} prefixes, the new set holds {plan.map.max_entries}",),
+            ("raise its `max`, or remove prefixes with `lockgate set del`",),
+        )
+    tries.fill(new, entries)
 
 
 def _replace(

@@ -15,18 +15,18 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lockgate.stdlib_bpf import hooks
-from lockgate.stdlib_bpf.manifest import Chain
+from lockgate.stdlib_bpf.manifest import Chain, Map
 from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
 from lockgate.stdlib_bpf.state.counters import DECIDING
 from lockgate.stdlib_bpf.state.devices import DEVMAP
 
-from . import loader
+from . import loader, tries
 from .bundle import Bundle
 from .counters import CounterReader
 from .errors import SystemRefused
-from .plan import LoadPlan, make, map_key
+from .plan import LoadPlan, make, map_key, trie_key
+from .prefixes import Prefix, token_of
 from .refusal import explain
-from .sets import Prefix, key_of
 from .sys import bpf
 from .sys.fd import Fd
 from .wirerun import LOOPBACK_IFINDEX, TC_ACT_SHOT, Wire
@@ -117,6 +117,11 @@ class LoadedChain:
         """The descriptor of a map by its key (`plan.map_key`), still owned by this object."""
         return self._loaded.maps[key]
 
+    def trie(self, spec: Map) -> Fd:
+        """The descriptor of a dynamic set's trie, still owned by this object."""
+        key = map_key(self.chain.name, spec)
+        return self._loaded.maps[trie_key(key, tries.in_force(self._loaded.maps[key]))]
+
     def set_live(self, name: str, prefixes: Iterable[Prefix]) -> None:
         """Make a dynamic set hold exactly these prefixes; those of a family that the chain never asks about
         are left out. SystemRefused when they do not fit."""
@@ -124,15 +129,14 @@ class LoadedChain:
         for spec in self.chain.maps:
             if spec.set != name:
                 continue
-            map_ = self._loaded.maps[map_key(self.chain.name, spec)]
-            while (key := bpf.map_next_key(map_, None, spec.key_size)) is not None:
-                bpf.map_delete(map_, key)
-            keys = [key_of(p) for p in wanted if (p.version == 4) == (spec.key_size == 8)]
+            trie = self.trie(spec)
+            for token in list(tries.tokens(trie, spec)):
+                tries.delete(trie, token)
+            tokens = [token_of(p) for p in wanted if (p.version == 4) == (spec.key_size == 8)]
             try:
-                for key in keys:
-                    bpf.map_update(map_, key, b"\1".ljust(spec.value_size, b"\0"))
+                tries.fill(trie, tokens)
             except bpf.BpfError as error:
-                raise explain(error, f"filling set `{name}` with {len(keys)} prefixes") from error
+                raise explain(error, f"filling set `{name}` with {len(tokens)} prefixes") from error
 
     def _fill_devmap(self) -> None:
         """A frame that is redirected is not sent in a test run, but its device must be there: loopback."""

@@ -12,7 +12,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 FORMAT = "lockgate-bundle"
-VERSION = 1
+VERSION = 2
 
 
 class ManifestError(ValueError):
@@ -53,8 +53,9 @@ class Map:
     """One map of the object. `role`: counters, events, set (dynamic), table, state (what programs keep of
     traffic), devices (`state.devices`) or previous (whom a program replaces, `state.generation`). `key` says
     how keys are written: index, lpm32, lpm128, exact (big-endian integer), none. `image`: member with the
-    initial contents. `set`: name of the dynamic set; maps of one set and family are one map in all objects of
-    the bundle."""
+    initial contents. `set`: name of the dynamic set; then `name` is the array of maps that holds it
+    (`state.live`), and the rest describes the trie in there. Maps of one set and family are one in all
+    objects of the bundle."""
 
     name: str
     role: str

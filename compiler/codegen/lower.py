@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import reduce
@@ -18,7 +19,17 @@ from lockgate import __version__
 from lockgate.stdlib_bpf import answers, classifiers, fields, hooks, manifest, tables
 from lockgate.stdlib_bpf.classifiers import Boxes
 from lockgate.stdlib_bpf.effects import NONE, Effects
-from lockgate.stdlib_bpf.emit import effects, fragments, frame, generation, limits, reply, sock_addr, state
+from lockgate.stdlib_bpf.emit import (
+    effects,
+    fragments,
+    frame,
+    generation,
+    limits,
+    live,
+    reply,
+    sock_addr,
+    state,
+)
 from lockgate.stdlib_bpf.emit.classifiers import CLASSIFY
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import (
@@ -86,6 +97,12 @@ def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
 def asks(plan: Plan, field: str) -> bool:
     """Whether some test is about a field."""
     return any(isinstance(node, Branch) and node.test.field == field for node in plan.nodes)
+
+
+def asked_again(plan: Plan) -> list[str]:
+    """Tables of dynamic sets that more than one node asks, in order."""
+    asked = Counter(n.test.table for n in plan.nodes if isinstance(n, Branch) and isinstance(n.test, InTable))
+    return [table.name for table in plan.tables if table.live is not None and asked[table.name] > 1]
 
 
 def answers_packets(plan: Plan) -> bool:
@@ -164,7 +181,9 @@ class _Lowering:
             definitions.scratch()
         for table in self.plan.tables:
             image = self.images[table.name]
-            if isinstance(image, MapImage):
+            if table.live is not None:
+                definitions.live(table)
+            elif isinstance(image, MapImage):
                 definitions.table(table, image)
             else:
                 data += [DataSection(f"{table.name}_{n}", d, size) for n, d, size in image.sections]
@@ -177,7 +196,7 @@ class _Lowering:
         for name in previous.values():
             definitions.previous(name)
         license_text = definitions.license()
-        taken = {*(m.name for m in definitions.maps), *(d.name for d in data), NOW, OWN}
+        taken = {*definitions.symbols, *(d.name for d in data), NOW, OWN}
         taken |= {*(p.section for p in points), "license", "_license"}  # symbols of sections, too
         functions, texts = [], []
         for point in points:
@@ -251,6 +270,7 @@ class _Program:
         self.rewrites = any(r.effects.dscp is not None for r in self.plan.rules)
         self.answers = answers_packets(self.plan)
         self.registers = Registers(f, [*sorted(self._fields_read()), *self._for_effects()])
+        self.tries = {name: f.alloca("ptr", "trie") for name in asked_again(self.plan)}
         self.finish = f.label("finish")
 
     def _fields_read(self) -> set[str]:
@@ -283,10 +303,11 @@ class _Program:
             fragments.emit(f, self.registers, self.plan.fragments, labels[0], refused)
             f.place(refused)
             self._decide(self.l.slot_numbers["fragments", "fragments"], self.hook.malformed)
-        if self.rewrites or any(asks(self.plan, field) for field in ("meta.iif", "sock.cgroup")):
+        asked = any(asks(self.plan, field) for field in ("meta.iif", "sock.cgroup"))
+        if asked or self.rewrites or self.tries:
             f.place(labels[0])
             labels[0] = f.label("rules")
-            self._before_rules()
+            self._before_rules(malformed)
             f.jump(labels[0])
         for number, node in enumerate(self.plan.nodes):
             f.place(labels[number])
@@ -308,8 +329,9 @@ class _Program:
         """Whether fragments go from the decoder straight to the rules."""
         return self.plan.fragments == DEFAULT_MODE
 
-    def _before_rules(self) -> None:
-        """What is known of a packet besides what the decoder reads."""
+    def _before_rules(self, never: Label) -> None:
+        """What is known of a packet besides what the decoder reads, and the dynamic sets that it may be asked
+        about more than once: all answers come from one list. `never`: where no run ends up."""
         if self.rewrites:
             self.registers.set(DSCP, const("i32", NO_DSCP))
         if asks(self.plan, "meta.iif"):
@@ -317,6 +339,8 @@ class _Program:
             effects.arrival(self.f, context, self.ctx, self.registers, count)
         if asks(self.plan, "sock.cgroup"):
             sock_addr.caller(self.f, self.registers, len(self.plan.cgroups))
+        for name, slot in self.tries.items():
+            self.f.store(live.trie(self.f, name, never), slot)
 
     def _epilogue(self) -> None:
         """What decisions leave behind, once for all rules: the rule's own counter, the named one, an
@@ -521,7 +545,11 @@ class _Program:
                 f.branch(f.compare("eq", f.op("and", value, mask), wanted), yes, no, self._likely(node))
             case InTable(_, name):
                 table, image = self.plan.table(name), self.l.images[name]
-                LOOKUPS[table.kind](f, name, image, value, table.width_bits, yes, no)
+                if table.live is None:
+                    LOOKUPS[table.kind](f, name, image, value, table.width_bits, yes, no)
+                    return
+                trie = f.load("ptr", self.tries[name]) if name in self.tries else live.trie(f, name, no)
+                live.member(f, trie, value, table.width_bits, yes, no)
 
     def _likely(self, node: Branch) -> bool | None:
         """Whether `yes` is the usual way: the way to another rule is, since most rules do not match. With the

@@ -7,24 +7,27 @@ from __future__ import annotations
 from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit import reply
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo
-from lockgate.stdlib_bpf.state import devices, fragments, generation
+from lockgate.stdlib_bpf.state import devices, fragments, generation, live
 from lockgate.stdlib_bpf.state.counters import COUNTER
 from lockgate.stdlib_bpf.state.limits import KEY_OF, KEYS, Limit
 from lockgate.stdlib_bpf.tables.base import MapImage
+from lockgate.stdlib_bpf.tables.lpm_trie import BPF_F_NO_PREALLOC, BPF_MAP_TYPE_LPM_TRIE
 
 from ..plan.ir import Table
 from .module import DataSection
 
 BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LRU_HASH = 2, 6, 9
-BPF_MAP_TYPE_LPM_TRIE, BPF_MAP_TYPE_RINGBUF = 11, 27
+BPF_MAP_TYPE_RINGBUF = 27
 
 
 class MapDefinitions:
-    """Collects definitions; `text` is LLVM, `maps` the manifest's rows, `images` initial contents."""
+    """Collects definitions; `text` is LLVM, `symbols` what it defines, `maps` the manifest's rows, `images`
+    initial contents."""
 
     def __init__(self, debug: DebugInfo) -> None:
         self.debug = debug
         self.text = ""
+        self.symbols: list[str] = []
         self.maps: list[manifest.Map] = []
         self.images: list[tuple[str, MapImage]] = []
 
@@ -93,18 +96,15 @@ class MapDefinitions:
         self._define(row, u32, u32)
 
     def table(self, table: Table, image: MapImage) -> None:
-        """A hash or LPM map, static or filled while the policy runs."""
-        debug, spec = self.debug, image.spec
-        byte = debug.integer(8)
-        data = debug.array(byte, 8, table.width_bits // 8)
+        """A hash or LPM map that never changes."""
+        spec, byte = image.spec, self.debug.integer(8)
         if spec.type == BPF_MAP_TYPE_LPM_TRIE:
-            members = [("prefixlen", debug.integer(32), 4, 0), ("data", data, table.width_bits // 8, 4)]
-            key, written = debug.struct("lpm_key", spec.key_size, members), f"lpm{table.width_bits}"
+            key, written = self._lpm_key(table.width_bits), f"lpm{table.width_bits}"
         else:
-            key, written = data, "exact"
+            key, written = self.debug.array(byte, 8, table.width_bits // 8), "exact"
         row = manifest.Map(
             table.name,
-            "set" if table.live else "table",
+            "table",
             spec.type,
             spec.key_size,
             spec.value_size,
@@ -112,13 +112,50 @@ class MapDefinitions:
             spec.flags,
             written,
             image_count=image.count,
-            set=table.live,
         )
         if image.count:
             self.images.append((table.name, image))
         self._define(row, key, byte)
 
+    def live(self, table: Table) -> None:
+        """A dynamic set: the array with its trie, which `row` describes, and a trie for stock loaders to put
+        there."""
+        debug, width = self.debug, table.width_bits
+        row = manifest.Map(
+            table.name,
+            "set",
+            BPF_MAP_TYPE_LPM_TRIE,
+            4 + width // 8,
+            len(live.MEMBER),
+            table.max_entries,
+            BPF_F_NO_PREALLOC,
+            f"lpm{width}",
+            set=table.live,
+        )
+        trie = self._members(row, self._lpm_key(width), debug.integer(8))
+        inner = f"{row.name}_trie"
+        self._global(inner, trie, "")
+        type_, size = live.BPF_MAP_TYPE_ARRAY_OF_MAPS, live.SLOT_BYTES
+        slot = manifest.Map(row.name, "set", type_, size, size, live.SLOT + 1)
+        values = debug.array(debug.pointer(self._struct(trie)), 64, 0)
+        members = [*self._members(slot, debug.integer(32), None), ("values", values)]
+        self._global(row.name, members, f"[ptr @{inner}]")
+        self.maps.append(row)
+
+    def _lpm_key(self, width_bits: int) -> int:
+        """struct bpf_lpm_trie_key with its data."""
+        debug, size = self.debug, width_bits // 8
+        data = debug.array(debug.integer(8), 8, size)
+        return debug.struct(
+            "lpm_key", 4 + size, [("prefixlen", debug.integer(32), 4, 0), ("data", data, size, 4)]
+        )
+
     def _define(self, row: manifest.Map, key: int | None, value: int | None) -> None:
+        self._global(row.name, self._members(row, key, value), "")
+        self.maps.append(row)
+
+    def _members(self, row: manifest.Map, key: int | None, value: int | None) -> list[tuple[str, int]]:
+        """Members of a definition and their types: numbers are lengths of arrays that are pointed at."""
         debug = self.debug
         numbers = [("type", row.type), ("max_entries", row.max_entries), ("map_flags", row.flags)]
         types = [
@@ -126,14 +163,26 @@ class MapDefinitions:
             for name, number in numbers
             if number
         ]
-        types += [(n, debug.pointer(t)) for n, t in (("key", key), ("value", value)) if t is not None]
-        struct = debug.struct("", 8 * len(types), [(n, t, 8, 8 * i) for i, (n, t) in enumerate(types)])
-        members = ", ".join(["ptr"] * len(types))
+        return types + [(n, debug.pointer(t)) for n, t in (("key", key), ("value", value)) if t is not None]
+
+    def _struct(self, members: list[tuple[str, int]]) -> int:
+        """The type of a definition. `values`, the last member of an array of maps, has no size."""
+        sizes = [0 if name == "values" else 8 for name, _ in members]
+        placed = [(n, t, size, 8 * i) for i, ((n, t), size) in enumerate(zip(members, sizes, strict=True))]
+        return self.debug.struct("", sum(sizes), placed)
+
+    def _global(self, name: str, members: list[tuple[str, int]], values: str) -> None:
+        """A definition. `values`: initial value of its last member, "" when that is a pointer like others."""
+        parts = [("ptr", "null") for _ in members]
+        if values:
+            parts[-1] = ("[1 x ptr]", values)
+        types = ", ".join(type_ for type_, _ in parts)
+        initial = ", ".join(f"{type_} {value}" for type_, value in parts)
         self.text += (
-            f'@{row.name} = global {{ {members} }} zeroinitializer, section ".maps", align 8, '
-            f"!dbg !{debug.variable(row.name, struct)}\n"
+            f'@{name} = global {{ {types} }} {{ {initial} }}, section ".maps", align 8, '
+            f"!dbg !{self.debug.variable(name, self._struct(members))}\n"
         )
-        self.maps.append(row)
+        self.symbols.append(name)
 
     def data(self, section: DataSection) -> str:
         """An in-place table. Zero here: its bytes are written into the object afterwards (`elf.fill`), so

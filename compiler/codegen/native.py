@@ -33,7 +33,8 @@ Buffer = ctypes.Array[ctypes.c_char]
 
 @dataclass(frozen=True)
 class NativeSpec:
-    """What a program needs around it. `sets`: map → (ranges, key offset, key length in bytes); `states`: maps
+    """What a program needs around it. `sets`: map → (ranges, key offset, key length in bytes); `live`: which
+    of them are dynamic, and lie behind a slot; `states`: maps
     that the program writes → (key size, value size, whether it is an array); `data`: symbol → bytes;
     `data_at` and `mark_at`: offsets of `data` and `mark` in the context, None where there are none; `slots`:
     of counters."""
@@ -44,6 +45,7 @@ class NativeSpec:
     data_at: int | None
     slots: int
     mark_at: int | None = None
+    live: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,11 @@ class NativeProgram:
         self, name: str, kind: int, count: int, base: ctypes.Array[ctypes.c_char], offset: int, length: int
     ) -> None:
         self._kept[name] = base
+        address = self._engine.get_global_value_address(name)
         descriptor = DESCRIPTOR.pack(kind, count, ctypes.addressof(base), offset, length)
-        ctypes.memmove(self._engine.get_global_value_address(name), descriptor, len(descriptor))
+        if name in self._spec.live:  # two descriptors: the slot, and behind it what the slot holds
+            descriptor = DESCRIPTOR.pack(3, 1, address + DESCRIPTOR.size, 0, 0) + descriptor
+        ctypes.memmove(address, descriptor, len(descriptor))
 
     def _set(self, name: str, ranges: tuple[Range, ...], offset: int, length: int) -> None:
         data = b"".join(low.to_bytes(16, "little") + high.to_bytes(16, "little") for low, high in ranges)

@@ -4,8 +4,8 @@ A map is a descriptor `%map = { kind, count, base, key_offset, key_length }`. Ki
 elements under a u32 index (the counters, one CPU's worth); kind 1 is a membership set: `base` points at
 `count` sorted inclusive ranges of i128, and a key is `key_length` bytes in network order at `key_offset`.
 Hash and LPM maps are sets here, read back from the very images that the kernel gets. Kind 2 is a map that
-programs write: look-ups and updates are calls of `native.py`. Helpers that act on packets are calls of
-`acts.py`.
+programs write: look-ups and updates are calls of `native.py`. Kind 3 is the slot of a dynamic set: what is
+found there is the map at `base`. Helpers that act on packets are calls of `acts.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ entry:
   %base.p = getelementptr %lg.map, ptr %map, i32 0, i32 2
   %base.i = load i64, ptr %base.p
   %base = inttoptr i64 %base.i to ptr
-  switch i32 %kind, label %written [ i32 0, label %array i32 1, label %set ]
+  switch i32 %kind, label %written [ i32 0, label %array i32 1, label %set i32 3, label %slot ]
+slot:
+  ret ptr %base
 written:
   %lookup.i = load i64, ptr @lg.lookup
   %lookup = inttoptr i64 %lookup.i to ptr

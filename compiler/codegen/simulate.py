@@ -49,6 +49,7 @@ class NativeChain:
             data=tuple((d.name, self._numbered(d)) for d in module.data),
             data_at=self.hook.context.offset("data") if on_packets else None,
             slots=len(module.slots),
+            live=frozenset(m.name for m in module.maps if m.set is not None),
             mark_at=self.hook.context.offset("mark") if "mark" in self.hook.context.by_name else None,
         )
         self._number = worker.request("load", render_native(module), spec)

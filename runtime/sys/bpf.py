@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import attrs
@@ -67,14 +68,19 @@ _syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint
 
 def _call(command: Command, attr: bytes, what: str) -> tuple[int, bytes]:
     """One system call; the attribute as the kernel left it comes back too."""
+    buffer = ctypes.create_string_buffer(attr, len(attr))
+    return _call_in(command, buffer, what), buffer.raw
+
+
+def _call_in(command: Command, buffer: ctypes.Array[ctypes.c_char], what: str) -> int:
+    """One system call whose attribute lies in `buffer`, where the kernel leaves what it says, errors too."""
     number = _NUMBERS.get(platform.machine())
     if number is None:
         raise BpfError(errno.ENOSYS, command.name, f"{what} on {platform.machine()}")
-    buffer = ctypes.create_string_buffer(attr, len(attr))
     while True:
-        result = _syscall(number, int(command), ctypes.addressof(buffer), len(attr))
+        result = _syscall(number, int(command), ctypes.addressof(buffer), len(buffer))
         if result >= 0:
-            return result, buffer.raw
+            return int(result)
         code = ctypes.get_errno()
         if code == errno.EINTR or (code == errno.EAGAIN and command is Command.PROG_LOAD):
             continue
@@ -172,6 +178,41 @@ def map_update_batch(map_: Fd, keys: bytes, values: bytes, count: int) -> None:
     k, v = _memory(keys), _memory(values)
     attr = attrs.MAP_BATCH.pack(keys=_at(k), values=_at(v), count=count, map_fd=map_.number)
     _call(Command.MAP_UPDATE_BATCH, attr, map_.what)
+
+
+def map_batches(
+    map_: Fd, key_size: int, value_bytes: int, count: int, after: bytes | None = None
+) -> Iterator[tuple[bytes, bytes]]:
+    """(keys, values) of all elements behind the key `after` (None: from the first), in the map's own order,
+    end to end, at most `count` at a time. For maps whose place in the order is a key (LPM tries; not hashes).
+    """
+    keys, values = (
+        ctypes.create_string_buffer(key_size * count),
+        ctypes.create_string_buffer(value_bytes * count),
+    )
+    place = ctypes.create_string_buffer(after, key_size) if after else ctypes.create_string_buffer(key_size)
+    began, more = after is not None, True
+    while more:
+        attr = _memory(
+            attrs.MAP_BATCH.pack(
+                in_batch=_at(place) if began else 0,
+                out_batch=_at(place),
+                keys=_at(keys),
+                values=_at(values),
+                count=count,
+                map_fd=map_.number,
+            )
+        )
+        try:
+            _call_in(Command.MAP_LOOKUP_BATCH, attr, map_.what)
+        except BpfError as error:
+            if error.errno != errno.ENOENT:  # ENOENT: the end was reached, and the last ones are there
+                raise
+            more = False
+        found = attrs.MAP_BATCH.unpack(attr.raw)["count"]
+        assert isinstance(found, int)
+        yield keys.raw[: found * key_size], values.raw[: found * value_bytes]
+        began = True
 
 
 class ArrayReader:

@@ -168,7 +168,7 @@ def _live(session: Session, contents: tuple[str, ...]) -> dict[str, Prefixes]:
 
 
 def _prefixes(texts: str) -> Prefixes:
-    from lockgate.runtime.sets import parse
+    from lockgate.runtime.prefixes import parse
 
     ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
     for text in filter(None, texts.split(",")):

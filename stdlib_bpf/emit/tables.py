@@ -30,18 +30,24 @@ def hash_(
     """A kernel hash map keyed by the value in network order."""
     slot = f.room(24)
     _store_be(f, key, width, slot, 0)
-    _found(f, f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", f"@{name}"), slot), yes, no)
+    found(f, f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", f"@{name}"), slot), yes, no)
 
 
 def lpm_trie(
     f: Function, name: str, image: MapImage | DataImage, key: Value, width: int, yes: Label, no: Label
 ) -> None:
-    """A kernel LPM trie: struct bpf_lpm_trie_key with the full prefix length, then the value in network
-    order."""
+    """A kernel LPM trie."""
+    table = Value("ptr", f"@{name}")
+    found(f, f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", table, trie_key(f, key, width)), yes, no)
+
+
+def trie_key(f: Function, key: Value, width: int) -> Value:
+    """Where a key for an LPM trie lies: struct bpf_lpm_trie_key with the full prefix length, then the value
+    in network order."""
     slot = f.room(24)
     f.store(const("i32", width), slot, align=4)
     _store_be(f, key, width, slot, 4)
-    _found(f, f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", f"@{name}"), slot), yes, no)
+    return slot
 
 
 def range_index(
@@ -260,7 +266,8 @@ def _store_be(f: Function, key: Value, width: int, slot: Value, at: int) -> None
         f.store(f.byteswap(f.trunc(key, f"i{width}")), f.gep(slot, at), align=min(width // 8, 4))
 
 
-def _found(f: Function, entry: Value, yes: Label, no: Label) -> None:
+def found(f: Function, entry: Value, yes: Label, no: Label) -> None:
+    """Jump to `yes` when there is an entry."""
     f.branch(f.compare("ne", entry, Value("ptr", NULL.ref)), yes, no)
 
 

@@ -84,7 +84,7 @@ def test_dynamic_sets_change_while_packets_are_judged(loaded: Path, pair: netns.
     assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 53) == 3
     listed = tmp_path / "prefixes"
     listed.write_text("# bans\n198.51.100.0/24\n\n203.0.113.9  # one\n")
-    assert lockgate_json("set", "load", "bans", str(listed)) == {"set": "bans", "added": 2, "removed": 1}
+    assert lockgate_json("set", "load", "bans", str(listed)) == {"set": "bans", "prefixes": 2}
     assert lockgate_json("set", "list", "bans") == ["198.51.100.0/24", "203.0.113.9/32"]
     assert lockgate_json("set", "flush", "bans") == {"set": "bans", "removed": 2}
     assert lockgate_json("set", "list") == [{"policy": "edge", "set": "bans", "prefixes": 0, "max": 4}]

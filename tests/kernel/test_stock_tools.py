@@ -12,16 +12,19 @@ from lockgate.runtime import bundle as bundles
 from .. import netns
 from ..conftest import tool
 from .actions import udp_arrivals
-from .policies import TCP, UDP, bundle, chain, nets, rule
+from .policies import TCP, UDP, Live, bundle, chain, nets, rule
 
 pytestmark = pytest.mark.kernel
 
 
 def _objects(tmp_path: Path, target: str) -> dict[str, Path]:
     many = nets(*(f"10.{i // 250}.{i % 250}.0/24" for i in range(1000)), "2001:db8:1::/48")
+    bans = Live("bans", 10)  # empty in a stock loader's hands
     rules = (
         rule("drop", "many", src=many),
         rule("drop", "no-syslog", proto=UDP, dport=514, sample=1),
+        rule("drop", "banned", src=bans),
+        rule("drop", "no-bans", dst=bans),
     )
     data = bundle(
         "stock",

@@ -235,6 +235,12 @@ FAULTS: tuple[Fault, ...] = (
         "heads[min(length + 1, width_bits)] + value.to_bytes(size) for value",
     ),
     Fault(
+        "a dynamic set's list fetched anew for each question about a packet",
+        "compiler/codegen/lower.py",
+        "table.live is not None and asked[table.name] > 1]",
+        "table.live is not None and asked[table.name] > 99]",
+    ),
+    Fault(
         "hash keys in host order",
         "stdlib_bpf/tables/hash.py",
         'b"".join(value.to_bytes(size) for low',

@@ -29,6 +29,7 @@ STAGES = (
     ("file tests, kernel", "kernel", ("tests/filetests",)),
     ("scapy", USER_SPACE, ("tests/properties/test_decode.py", "tests/properties/test_reply.py")),
     ("the law", USER_SPACE, ("tests/properties/test_law.py",)),
+    ("dynamic sets", "kernel", ("tests/kernel/test_live_sets.py",)),
 )
 JOBS = 2
 LIMIT_S = 300

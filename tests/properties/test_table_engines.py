@@ -53,7 +53,7 @@ def opened(block: Table, width: int, values: IntervalSet) -> engines.Opened:
     listed = "".join(f"{kind(value)}/{length}\n" for value, length in values.prefixes(width))
     source = (
         'network listed = file "listed.txt"\n'
-        f'policy edge at xdp on "lo" {{\n  default pass  fragments first-only\n  drop {family} from listed\n}}\n'
+        f'policy edge at xdp on "lo" {{ default pass fragments first-only drop {family} from listed }}\n'
     )
     case = engines.Case(source, (), files={"listed.txt": listed}, structures=frozenset({block.KIND}))
     return engines.Opened(case)

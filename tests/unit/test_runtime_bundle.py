@@ -46,7 +46,7 @@ def _zip(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> by
 def _sealed(members: dict[str, bytes]) -> bytes:
     """With the seal made anew, so that only what is behind it is wrong."""
     digest = hashlib.sha256(members["manifest.json"]).hexdigest()
-    return _zip({**members, "lockgate-bundle": f"1\nsha256 {digest}\n".encode()})
+    return _zip({**members, "lockgate-bundle": f"2\nsha256 {digest}\n".encode()})
 
 
 def test_a_whole_bundle_is_read() -> None:
@@ -68,11 +68,11 @@ def test_foreign_files() -> None:
     for data in (b"", b"\x7fELF", b"policy", _zip({"other": b"1"})):
         with pytest.raises(BundleForeign):
             bundles.parse(data)
-    with pytest.raises(BundleForeign, match="container version `2`"):
-        bundles.parse(_zip({**_members(), "lockgate-bundle": b"2\nsha256 0\n"}))
+    with pytest.raises(BundleForeign, match="container version `1`"):
+        bundles.parse(_zip({**_members(), "lockgate-bundle": b"1\nsha256 0\n"}))
     newer = {
         **_members(),
-        "manifest.json": _members()["manifest.json"].replace(b'"version": 1', b'"version": 9'),
+        "manifest.json": _members()["manifest.json"].replace(b'"version": 2', b'"version": 9'),
     }
     with pytest.raises(BundleForeign, match="version 9"):
         bundles.parse(_sealed(newer))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.runtime import counters, errors, mounts, pins, running, sets, testrun
+from lockgate.runtime import counters, errors, mounts, pins, prefixes, running, testrun
 from lockgate.runtime.errors import InterfaceMissing, PolicyLine, SetError, VerifierRejected, telling_line
 from lockgate.runtime.loader import failing_instruction
 from lockgate.runtime.plan import HookPoint
@@ -87,21 +87,54 @@ addresses = st.one_of(
 
 
 @given(addresses)
-def test_prefixes_and_keys_of_tries(prefix: sets.Prefix) -> None:
-    key = sets.key_of(prefix)
-    assert len(key) == (8 if prefix.version == 4 else 20)
-    assert sets.prefix_of(key) == prefix
+def test_prefixes_tokens_and_keys_of_tries(prefix: prefixes.Prefix) -> None:
+    token = prefixes.token_of(prefix)
+    key = prefixes.key_of(token)
+    assert key == prefix.prefixlen.to_bytes(4, "little") + prefix.network_address.packed
+    assert prefixes.token_of_key(key) == token
+    assert prefixes.prefix_of(token) == prefix
+
+
+@given(st.lists(addresses, max_size=30), st.sampled_from(["\n", "  # why\n", "\n\n# none\n"]))
+def test_lists_are_read_as_their_lines_are(listed: list[prefixes.Prefix], end: str) -> None:
+    read = prefixes.read("".join(f" {prefix}{end}" for prefix in listed), "list")
+    assert {*read.tokens[4], *read.tokens[6]} == {prefixes.token_of(prefix) for prefix in listed}
+
+
+ODD = ["::ffff:1.2.3.4", "::ffff:0:0", "::1.2.3.4", "fe80::1%2", "1.2.3", "0x7f.1", "1.2.3.4\0", "1.2.3.04"]
+
+
+@given(
+    st.one_of(
+        st.ip_addresses(v=4).map(str),
+        st.ip_addresses(v=6).map(str),
+        st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){2,4}", fullmatch=True),
+        st.from_regex(r"[0-9a-f]{0,4}(:[0-9a-f]{0,4}){2,8}", fullmatch=True),
+        st.sampled_from(ODD),
+    ),
+    st.one_of(st.sampled_from(["", "/", "/08", "/255.0.0.0", "/-1"]), st.integers(0, 140).map("/{}".format)),
+)
+def test_the_quick_way_of_reading_prefixes_is_the_slow_one(address: str, length: str) -> None:
+    token = prefixes._quick(address + length)
+    if token is not None:
+        assert token == prefixes.token_of(prefixes.parse(address + length))
+
+
+def test_a_bad_line_of_a_list_is_named() -> None:
+    with pytest.raises(SetError) as caught:
+        prefixes.read("10.0.0.0/8\n\n10.0.0.1/8\n", "bans.txt")
+    assert "in bans.txt:3" in caught.value.notes
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "2001:db8::1/32", "10.0.0.0/33", "x", "", "::ffff:1.2.3.4"])
 def test_what_is_no_member_of_a_set(text: str) -> None:
     with pytest.raises(SetError):
-        sets.parse(text)
+        prefixes.parse(text)
 
 
 def test_prefixes_as_people_write_them() -> None:
-    assert str(sets.parse("192.0.2.7")) == "192.0.2.7/32"
-    assert str(sets.parse("2001:DB8::/32")) == "2001:db8::/32"
+    assert str(prefixes.parse("192.0.2.7")) == "192.0.2.7/32"
+    assert str(prefixes.parse("2001:DB8::/32")) == "2001:db8::/32"
 
 
 def test_mount_points_with_blanks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 
 from lockgate.compiler import packet
-from lockgate.runtime import cgroups, counters, plan, running, sets, show, swap, testrun
+from lockgate.runtime import cgroups, counters, pins, plan, prefixes, running, sets, show, swap, testrun
 from lockgate.runtime import cli as runtime_cli
 from lockgate.runtime.errors import LockgateError
 from lockgate.runtime.sys import attrs, bpf
@@ -133,9 +133,12 @@ def _ban(report: Report, stage: Stage) -> None:
     edge = running.find(stage.bpffs, "edge")
     call: Call = ("http", OTHER, SERVER4, 80)
     report.expect(f"web request from {OTHER}", stage.ask(OUTER, [call])[0], "HTTP/1.0 200 OK")
-    sets.add(edge, "ban", [sets.parse(OTHER)])
+    other = [prefixes.parse(OTHER)]
+    with pins.locked(stage.bpffs):
+        sets.add(edge, "ban", other)
     report.expect("the same after `set add`", stage.ask(OUTER, [call])[0], "no answer")
-    sets.delete(edge, "ban", [sets.parse(OTHER)])
+    with pins.locked(stage.bpffs):
+        sets.delete(edge, "ban", other)
     report.expect("the same after `set del`", stage.ask(OUTER, [call])[0], "HTTP/1.0 200 OK")
 
 

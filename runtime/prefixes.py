@@ -1,0 +1,118 @@
+"""Prefixes of dynamic sets: as people write them, as a trie takes them, and as they are sorted.
+
+A *token* is an address in network order (4 or 16 bytes) and a byte with the prefix length: tokens of one
+family sort by address, wider prefixes first. Lists may have a million lines, so addresses as most people
+write them are read by `inet_pton`; whatever that does not take, `parse` judges, and says what is wrong.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from socket import AF_INET, AF_INET6, inet_pton
+
+from lockgate.stdlib_bpf.lpm_key import entry
+
+from .errors import SetError
+
+Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
+BITS = {4: 32, 6: 128}  # IP version → width of its addresses
+
+
+@dataclass
+class Listing:
+    """What a list says, by IP version: tokens, as a set."""
+
+    tokens: dict[int, set[bytes]] = field(default_factory=lambda: {4: set(), 6: set()})
+
+
+def parse(text: str) -> Prefix:
+    """A prefix or address as people write it. SetError for anything else, host bits included."""
+    try:
+        prefix = ipaddress.ip_network(text)
+    except ValueError:
+        prefix = _closest(text)
+    if isinstance(prefix, ipaddress.IPv6Network) and prefix.network_address.ipv4_mapped is not None:
+        raise SetError(
+            f"`{text}` is an IPv4-mapped prefix",
+            ("such addresses are judged as IPv4",),
+            ("write it as an IPv4 prefix",),
+        )
+    return prefix
+
+
+def _closest(text: str) -> Prefix:
+    try:
+        prefix = ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise SetError(
+            f"`{text}` is no address or prefix", (str(error),), ("for example 192.0.2.0/24 or 2001:db8::1",)
+        ) from None
+    raise SetError(
+        f"`{text}` has bits set below its mask",
+        (),
+        (f"write {prefix} for the network, {text.partition('/')[0]} for the host",),
+    )
+
+
+def read(text: str, name: str) -> Listing:
+    """A list, one prefix a line; `#` begins a comment. SetError with `name` and the line of what is wrong."""
+    found = Listing()
+    four, six = found.tokens[4], found.tokens[6]
+    for number, line in enumerate(text.split("\n"), 1):
+        word = (line.partition("#")[0] if "#" in line else line).strip()
+        if not word:
+            continue
+        token = _quick(word)
+        if token is None:
+            try:
+                token = token_of(parse(word))
+            except SetError as error:
+                raise error.with_notes(f"in {name}:{number}") from None
+        (four if len(token) == 5 else six).add(token)
+    return found
+
+
+_LENGTHS = {version: {str(n): n for n in range(bits + 1)} for version, bits in BITS.items()}
+_BELOW = {version: [(1 << bits - n) - 1 for n in range(bits + 1)] for version, bits in BITS.items()}
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def _quick(word: str) -> bytes | None:
+    """The token of a prefix in its usual spelling; None when `parse` must judge."""
+    address, slash, length = word.partition("/")
+    version, family = (6, AF_INET6) if ":" in address else (4, AF_INET)
+    try:
+        packed = inet_pton(family, address)
+    except (OSError, ValueError):
+        return None
+    bits = _LENGTHS[version].get(length) if slash else BITS[version]
+    if bits is None or (slash and int.from_bytes(packed) & _BELOW[version][bits]):
+        return None
+    return None if version == 6 and packed.startswith(_MAPPED) else packed + bytes((bits,))
+
+
+def token_of(prefix: Prefix) -> bytes:
+    """The token of a prefix."""
+    return prefix.network_address.packed + bytes((prefix.prefixlen,))
+
+
+def prefix_of(token: bytes) -> Prefix:
+    """The prefix that a token stands for."""
+    address, length = int.from_bytes(token[:-1]), token[-1]
+    if len(token) == 5:
+        return ipaddress.IPv4Network((address, length))
+    return ipaddress.IPv6Network((address, length))
+
+
+def key_of(token: bytes) -> bytes:
+    """The trie's key of a token."""
+    return _HEADS[token[-1]] + token[:-1]
+
+
+def token_of_key(key: bytes) -> bytes:
+    """The token of a trie's key."""
+    return key[4:] + key[:1]
+
+
+_HEADS = [entry(0, length, 0) for length in range(129)]
