@@ -36,13 +36,14 @@ Key = tuple[str, str, int]
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one turn, fewer sizes")
+    parser.add_argument("--turns", type=int, default=3, help="of all engines")
     parser.add_argument("--results", type=Path, help="folder for the results")
     parser.add_argument("--yardstick", default=os.environ.get("LOCKGATE_YARDSTICK"), help="its program")
     given = parser.parse_args(arguments)
     if not harness.possible() or not given.yardstick:
         print("peers: skipped, it needs root and a yardstick (LOCKGATE_YARDSTICK)")
         return
-    rules, sets, turns = (RULES[:4], SETS[:1], 1) if given.quick else (RULES, SETS, 3)
+    rules, sets, turns = (RULES[:4], SETS[:1], 1) if given.quick else (RULES, SETS, given.turns)
     sizes = ["--rules", ",".join(map(str, rules)), "--sets", ",".join(map(str, sets))]
     found = [yardstick.run(Path(given.yardstick), sizes, {US: yardstick.ENGINE}) for _ in range(turns)]
     rows = _rows(found)
@@ -74,7 +75,7 @@ def _rows(turns: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 def _text(rows: list[dict[str, Any]], turns: int) -> str:
     parts = [
         "# Beside other packet filters\n\n"
-        f"ns a packet on one CPU, one that matches, minimum of {turns} turns, net: minus the same hook "
+        f"ns a packet on one CPU, one that matches, minimum of {turns} turn(s), net: minus the same hook "
         "dropping everything without a rule. In brackets how many times our figure of the same turn.\n"
     ]
     for (kind, scenario), title in SCENARIOS.items():
