@@ -131,13 +131,21 @@ def _own_cgroups() -> list[Path]:
     return list(cgroups.mount().glob(f"lg-{os.getpid()}-*"))
 
 
+def _own_namespaces() -> list[str]:
+    """Those of this process: other tests may run beside it."""
+    import os
+
+    listed = run("ip", "netns", "list").stdout.splitlines()
+    return [line for line in listed if f"-{os.getpid()}-" in line]
+
+
 def test_the_runner_leaves_nothing(outgoing: bundles.Bundle) -> None:
-    spaces = run("ip", "netns", "list").stdout
+    spaces = _own_namespaces()
     with pytest.raises(RuntimeError, match="on purpose"), ConnectRunner(outgoing, "out"):
         assert len(_own_cgroups()) == 1
         raise RuntimeError("on purpose")
     assert _own_cgroups() == []
-    assert run("ip", "netns", "list").stdout == spaces
+    assert _own_namespaces() == spaces
 
 
 def _udp6(source: str) -> bytes:
