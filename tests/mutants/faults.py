@@ -403,8 +403,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "the last match wins",
         "compiler/plan/lower.py",
-        "for rule, forms in reversed(side):",
-        "for rule, forms in side:",
+        "for link in reversed(chain):",
+        "for link in chain:",
     ),
     Fault(
         "protocol guard missing",
