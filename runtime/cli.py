@@ -15,7 +15,7 @@ from typing import Any, cast
 import click
 
 from . import bundle as bundles
-from . import cgroups, counters, devices, events, pins, plan, running, sets, show, swap
+from . import cgroups, counters, devices, events, expiry, pins, plan, running, sets, show, swap
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError
 from .prefixes import parse, read
 from .recover import settle
@@ -354,6 +354,12 @@ def _with_set(name: str, policy: str | None, bpffs: str) -> Running:
     return having[0]
 
 
+def _line(member: sets.Member) -> str:
+    if member.left_ns is None:
+        return str(member.prefix)
+    return f"{member.prefix} {expiry.text_of(member.left_ns)}"
+
+
 def _changed(output: str, name: str, **counts: int) -> None:
     if output == "json":
         show.as_json({"set": name, **counts})
@@ -364,14 +370,18 @@ def _changed(output: str, name: str, **counts: int) -> None:
 @set_group.command(name="add")
 @click.argument("name", metavar="SET")
 @click.argument("prefixes", nargs=-1, required=True, metavar="PREFIX...")
+@click.option("--timeout", metavar="TIME", help="How long they stay (90s, 30m, 12h, 7d); for ever without.")
 @policy_option
 @settled_bpffs_option
 @output_option
-def set_add(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str, output: str) -> None:
-    """Add prefixes to SET."""
+def set_add(
+    name: str, prefixes: tuple[str, ...], timeout: str | None, policy: str | None, bpffs: str, output: str
+) -> None:
+    """Add prefixes to SET. Those that it has already stay from now on as long as new ones."""
     parsed = [parse(text) for text in prefixes]
+    span = 0 if timeout is None else expiry.duration(timeout)
     with pins.locked(bpffs):
-        _changed(output, name, added=sets.add(_with_set(name, policy, bpffs), name, parsed))
+        _changed(output, name, added=sets.add(_with_set(name, policy, bpffs), name, parsed, span))
 
 
 @set_group.command(name="del")
@@ -394,7 +404,8 @@ def set_del(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str
 @settled_bpffs_option
 @output_option
 def set_load(name: str, file: Any, policy: str | None, bpffs: str, output: str) -> None:
-    """Make SET hold exactly the prefixes in FILE, one a line (`-`: standard input; `#` begins a comment).
+    """Make SET hold exactly the prefixes in FILE, one a line (`-`: standard input; `#` begins a comment). A
+    prefix stays for the time behind it (`192.0.2.1 30m`), if there is one.
 
     The set changes at one instant: every look-up sees the old list or the new one."""
     try:
@@ -422,9 +433,10 @@ def set_flush(name: str, policy: str | None, bpffs: str, output: str) -> None:
 @settled_bpffs_option
 @output_option
 def set_list(name: str | None, policy: str | None, bpffs: str, output: str) -> None:
-    """Print the prefixes of SET, or all dynamic sets and how full they are."""
+    """Print the prefixes of SET and how long they stay, as `set load` reads them, or all dynamic sets and how
+    full they are."""
     if name is not None:
-        members = [str(p) for p in sets.members(_with_set(name, policy, bpffs), name)]
+        members = [_line(member) for member in sets.members(_with_set(name, policy, bpffs), name)]
         if output == "json":
             show.as_json(members)
         else:

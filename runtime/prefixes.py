@@ -14,6 +14,7 @@ from socket import AF_INET, AF_INET6, inet_pton
 from lockgate.stdlib_bpf.lpm_key import entry
 
 from .errors import SetError
+from .expiry import duration
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 BITS = {4: 32, 6: 128}  # IP version → width of its addresses
@@ -21,9 +22,9 @@ BITS = {4: 32, 6: 128}  # IP version → width of its addresses
 
 @dataclass
 class Listing:
-    """What a list says, by IP version: tokens, as a set."""
+    """What a list says, by IP version: token → how long it stays in ns, 0 for no end."""
 
-    tokens: dict[int, set[bytes]] = field(default_factory=lambda: {4: set(), 6: set()})
+    tokens: dict[int, dict[bytes, int]] = field(default_factory=lambda: {4: {}, 6: {}})
 
 
 def parse(text: str) -> Prefix:
@@ -56,21 +57,28 @@ def _closest(text: str) -> Prefix:
 
 
 def read(text: str, name: str) -> Listing:
-    """A list, one prefix a line; `#` begins a comment. SetError with `name` and the line of what is wrong."""
+    """A list, one prefix a line, and behind it for how long, if not for ever; `#` begins a comment. Of equal
+    prefixes the last counts. SetError with `name` and the line of what is wrong."""
     found = Listing()
     four, six = found.tokens[4], found.tokens[6]
     for number, line in enumerate(text.split("\n"), 1):
-        word = (line.partition("#")[0] if "#" in line else line).strip()
-        if not word:
+        words = (line.partition("#")[0] if "#" in line else line).split()
+        if not words:
             continue
-        token = _quick(word)
-        if token is None:
-            try:
-                token = token_of(parse(word))
-            except SetError as error:
-                raise error.with_notes(f"in {name}:{number}") from None
-        (four if len(token) == 5 else six).add(token)
+        try:
+            token = _quick(words[0]) or token_of(parse(words[0]))
+            (four if len(token) == 5 else six)[token] = 0 if len(words) == 1 else _span(words[1:])
+        except SetError as error:
+            raise error.with_notes(f"in {name}:{number}") from None
     return found
+
+
+def _span(words: list[str]) -> int:
+    if len(words) > 1:
+        raise SetError(
+            f"`{words[1]}` stands behind a prefix and a time span", (), ("write one prefix a line",)
+        )
+    return duration(words[0])
 
 
 _LENGTHS = {version: {str(n): n for n in range(bits + 1)} for version, bits in BITS.items()}

@@ -2,7 +2,8 @@
 
 A set has a trie for each family that the policy asks about (`tries`); a prefix of the other family is
 refused, as it could never match. One prefix is one atomic change, in time that does not depend on the set;
-several are one after the other. `load` and `flush` are one change each: a new trie is filled and takes the
+several are one after the other. An entry may end at a time; then it is none any more, although it takes room
+until room is needed. `load` and `flush` are one change each: a new trie is filled and takes the
 old one's place. Whoever changes a set needs the lock of `pins.locked`, or an addition could go to a trie that
 has just been replaced.
 """
@@ -16,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lockgate.stdlib_bpf.manifest import Map
+from lockgate.stdlib_bpf.state.live import NEVER, holds
 
-from . import pins, tries
+from . import expiry, pins, tries
 from .errors import UNCHANGED, SetError
 from .plan import map_key, trie_key
 from .prefixes import Listing, Prefix, prefix_of, token_of
@@ -25,6 +27,14 @@ from .refusal import explain
 from .running import Running
 from .sys import bpf
 from .sys.fd import Fd
+
+
+@dataclass(frozen=True)
+class Member:
+    """A prefix that holds; `left_ns`: for how long, None without an end."""
+
+    prefix: Prefix
+    left_ns: int | None
 
 
 @dataclass(frozen=True)
@@ -46,17 +56,21 @@ def capacity(running: Running, name: str) -> int:
     return max(m.max_entries for m in _maps(running, name).values())
 
 
-def add(running: Running, name: str, prefixes: Iterable[Prefix]) -> int:
-    """Add prefixes; those that are there already stay. Returns how many were written. SetError when the set
-    is full or has no family of that kind: what was added before stays."""
+def add(running: Running, name: str, prefixes: Iterable[Prefix], timeout_ns: int = 0) -> int:
+    """Add prefixes for so long, 0 for no end; those that are there already get this end. Returns how many
+    were written. SetError when the set is full or has no family of that kind: what was added before stays."""
+    own = expiry.now() + timeout_ns if timeout_ns else NEVER
 
     def one(family: _Family, prefix: Prefix) -> bool:
+        token = token_of(prefix)
         try:
-            tries.add(family.trie, token_of(prefix))
+            tries.add(family.trie, family.spec, token, own)
         except bpf.BpfError as error:
-            if error.errno in (errno.ENOSPC, errno.E2BIG):
+            if error.errno not in (errno.ENOSPC, errno.E2BIG):
+                raise
+            if not tries.sweep(family.trie, family.spec, expiry.now()):
                 raise _full(name, family.spec, f"`{prefix}` was not added") from error
-            raise
+            tries.add(family.trie, family.spec, token, own)
         return True
 
     return _each(running, name, prefixes, one)
@@ -64,23 +78,31 @@ def add(running: Running, name: str, prefixes: Iterable[Prefix]) -> int:
 
 def delete(running: Running, name: str, prefixes: Iterable[Prefix]) -> int:
     """Remove prefixes; returns how many were there."""
-    return _each(running, name, prefixes, lambda family, prefix: tries.delete(family.trie, token_of(prefix)))
+
+    def one(family: _Family, prefix: Prefix) -> bool:
+        return tries.delete(family.trie, family.spec, token_of(prefix))
+
+    return _each(running, name, prefixes, one)
 
 
-def members(running: Running, name: str) -> list[Prefix]:
-    """The set's prefixes, IPv4 first, each family sorted."""
+def members(running: Running, name: str) -> list[Member]:
+    """The set's prefixes that hold, IPv4 first, each family sorted."""
+    now = expiry.now()
     with _opened(running, name) as families:
         return [
-            prefix_of(token)
+            Member(prefix_of(entry.token), None if entry.own_ns == NEVER else entry.own_ns - now)
             for _, family in sorted(families.items())
-            for token in sorted(tries.tokens(family.trie, family.spec))
+            for entry in sorted(tries.entries(family.trie, family.spec))
+            if holds(entry.own_ns, now)
         ]
 
 
 def size(running: Running, name: str) -> int:
-    """How many prefixes there are, of both families."""
+    """How many prefixes hold, of both families."""
+    now = expiry.now()
     with _opened(running, name) as families:
-        return sum(1 for f in families.values() for _ in tries.tokens(f.trie, f.spec))
+        held = (holds(e.own_ns, now) for f in families.values() for e in tries.entries(f.trie, f.spec))
+        return sum(held)
 
 
 def flush(running: Running, name: str) -> int:
@@ -93,11 +115,13 @@ def flush(running: Running, name: str) -> int:
 def load(running: Running, name: str, listing: Listing) -> int:
     """Make a set hold exactly a list, at one instant in each family; returns how many prefixes those are.
     SetError when they do not fit; any error means that nothing has changed."""
+    now = expiry.now()
     with _opened(running, name) as families, ExitStack() as undo:
         made: dict[int, Fd] = {}
         for version, tokens in listing.tokens.items():
             if version in families:
-                made[version] = undo.enter_context(_filled(name, families[version].spec, sorted(tokens)))
+                own = {t: now + span if span else NEVER for t, span in tokens.items()}
+                made[version] = undo.enter_context(_filled(name, families[version].spec, own))
             elif tokens:
                 raise _never(running, name, prefix_of(min(tokens))).with_notes(UNCHANGED)
         try:
@@ -107,13 +131,13 @@ def load(running: Running, name: str, listing: Listing) -> int:
     return sum(map(len, listing.tokens.values()))
 
 
-def _filled(name: str, spec: Map, tokens: list[bytes]) -> Fd:
-    if len(tokens) > spec.max_entries:
-        raise _full(name, spec, f"the list has {len(tokens)}", UNCHANGED)
+def _filled(name: str, spec: Map, own: Mapping[bytes, int]) -> Fd:
+    if len(own) > spec.max_entries:
+        raise _full(name, spec, f"the list has {len(own)}", UNCHANGED)
     try:
         trie = tries.make(spec)
         try:
-            tries.fill(trie, tokens)
+            tries.fill(trie, own)
         except BaseException:
             trie.close()
             raise

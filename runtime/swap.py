@@ -28,7 +28,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import attach, cgroups, devices, generation, loader, pins, running, tries
+from lockgate.stdlib_bpf.state.live import holds
+
+from . import attach, cgroups, devices, expiry, generation, loader, pins, running, tries
 from .attach import Place
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError, SystemRefused
 from .plan import WORD_KEY, AttachPlan, HookPoint, LoadPlan, MapPlan, copy_key, trie_key
@@ -224,14 +226,15 @@ def _same_shape(plan: MapPlan, old: Fd) -> bool:
 
 
 def _copy(plan: MapPlan, old: Fd, new: Fd) -> None:
-    entries = sorted(tries.tokens(old, plan.map))
-    if len(entries) > plan.map.max_entries:
+    now = expiry.now()
+    own = {e.token: e.own_ns for e in tries.entries(old, plan.map) if holds(e.own_ns, now)}
+    if len(own) > plan.map.max_entries:
         raise SetError(
             f"set `{plan.map.set}` of the running policy does not fit the new one",
-            (f"it has {len(entries)} prefixes, the new set holds {plan.map.max_entries}",),
+            (f"it has {len(own)} prefixes, the new set holds {plan.map.max_entries}",),
             ("raise its `max`, or remove prefixes with `lockgate set del`",),
         )
-    tries.fill(new, entries)
+    tries.fill(new, own)
 
 
 def _replace(

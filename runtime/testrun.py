@@ -19,13 +19,14 @@ from lockgate.stdlib_bpf.manifest import Chain, Map
 from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
 from lockgate.stdlib_bpf.state.counters import DECIDING
 from lockgate.stdlib_bpf.state.devices import DEVMAP
+from lockgate.stdlib_bpf.state.live import NEVER
 
 from . import loader, tries
 from .bundle import Bundle
 from .counters import CounterReader
 from .errors import SystemRefused
 from .plan import LoadPlan, make, map_key, trie_key
-from .prefixes import Prefix, token_of
+from .prefixes import Prefix, key_of, token_of
 from .refusal import explain
 from .sys import bpf
 from .sys.fd import Fd
@@ -130,13 +131,13 @@ class LoadedChain:
             if spec.set != name:
                 continue
             trie = self.trie(spec)
-            for token in list(tries.tokens(trie, spec)):
-                tries.delete(trie, token)
-            tokens = [token_of(p) for p in wanted if (p.version == 4) == (spec.key_size == 8)]
+            for entry in list(tries.entries(trie, spec)):
+                bpf.map_delete(trie, key_of(entry.token))
+            own = {token_of(p): NEVER for p in wanted if (p.version == 4) == (spec.key_size == 8)}
             try:
-                tries.fill(trie, tokens)
+                tries.fill(trie, own)
             except bpf.BpfError as error:
-                raise explain(error, f"filling set `{name}` with {len(tokens)} prefixes") from error
+                raise explain(error, f"filling set `{name}` with {len(own)} prefixes") from error
 
     def _fill_devmap(self) -> None:
         """A frame that is redirected is not sent in a test run, but its device must be there: loopback."""

@@ -99,6 +99,15 @@ def asks(plan: Plan, field: str) -> bool:
     return any(isinstance(node, Branch) and node.test.field == field for node in plan.nodes)
 
 
+def asks_the_time(plan: Plan) -> bool:
+    """Whether some way through the program reads the clock."""
+    return (
+        plan.fragments == "track"
+        or any(rule.limit is not None for rule in plan.rules)
+        or any(table.live is not None for table in plan.tables)
+    )
+
+
 def asked_again(plan: Plan) -> list[str]:
     """Tables of dynamic sets that more than one node asks, in order."""
     asked = Counter(n.test.table for n in plan.nodes if isinstance(n, Branch) and isinstance(n.test, InTable))
@@ -168,7 +177,7 @@ class _Lowering:
                 definitions.limit(f"limit{index}", rule.limit)
         if self.plan.fragments == "track":
             definitions.fragments()
-        if self.plan.fragments == "track" or any(r.limit is not None for r in self.plan.rules):
+        if asks_the_time(self.plan):
             data.append(DataSection(CLOCK, bytes(CLOCK_BYTES), CLOCK_BYTES))
         redirects = any(rule.verdict == "redirect" for rule in self.plan.rules)
         if redirects and self.hook.name == "xdp":

@@ -126,13 +126,17 @@ class MapDefinitions:
             "set",
             BPF_MAP_TYPE_LPM_TRIE,
             4 + width // 8,
-            len(live.MEMBER),
+            live.MEMBER.size,
             table.max_entries,
             BPF_F_NO_PREALLOC,
             f"lpm{width}",
             set=table.live,
         )
-        trie = self._members(row, self._lpm_key(width), debug.integer(8))
+        u64 = debug.integer(64)
+        value = debug.struct(
+            live.MEMBER.name, live.MEMBER.size, [(m.name, u64, 8, m.offset) for m in live.MEMBER.members]
+        )
+        trie = self._members(row, self._lpm_key(width), value)
         inner = f"{row.name}_trie"
         self._global(inner, trie, "")
         type_, size = live.BPF_MAP_TYPE_ARRAY_OF_MAPS, live.SLOT_BYTES

@@ -17,6 +17,7 @@ import llvmlite.binding as llvm
 
 from lockgate.stdlib_bpf.state.cgroups import LEVELS
 from lockgate.stdlib_bpf.state.clock import CLOCK
+from lockgate.stdlib_bpf.state.live import MEMBER
 
 from .acts import Acts, Note
 from .shim import DESCRIPTOR
@@ -27,7 +28,7 @@ _FAILED = 2**64 - 1
 
 BPF_NOEXIST = 1
 
-Range = tuple[int, int]
+Range = tuple[int, int, int]  # first, last, and until when it holds in ns, 0 for ever
 Buffer = ctypes.Array[ctypes.c_char]
 
 
@@ -129,7 +130,10 @@ class NativeProgram:
         ctypes.memmove(address, descriptor, len(descriptor))
 
     def _set(self, name: str, ranges: tuple[Range, ...], offset: int, length: int) -> None:
-        data = b"".join(low.to_bytes(16, "little") + high.to_bytes(16, "little") for low, high in ranges)
+        data = b"".join(
+            low.to_bytes(16, "little") + high.to_bytes(16, "little") + MEMBER.pack(until_ns=until)
+            for low, high, until in ranges
+        )
         self._describe(name, 1, len(ranges), ctypes.create_string_buffer(data or b"\0"), offset, length)
 
     def fill(self, name: str, ranges: tuple[Range, ...]) -> None:

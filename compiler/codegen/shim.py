@@ -2,7 +2,8 @@
 
 A map is a descriptor `%map = { kind, count, base, key_offset, key_length }`. Kind 0 is an array of 16-byte
 elements under a u32 index (the counters, one CPU's worth); kind 1 is a membership set: `base` points at
-`count` sorted inclusive ranges of i128, and a key is `key_length` bytes in network order at `key_offset`.
+`count` sorted inclusive ranges of i128, each with a value of 16 bytes behind it (`state.live.MEMBER`; static
+sets have none to read), and a key is `key_length` bytes in network order at `key_offset`.
 Hash and LPM maps are sets here, read back from the very images that the kernel gets. Kind 2 is a map that
 programs write: look-ups and updates are calls of `native.py`. Kind 3 is the slot of a dynamic set: what is
 found there is the map at `base`. Helpers that act on packets are calls of `acts.py`.
@@ -25,7 +26,6 @@ _TEXT = """
 @lg.update = global i64 0, align 8
 @lg.act = global i64 0, align 8
 @lg.events = global i64 0, align 8
-@lg.member = global i8 1, align 8
 @lg.data_at = global i32 0, align 8
 @lg.length = global i64 0, align 8
 @lg.uid = global i32 0, align 8
@@ -89,7 +89,7 @@ search:
 probe:
   %sum = add i32 %low, %high
   %middle = lshr i32 %sum, 1
-  %range.at = mul i32 %middle, 32
+  %range.at = mul i32 %middle, 48
   %range = getelementptr i8, ptr %base, i32 %range.at
   %first = load i128, ptr %range, align 8
   %last.p = getelementptr i8, ptr %range, i32 16
@@ -104,7 +104,8 @@ step:
   %high.next = select i1 %before, i32 %middle, i32 %high
   br label %search
 found:
-  ret ptr @lg.member
+  %value.p = getelementptr i8, ptr %range, i32 32
+  ret ptr %value.p
 none:
   ret ptr null
 }

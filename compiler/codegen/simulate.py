@@ -13,6 +13,7 @@ from lockgate.stdlib_bpf.outcome import SELF, Outcome, Sent
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state import cgroups, counters, devices
 from lockgate.stdlib_bpf.state.counters import DECIDING
+from lockgate.stdlib_bpf.state.live import NEVER
 from lockgate.stdlib_bpf.tables.base import MapImage
 
 from ..decision import Decision, decider
@@ -69,8 +70,11 @@ class NativeChain:
         """Fill the dynamic sets: name → (IPv4 addresses, IPv6 addresses)."""
         for m in self.module.maps:
             if m.set is not None and m.set in contents:
-                values = contents[m.set][m.key == "lpm128"]
-                self._worker.request("fill", self._number, m.name, values.ranges)
+                self.fill(m.name, _for_ever(contents[m.set][m.key == "lpm128"]))
+
+    def fill(self, name: str, ranges: Sequence[Range]) -> None:
+        """Fill the dynamic set's map `name` with sorted, disjoint ranges and their ends in ns."""
+        self._worker.request("fill", self._number, name, tuple(ranges))
 
     def run(self, packets: Sequence[Packet]) -> list[Decision]:
         """Decide packets, in order."""
@@ -194,4 +198,8 @@ def _ranges(image: MapImage | None, key: str) -> tuple[Range, ...]:
         else:
             value = int.from_bytes(entry)
             ranges.append((value, value))
-    return IntervalSet.from_ranges(ranges).ranges
+    return _for_ever(IntervalSet.from_ranges(ranges))
+
+
+def _for_ever(values: IntervalSet) -> tuple[Range, ...]:
+    return tuple((low, high, NEVER) for low, high in values.ranges)

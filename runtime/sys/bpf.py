@@ -27,6 +27,7 @@ _NUMBERS = {
     "ppc64le": 361,
 }
 _LOG_BYTES = 16 << 20
+NOEXIST = 1  # BPF_NOEXIST
 _GROWTH = 256  # bytes that a program may add to a packet in a test run
 
 
@@ -123,10 +124,10 @@ def map_create(
     return Fd(_call(Command.MAP_CREATE, attr, f"map {name}")[0], f"map {name}")
 
 
-def map_update(map_: Fd, key: bytes, value: bytes) -> None:
-    """Write one element. E2BIG or ENOSPC when the map is full."""
+def map_update(map_: Fd, key: bytes, value: bytes, flags: int = 0) -> None:
+    """Write one element. E2BIG or ENOSPC when the map is full, EEXIST with NOEXIST when there is one."""
     k, v = _memory(key), _memory(value)
-    attr = attrs.MAP_ELEM.pack(map_fd=map_.number, key=_at(k), value=_at(v))
+    attr = attrs.MAP_ELEM.pack(map_fd=map_.number, key=_at(k), value=_at(v), flags=flags)
     _call(Command.MAP_UPDATE_ELEM, attr, map_.what)
 
 

@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import json
 import multiprocessing
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from lockgate.runtime import counters, pins, running, sets, tries
+from lockgate.compiler.codegen.simulate import EPOCH_NS
+from lockgate.runtime import bundle as bundles
+from lockgate.runtime import counters, expiry, pins, running, sets, tries
 from lockgate.runtime.errors import LockgateError, SetError
 from lockgate.runtime.plan import map_key
-from lockgate.runtime.prefixes import Listing, parse, read
+from lockgate.runtime.prefixes import Listing, key_of, parse, read, token_of
+from lockgate.runtime.prefixes import Prefix as Net
 from lockgate.runtime.sys import bpf
+from lockgate.runtime.testrun import Given, LoadedChain, load_chain
+from lockgate.stdlib_bpf.decode.frame import Frame
+from lockgate.stdlib_bpf.manifest import Map
 
 from .. import netns
+from ..engines import Case, Opened
 from .actions import lockgate, up
 from .policies import UDP, Live, bundle, chain, nets, rule
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("no_leaked_descriptors")]
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 DROP, PASS = 1, 2
 ROUNDS, REPEAT = 500, 2_000  # of questions; of packets without a system call between them
@@ -165,7 +179,7 @@ def test_each_family_is_found_by_its_own_trie(edge: running.Running, bpffs: Path
 
 
 def _members(policy: running.Running) -> list[str]:
-    return [str(prefix) for prefix in sets.members(policy, "bans")]
+    return [str(member.prefix) for member in sets.members(policy, "bans")]
 
 
 def _tries(policy: running.Running) -> list[str]:
@@ -263,7 +277,7 @@ def test_an_addition_beside_a_load_is_not_lost(edge: running.Running, bpffs: Pat
     kept = read("10.0.0.0/8\n", "list")
     while added.is_alive():
         with pins.locked(bpffs):
-            kept.tokens[4] |= {t for f in _opened_tokens(edge) for t in f if len(t) == 5}
+            kept.tokens[4] |= {t: 0 for f in _opened_tokens(edge) for t in f if len(t) == 5}
             sets.load(edge, "bans", kept)
     added.join()
     assert added.exitcode == 0
@@ -281,10 +295,221 @@ def _opened_tokens(policy: running.Running) -> Iterator[list[bytes]]:
     for spec in {m.key: m for c in policy.state.manifest.chains for m in c.maps if m.set == "bans"}.values():
         slot, trie = policy.open_set(map_key("", spec))
         with slot, trie:
-            yield list(tries.tokens(trie, spec))
+            yield [entry.token for entry in tries.entries(trie, spec)]
 
 
 def test_an_empty_list_and_flush(edge: running.Running) -> None:
     sets.load(edge, "bans", read("192.0.2.1\n2001:db8::/32\n", "list"))
     assert sets.flush(edge, "bans") == sets.size(edge, "bans") + 2 == 2
     assert sets.load(edge, "bans", Listing()) == 0
+
+
+# ---- entries that end ----
+
+NESTED = 7  # entries of the set, fewer than there are prefixes to draw
+START = 1_000  # what the clock says first
+
+
+@st.composite
+def _nested(draw: st.DrawFn) -> Net:
+    """Few prefixes of each family, which cover each other, so that the same ones come and go."""
+    base, width = draw(st.sampled_from([(0x0A000000, 32), (0x20010DB8 << 96, 128)]))
+    length = draw(st.sampled_from([0, 8, width - 4, width - 2, width]))
+    value = (base | draw(st.sampled_from([0, 5, 15]))) >> (width - length) << (width - length)
+    return ipaddress.ip_network((value, length) if width == 32 else (value.to_bytes(16), length))
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), _nested(), st.one_of(st.just(0), st.integers(1, 40))),
+        st.tuples(st.just("del"), _nested(), st.just(0)),
+        st.tuples(st.just("wait"), st.none(), st.integers(1, 30)),
+        st.tuples(st.just("sweep"), st.none(), st.just(0)),
+        st.tuples(st.just("load"), st.none(), st.just(0)),
+    ),
+    min_size=6,
+    max_size=25,
+)
+
+
+WIDE, NARROW = ipaddress.ip_network("10.0.0.0/28"), ipaddress.ip_network("10.0.0.5")
+
+
+class _Model:
+    """What a set with ends means: prefixes with their own ends, and nothing else."""
+
+    def __init__(self) -> None:
+        self.own: dict[Net, int] = {}
+        self.now = START
+
+    def has(self, address: Address, now: int) -> bool:
+        return any(address in prefix and (not end or now < end) for prefix, end in self.own.items())
+
+    def full(self, prefix: Net) -> bool:
+        held = [p for p in self.own if p.version == prefix.version]
+        return len(held) == NESTED and prefix not in held
+
+    def ranges(self, version: int) -> list[tuple[int, int, int]]:
+        """Every run of addresses in the same entries, and when the last of those ends."""
+        entries = [
+            (int(p.network_address), int(p.broadcast_address), end)
+            for p, end in self.own.items()
+            if p.version == version
+        ]
+        edges = sorted({low for low, _, _ in entries} | {high + 1 for _, high, _ in entries})
+        found = []
+        for low, beyond in pairwise(edges):
+            ends = [end for first, last, end in entries if first <= low <= last]
+            if ends:
+                found.append((low, beyond - 1, 0 if 0 in ends else max(ends)))
+        return found
+
+
+def test_native_and_kernel_agree_with_a_model_of_ends() -> None:
+    text = f'network bans = dynamic max {NESTED}\npolicy p at xdp on "lo" {{ default pass drop from bans }}\n'
+    with Opened(Case(text, ())) as opened, ExitStack() as stack:
+        native = stack.enter_context(opened.session.native(opened.chain))
+        chain_ = stack.enter_context(load_chain(bundles.parse(opened.session.bundle()), "p"))
+        specs = {4 if m.key == "lpm32" else 6: m for m in chain_.chain.maps if m.set}
+
+        @given(steps=STEPS)
+        @example(steps=[("add", WIDE, 0), ("add", NARROW, 9), ("del", WIDE, 0)])
+        @example(steps=[("add", WIDE, 9), ("add", NARROW, 0), ("add", NARROW, 5), ("wait", None, 7)])
+        @example(steps=[("add", NARROW, 3), ("add", WIDE, 9), ("add", WIDE, 4)])
+        @settings(deadline=None, max_examples=80)
+        def agree(steps: list[tuple[str, Net | None, int]]) -> None:
+            chain_.set_live("bans", [])
+            model = _Model()
+            for step in steps:
+                _take(step, model, chain_, specs)
+                for version, spec in specs.items():
+                    native.fill(spec.name, model.ranges(version))
+                    _stored(model, chain_.trie(spec), spec)
+                ends = {model.now, *(end + by for end in model.own.values() if end for by in (-1, 0))}
+                for now in sorted(t for t in ends if t >= model.now)[:3]:
+                    frames = [(a, _udp(str(a), NEVER[a.version == 6])) for a in ASKED]
+                    expected = [DROP if model.has(a, now) else PASS for a, _ in frames]
+                    ran = chain_.run([Given(frame, clock_ns=now) for _, frame in frames])
+                    assert [r.value for r in ran if r] == expected, f"kernel at {now}"
+                    seen = native.run([Frame(frame, time_ns=now - EPOCH_NS) for _, frame in frames])
+                    assert [DROP if d.rule == 0 else PASS for d in seen] == expected, f"native at {now}"
+
+        agree()
+
+
+ASKED: list[Address] = [
+    *map(ipaddress.IPv4Address, ("10.0.0.0", "10.0.0.5", "10.0.0.15", "10.9.9.9", "99.0.0.0", "200.0.0.0")),
+    *map(
+        ipaddress.IPv6Address, ("2001:db8::", "2001:db8::5", "2001:db8::f", "2001:db9::", "2002::", "fe80::")
+    ),
+]
+
+
+def _take(
+    step: tuple[str, Net | None, int], model: _Model, chain_: LoadedChain, specs: dict[int, Map]
+) -> None:
+    """Do one step to the model and to the tries."""
+    kind, prefix, span = step
+    if kind == "wait":
+        model.now += span
+    elif kind == "sweep":
+        model.own = {p: end for p, end in model.own.items() if not end or model.now < end}
+        for spec in specs.values():
+            tries.sweep(chain_.trie(spec), spec, model.now)
+    elif kind == "load":
+        for version, spec in specs.items():
+            trie = chain_.trie(spec)
+            for entry in list(tries.entries(trie, spec)):
+                bpf.map_delete(trie, key_of(entry.token))
+            tries.fill(trie, {token_of(p): end for p, end in model.own.items() if p.version == version})
+    else:
+        assert prefix is not None
+        spec = specs[prefix.version]
+        trie, token, end = chain_.trie(spec), token_of(prefix), model.now + span if span else 0
+        if kind == "del":
+            assert tries.delete(trie, spec, token) == (model.own.pop(prefix, None) is not None)
+        elif model.full(prefix):
+            with pytest.raises(bpf.BpfError) as caught:
+                tries.add(trie, spec, token, end)
+            assert caught.value.errno == errno.ENOSPC
+        else:
+            tries.add(trie, spec, token, end)
+            model.own[prefix] = end
+
+
+def _stored(model: _Model, trie: bpf.Fd, spec: Map) -> None:
+    """The trie holds exactly the model's entries, with their own ends."""
+    held = {token_of(p): end for p, end in model.own.items() if (p.version == 4) == (spec.key == "lpm32")}
+    assert {entry.token: entry.own_ns for entry in tries.entries(trie, spec)} == held
+
+
+def test_entries_with_a_timeout(edge: running.Running, bpffs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(seconds: int) -> None:
+        monkeypatch.setattr(expiry, "now", lambda: real + seconds * 10**9)
+
+    real = expiry.now()
+    listed = [*("--bpffs", str(bpffs), "--output", "json")]
+    add = lockgate("set", "add", "bans", "192.0.2.1", "2001:db8::/32", "--timeout", "1h", *listed)
+    assert add.returncode == 0, add.stderr
+    assert lockgate("set", "add", "bans", "10.0.0.0/8", *listed).returncode == 0
+    shown = json.loads(lockgate("set", "list", "bans", *listed).stdout)
+    assert [re.sub(r" 3[56]..s$", " left", line) for line in shown] == [
+        "10.0.0.0/8",
+        "192.0.2.1/32 left",
+        "2001:db8::/32 left",
+    ]
+    again = read("\n".join(shown), "what was listed")
+    sets.load(edge, "bans", again)
+    assert sets.size(edge, "bans") == 3
+    at(4000)
+    assert _members(edge) == ["10.0.0.0/8"]
+    up(_policy(edge.state.manifest.chains[0].targets[0]), bpffs)
+    assert len([t for tokens in _opened_tokens(edge) for t in tokens]) == 3, "taken over as it is"
+    bad = lockgate("set", "add", "bans", "192.0.2.1", "--timeout", "1 hour", *listed[:2])
+    assert (bad.returncode, "for example 90s" in bad.stderr) == (2, True)
+
+
+def test_room_is_made_of_what_has_ended(
+    bpffs: Path, pair: netns.Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    banned = rule("drop", src=Live("bans", 2))
+    up(bundle("edge", chain("edge", "xdp", pair.target, "pass", banned)), bpffs)
+    policy = running.find(bpffs, "edge")
+    sets.add(policy, "bans", [parse("192.0.2.1")], 10**9)
+    sets.add(policy, "bans", [parse("192.0.2.2")])
+    with pytest.raises(SetError, match="full"):
+        sets.add(policy, "bans", [parse("192.0.2.3")])
+    soon = expiry.now() + 2 * 10**9
+    monkeypatch.setattr(expiry, "now", lambda: soon)
+    assert sets.add(policy, "bans", [parse("192.0.2.3")]) == 1
+    assert _members(policy) == ["192.0.2.2/32", "192.0.2.3/32"]
+
+
+def test_real_time_passes(edge: running.Running) -> None:
+    sets.add(edge, "bans", [parse("192.0.2.0/24")], 400 * 10**6)
+    with _programs(edge) as programs:
+        frame = _udp("192.0.2.1", NEVER[0])
+        assert bpf.test_run(programs["either"], frame).value == DROP
+        time.sleep(0.5)
+        assert bpf.test_run(programs["either"], frame).value == PASS
+
+
+def test_a_change_looks_only_at_what_it_covers(
+    edge: running.Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a wide prefix: a set of a million must not be read for it."""
+    sets.load(edge, "bans", read("".join(f"10.0.{n >> 8}.{n & 255}\n" for n in range(900)), "list"))
+    reads = []
+    real = bpf.map_batches
+
+    def counting(*arguments: Any) -> Iterator[tuple[bytes, bytes]]:
+        for keys, values in real(*arguments):
+            reads.append(len(keys) // 8)
+            yield keys, values
+
+    monkeypatch.setattr(bpf, "map_batches", counting)
+    sets.add(edge, "bans", [parse("10.0.1.7"), parse("10.9.0.1")], 10**9)
+    sets.delete(edge, "bans", [parse("10.9.0.1")])
+    assert reads == []
+    sets.add(edge, "bans", [parse("10.0.0.0/28"), parse("192.0.2.0/24")], 10**9)
+    assert sum(reads) <= 2 * 256

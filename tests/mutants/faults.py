@@ -241,6 +241,24 @@ FAULTS: tuple[Fault, ...] = (
         "table.live is not None and asked[table.name] > 99]",
     ),
     Fault(
+        "an entry's end compared the wrong way round",
+        "stdlib_bpf/emit/live.py",
+        'f.compare("ult", clock(f), until)',
+        'f.compare("uge", clock(f), until)',
+    ),
+    Fault(
+        "an entry that has ended hides a wider one",
+        "runtime/tries.py",
+        "until = later(own_ns, _around(trie, token))",
+        "until = own_ns",
+    ),
+    Fault(
+        "entries keep the end of a wider one that is gone",
+        "runtime/tries.py",
+        "return [entry for entry in found if entry.token != token]",
+        "return []",
+    ),
+    Fault(
         "hash keys in host order",
         "stdlib_bpf/tables/hash.py",
         'b"".join(value.to_bytes(size) for low',

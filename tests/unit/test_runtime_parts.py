@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.runtime import counters, errors, mounts, pins, prefixes, running, testrun
+from lockgate.runtime import counters, errors, expiry, mounts, pins, prefixes, running, testrun
 from lockgate.runtime.errors import InterfaceMissing, PolicyLine, SetError, VerifierRejected, telling_line
 from lockgate.runtime.loader import failing_instruction
 from lockgate.runtime.plan import HookPoint
@@ -98,7 +98,36 @@ def test_prefixes_tokens_and_keys_of_tries(prefix: prefixes.Prefix) -> None:
 @given(st.lists(addresses, max_size=30), st.sampled_from(["\n", "  # why\n", "\n\n# none\n"]))
 def test_lists_are_read_as_their_lines_are(listed: list[prefixes.Prefix], end: str) -> None:
     read = prefixes.read("".join(f" {prefix}{end}" for prefix in listed), "list")
-    assert {*read.tokens[4], *read.tokens[6]} == {prefixes.token_of(prefix) for prefix in listed}
+    assert read.tokens[4] | read.tokens[6] == dict.fromkeys(map(prefixes.token_of, listed), 0)
+
+
+def test_a_line_may_say_how_long_a_prefix_stays() -> None:
+    found = prefixes.read("10.0.0.0/8\n192.0.2.1 30m # x\n2001:db8::/32\t1d\n10.0.0.0/8 90s\n", "list").tokens
+    assert {str(prefixes.prefix_of(token)): span for t in found.values() for token, span in t.items()} == {
+        "10.0.0.0/8": 90 * 10**9,
+        "192.0.2.1/32": 1800 * 10**9,
+        "2001:db8::/32": 86400 * 10**9,
+    }
+    for line in ("192.0.2.1 30", "192.0.2.1 0s", "192.0.2.1 30m 2", "192.0.2.1 -1s", "192.0.2.1 999999999d"):
+        with pytest.raises(SetError):
+            prefixes.read(line, "list")
+
+
+@pytest.mark.parametrize(("span_ns", "text"), [(1, "1s"), (10**9, "1s"), (1799 * 10**9 + 1, "1800s")])
+def test_time_spans_are_rounded_up(span_ns: int, text: str) -> None:
+    assert expiry.text_of(span_ns) == text
+    assert expiry.duration(text) >= span_ns
+
+
+@given(
+    st.dictionaries(addresses.filter(lambda p: p.version == 6), st.integers(0, 5), max_size=30),
+    st.integers(1, 6),
+)
+def test_the_end_of_a_prefix_is_the_latest_around_it(own: dict[prefixes.Prefix, int], above: int) -> None:
+    found = expiry.effective({prefixes.token_of(p): end for p, end in own.items()}, above)
+    for prefix in own:
+        ends = [above, *(end for wide, end in own.items() if prefix.subnet_of(wide))]  # type: ignore[arg-type]
+        assert found[prefixes.token_of(prefix)] == (0 if 0 in ends else max(ends))
 
 
 ODD = ["::ffff:1.2.3.4", "::ffff:0:0", "::1.2.3.4", "fe80::1%2", "1.2.3", "0x7f.1", "1.2.3.4\0", "1.2.3.04"]
