@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
 
+from lockgate.stdlib_bpf.lpm_key import BPF_F_NO_PREALLOC, BPF_MAP_TYPE_LPM_TRIE
 from lockgate.stdlib_bpf.manifest import Map
 from lockgate.stdlib_bpf.state.live import (
     BPF_MAP_TYPE_ARRAY_OF_MAPS,
@@ -25,7 +26,6 @@ from lockgate.stdlib_bpf.state.live import (
     holds,
     later,
 )
-from lockgate.stdlib_bpf.tables.lpm_trie import BPF_F_NO_PREALLOC, BPF_MAP_TYPE_LPM_TRIE
 
 from .expiry import covers, effective
 from .prefixes import key_of, token_of_key

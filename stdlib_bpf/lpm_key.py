@@ -7,6 +7,9 @@ in big endian. Source: include/uapi/linux/bpf.h.
 
 from __future__ import annotations
 
+BPF_MAP_TYPE_LPM_TRIE = 11
+BPF_F_NO_PREALLOC = 1
+
 
 def entry(value: int, prefix_len_bits: int, width_bits: int) -> bytes:
     """The key of one prefix as the kernel takes it; `value` has its host bits clear."""

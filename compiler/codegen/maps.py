@@ -7,11 +7,11 @@ from __future__ import annotations
 from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit import reply
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo
+from lockgate.stdlib_bpf.lpm_key import BPF_F_NO_PREALLOC, BPF_MAP_TYPE_LPM_TRIE
 from lockgate.stdlib_bpf.state import devices, fragments, generation, live
 from lockgate.stdlib_bpf.state.counters import COUNTER
 from lockgate.stdlib_bpf.state.limits import KEY_OF, KEYS, Limit
 from lockgate.stdlib_bpf.tables.base import MapImage
-from lockgate.stdlib_bpf.tables.lpm_trie import BPF_F_NO_PREALLOC, BPF_MAP_TYPE_LPM_TRIE
 
 from ..plan.ir import Table
 from .module import DataSection

@@ -1,7 +1,7 @@
 """Dynamic sets in the kernel: a slot that holds a trie, whose entries may end.
 
 A program finds the trie of a set and family in slot SLOT of an array of maps, and asks that trie
-(`tables.lpm_trie` lays keys out). One prefix is changed in the trie; a whole list is a new trie, which takes
+(`lpm_key` lays keys out). One prefix is changed in the trie; a whole list is a new trie, which takes
 the old one's place by one pointer: every look-up sees the old list or the new one. A program that asks a set
 more than once for a packet fetches its trie only once.
 

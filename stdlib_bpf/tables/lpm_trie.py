@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from math import log2
 
+from ..lpm_key import BPF_F_NO_PREALLOC, BPF_MAP_TYPE_LPM_TRIE
 from ..sets import IntervalSet
 from .base import MAP_UPDATE_NS, Cost, DataImage, MapImage, MapSpec
 from .memory import read_ns
@@ -18,8 +19,6 @@ WIDTHS = frozenset({32, 128})
 UPDATABLE = True
 EXACT = False
 
-BPF_MAP_TYPE_LPM_TRIE = 11
-BPF_F_NO_PREALLOC = 1
 NODE_BYTES = 40
 
 
