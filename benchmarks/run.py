@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import compile_time, edge, instructions, large_inputs, report, rule_cost, structures
+from . import compile_time, edge, instructions, large_inputs, live_sets, report, rule_cost, structures
 
 ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "instructions": instructions.main,
@@ -19,6 +19,7 @@ ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "large_inputs": large_inputs.main,
     "structures": structures.main,
     "rule_cost": rule_cost.main,
+    "live_sets": live_sets.main,
     "edge": edge.main,
 }
 
