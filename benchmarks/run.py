@@ -11,7 +11,18 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import compile_time, edge, instructions, large_inputs, peers, report, rule_cost, rule_lists, structures
+from . import (
+    compile_time,
+    edge,
+    instructions,
+    large_inputs,
+    live_sets,
+    peers,
+    report,
+    rule_cost,
+    rule_lists,
+    structures,
+)
 
 ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "instructions": instructions.main,
@@ -21,6 +32,7 @@ ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "rule_cost": rule_cost.main,
     "rule_lists": rule_lists.main,
     "peers": peers.main,
+    "live_sets": live_sets.main,
     "edge": edge.main,
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import harness, policies, rule_cost
+from benchmarks import harness, live_sets, policies, rule_cost
 from lockgate.runtime.sys import netns
 from lockgate.stdlib_bpf.state.events import RING_BYTES
 
@@ -49,3 +49,11 @@ def test_events_are_emptied_between_rounds(tmp_path: Path) -> None:
         harness.alternate({"log": program}, frame, 1, drain)
         assert 0 < len(drain()) * len(frame) <= RING_BYTES
         assert drain() == []
+
+
+def test_a_dynamic_set_is_measured(tmp_path: Path) -> None:
+    with netns.fresh():
+        row = live_sets.measured(tmp_path, 100, 1, 20)
+    assert row["in the set"] == 100
+    assert [len(row["kernel"][name]) for name in ("add", "del")] == [20, 20]
+    assert len(row["loads"]["lockgate"]) == len(row["command"]) == 1

@@ -366,7 +366,8 @@ class _Model:
 
 
 def test_native_and_kernel_agree_with_a_model_of_ends() -> None:
-    text = f'network bans = dynamic max {NESTED}\npolicy p at xdp on "lo" {{ default pass drop from bans }}\n'
+    rules = "{ default pass fragments first-only drop from bans }"
+    text = f'network bans = dynamic max {NESTED}\npolicy p at xdp on "lo" {rules}\n'
     with Opened(Case(text, ())) as opened, ExitStack() as stack:
         native = stack.enter_context(opened.session.native(opened.chain))
         chain_ = stack.enter_context(load_chain(bundles.parse(opened.session.bundle()), "p"))
