@@ -30,7 +30,13 @@ from . import harness, policies, report
 
 COMMAND = [sys.executable, "-m", "lockgate"]
 SIZES = (1_000, 100_000, 1_000_000)
-POLICY = 'network ban = dynamic max {max}\npolicy edge at xdp on "lo" {{\n  fragments first-only\n  default pass\n  drop from ban\n}}\n'
+POLICY = """network ban = dynamic max {max}
+policy edge at xdp on "lo" {{
+  fragments first-only
+  default pass
+  drop from ban
+}}
+"""
 OTHERS = range(0x0A000000, 0x0B000000, 0x1357)  # hosts that no list has
 CHANGES = 2_000
 
@@ -194,8 +200,8 @@ def _text(rows: list[dict[str, Any]], rounds: int) -> str:
     return (
         "# Dynamic sets\n\n"
         "One host is added to and removed from a set of so many prefixes (medians): the kernel's "
-        "operations with their system calls from Python, and how often that of the smallest set; the runtime's call with "
-        f"opening pins; the whole command (the least of {rounds}), which is Python's start.\n\n"
+        "operations with their system calls from Python, and how often that of the smallest set; the "
+        f"runtime's call with opening pins; the whole command (the least of {rounds}), which is Python's start.\n\n"
         + report.table(("prefixes", "add, µs", "del, µs", "add", "del", "call, µs", "command, ms"), changes)
         + "\nA whole list takes the place of one as large (the least of "
         f"{rounds}, in turns): reading it and filling a trie with it in one process, then whole commands, "
