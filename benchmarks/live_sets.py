@@ -201,7 +201,8 @@ def _text(rows: list[dict[str, Any]], rounds: int) -> str:
         "# Dynamic sets\n\n"
         "One host is added to and removed from a set of so many prefixes (medians): the kernel's "
         "operations with their system calls from Python, and how often that of the smallest set; the "
-        f"runtime's call with opening pins; the whole command (the least of {rounds}), which is Python's start.\n\n"
+        f"runtime's call with opening pins; the whole command (the least of {rounds}), which is Python's "
+        "start.\n\n"
         + report.table(("prefixes", "add, µs", "del, µs", "add", "del", "call, µs", "command, ms"), changes)
         + "\nA whole list takes the place of one as large (the least of "
         f"{rounds}, in turns): reading it and filling a trie with it in one process, then whole commands, "
