@@ -82,7 +82,7 @@ addresses = st.one_of(
         lambda a, n: ipaddress.ip_network((a, n), strict=False),
         st.integers(2**33, 2**128 - 1),
         st.integers(0, 128),
-    ),
+    ).filter(lambda prefix: prefix.network_address.ipv4_mapped is None),  # refused: judged as IPv4
 )
 
 
