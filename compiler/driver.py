@@ -16,8 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lockgate import __version__
-from lockgate.stdlib_bpf import classifiers, manifest
-from lockgate.stdlib_bpf.classifiers import Boxes
+from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit.llvm import render_bpf
 
 from . import errors, neighbours, policy, witness
@@ -261,8 +260,7 @@ class Session:
                 found.append((*place, table.kind, table.live, len(table.values), price(table).bytes))
             for one in plan.classifiers:
                 first = chain.rules[one.boxes[0].rule]
-                size = classifiers.ALL[one.kind].cost(Boxes(one.widths, one.boxes)).bytes
-                found.append((first.span, first.label, one.kind, None, len(one.boxes), size))
+                found.append((first.span, first.label, one.kind, None, len(one.boxes), price(one).bytes))
         needed = sum(cost(self.plan(chain)).table_bytes for chain in self.unit.chains)
         if needed > most:
             span = self.unit.chains[0].span

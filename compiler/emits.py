@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lockgate.stdlib_bpf import classifiers, manifest
-from lockgate.stdlib_bpf.classifiers import Boxes
+from lockgate.stdlib_bpf import manifest
 
 from . import nodetext
 from .diagnostics import Sink
@@ -43,7 +42,7 @@ def explain(session: Session, chain: Chain) -> str:
             f"{predicted_cost.bytes / 1024:.0f} KiB"
         )
     for one in plan.classifiers:
-        predicted_cost = classifiers.ALL[one.kind].cost(Boxes(one.widths, one.boxes))
+        predicted_cost = price(one)
         rules = len({box.rule for box in one.boxes})
         lines.append(
             f"  {one.name}: {one.kind}, {rules} rules by {', '.join(one.fields)}, about "

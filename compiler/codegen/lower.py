@@ -17,7 +17,6 @@ from operator import or_
 
 from lockgate import __version__
 from lockgate.stdlib_bpf import answers, classifiers, fields, hooks, manifest, tables
-from lockgate.stdlib_bpf.classifiers import Boxes
 from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.emit import (
     effects,
@@ -149,7 +148,7 @@ class _Lowering:
         """A classifier's memory, with each rule's verdict as the code of its boxes."""
         verdicts, rules = self.hook.verdicts, self.plan.rules
         boxes = tuple(replace(box, code=verdicts[rules[box.rule].verdict] & 0xFF) for box in one.boxes)
-        return classifiers.ALL[one.kind].build(Boxes(one.widths, boxes))
+        return classifiers.ALL[one.kind].build(replace(one, boxes=boxes).contents)
 
     def _traces(self) -> list[DataSection]:
         """For classified rules: the slot of the named counter of each, and of how many packets one is
@@ -238,7 +237,7 @@ class _Lowering:
             devices=self.plan.devices,
             cgroups=self.plan.cgroups,
             classifier_steps=sum(
-                classifiers.ALL[one.kind].steps(self.trees[one.name], one.widths)
+                classifiers.ALL[one.kind].steps(self.trees[one.name], one.contents.widths)
                 for one in self.plan.classifiers
             ),
         )
@@ -478,7 +477,7 @@ class _Program:
         f.at(next(iter(self.l.debug.sources)), self.l.line)
         found, decided = f.alloca("i32", "found", 4), f.label("decided")
         key = [r.get(name) for name in one.fields]
-        CLASSIFY[one.kind](f, one.name, self.l.trees[one.name], key, one.widths, found, decided, no)
+        CLASSIFY[one.kind](f, one.name, self.l.trees[one.name], key, one.contents.widths, found, decided, no)
         f.place(decided)
         word = f.load("i32", found)
         rule = f.op("lshr", word, 8)

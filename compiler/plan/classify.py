@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import groupby, product
 
 from lockgate.stdlib_bpf import classifiers, fields, hooks
-from lockgate.stdlib_bpf.classifiers import Box, Boxes
+from lockgate.stdlib_bpf.classifiers import Box
 from lockgate.stdlib_bpf.effects import NONE
 from lockgate.stdlib_bpf.sets import IntervalSet
 
@@ -27,7 +27,7 @@ MAX_COMPARED = 1_000_000  # pairs of matches that are looked at for what may cha
 MATCH_NS = 0.4  # of a match in a chain, most of which fail at their first test
 WITHOUT_PORTS = IntervalSet.full(8) - fields.WITH_PORTS
 
-Piece = Conjunction | tuple[Conjunction, ...]
+Piece = Conjunction | Classifier
 
 
 def is_plain(rule: RuleInfo, hook: str) -> bool:
@@ -73,9 +73,9 @@ class Side:
 def pieces(
     conjunctions: Sequence[Conjunction], rules: Sequence[RuleInfo], side: Side, always: bool
 ) -> Iterator[Piece]:
-    """The list, in an order of the same meaning. `always`: a run of any length goes to a classifier, else one
-    that is faster there. Matches that cannot take part stand before a run where no packet of theirs is one
-    of the run's so far, and end it elsewhere."""
+    """The list, in an order of the same meaning; classifiers have no names yet. `always`: a run of any length
+    goes to one, else one that is faster there. Matches that cannot take part stand before a run where no
+    packet of theirs is one of the run's so far, and end it elsewhere."""
     run: list[Conjunction] = []
     patience = MAX_COMPARED
     for rule, group in groupby(conjunctions, key=lambda one: one.rule):
@@ -99,30 +99,14 @@ def _disjoint(one: Conjunction, other: Conjunction) -> bool:
 
 
 def _settled(run: list[Conjunction], side: Side, always: bool) -> Iterator[Piece]:
-    if run and (always or _is_worth_it(run, side)):
-        yield tuple(run)
+    found = Classifier("", KIND, side.fields, _boxes(run, side))
+    if run and (always or classifiers.ALL[KIND].cost(found.contents).latency_ns < MATCH_NS * len(run)):
+        yield found
     else:
         yield from run
 
 
-def _is_worth_it(run: Sequence[Conjunction], side: Side) -> bool:
-    chain_ns = MATCH_NS * len(run)
-    if chain_ns < classifiers.ALL[KIND].cost(Boxes(widths(side.fields), ())).latency_ns:
-        return False
-    return classifiers.ALL[KIND].cost(Boxes(widths(side.fields), boxes(run, side))).latency_ns < chain_ns
-
-
-def classifier(name: str, run: Sequence[Conjunction], side: Side) -> Classifier:
-    """The classifier of a run."""
-    return Classifier(name, KIND, side.fields, boxes(run, side))
-
-
-def widths(names: Sequence[str]) -> tuple[int, ...]:
-    """Of fields, in bits."""
-    return tuple(fields.BY_NAME[name].width_bits for name in names)
-
-
-def boxes(run: Sequence[Conjunction], side: Side) -> tuple[Box, ...]:
+def _boxes(run: Sequence[Conjunction], side: Side) -> tuple[Box, ...]:
     """The boxes of matches, in their order."""
     return tuple(Box(one.rule, ranges) for one in run for ranges in product(*_ranges(one, side)))
 

@@ -10,12 +10,25 @@ from collections import Counter
 from dataclasses import dataclass
 
 from lockgate.stdlib_bpf import classifiers, fields, tables
-from lockgate.stdlib_bpf.classifiers import Boxes
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.tables import Cost
 
 from .inline import COMPARE_NS
-from .ir import Admit, Between, Branch, Classify, InTable, Leaf, Masked, Node, Pass, Plan, Table, successors
+from .ir import (
+    Admit,
+    Between,
+    Branch,
+    Classifier,
+    Classify,
+    InTable,
+    Leaf,
+    Masked,
+    Node,
+    Pass,
+    Plan,
+    Table,
+    successors,
+)
 from .order import LIVE_SHARE, chance
 
 # Kernel 6.18 refuses a function when more than 8,192 ways are waiting to be checked ("The sequence of 8193
@@ -53,9 +66,8 @@ class OverBudget:
 
 def cost(plan: Plan) -> PlanCost:
     """Predict a verified plan."""
-    table_cost = {table.name: price(table) for table in plan.tables}
-    for one in plan.classifiers:
-        table_cost[one.name] = classifiers.ALL[one.kind].cost(Boxes(one.widths, one.boxes))
+    parts: list[Table | Classifier] = [*plan.tables, *plan.classifiers]
+    table_cost = {part.name: price(part) for part in parts}
     worst = [0.0] * len(plan.nodes)
     weight = [0.0] * len(plan.nodes)
     weight[0], expected = 1.0, 0.0
@@ -90,9 +102,11 @@ def rule_cost(plan: Plan, rule: int) -> RuleCost:
     return RuleCost(len(tests), sum(_latency(node, prices) for node in nodes), tuple(looked))
 
 
-def price(table: Table) -> Cost:
-    """The cost of one table of a plan."""
-    return tables.ALL[table.kind].cost(table.values, table.width_bits, table.max_entries)
+def price(part: Table | Classifier) -> Cost:
+    """The cost of one table or classifier of a plan."""
+    if isinstance(part, Classifier):
+        return classifiers.ALL[part.kind].cost(part.contents)
+    return tables.ALL[part.kind].cost(part.values, part.width_bits, part.max_entries)
 
 
 def asking(plan: Plan, table: str) -> list[int]:

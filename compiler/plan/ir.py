@@ -9,8 +9,9 @@ there, and those of `fields.ANSWERED` answer no where they are missing, to every
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from lockgate.stdlib_bpf.classifiers import Box
+from lockgate.stdlib_bpf.classifiers import Box, Boxes
 from lockgate.stdlib_bpf.fields import BY_NAME
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
@@ -91,9 +92,10 @@ class Classify:
     """Decide by the first rule of a classifier that has a box around the packet; `no` where none has. Stands
     only where the packet is known to have every field of the classifier."""
 
+    rule: ClassVar[None] = None  # it serves many
+
     classifier: str
     no: int
-    rule: None = None
 
 
 Node = Branch | Leaf | Admit | Pass | Classify
@@ -135,9 +137,9 @@ class Classifier:
     boxes: tuple[Box, ...]
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """Of the fields, in bits."""
-        return tuple(BY_NAME[name].width_bits for name in self.fields)
+    def contents(self) -> Boxes:
+        """The boxes as the block takes them."""
+        return Boxes(tuple(BY_NAME[name].width_bits for name in self.fields), self.boxes)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import IntervalSet
@@ -85,20 +85,20 @@ class _Growing:
             return _Planned(self._chain(conjunctions))
         sides = [classify.Side(family, ports, self.program.hook) for ports in (True, False)]
         split = [list(self._pieces(side, conjunctions)) for side in sides]
-        if not any(isinstance(piece, tuple) for side in split for piece in side):
+        if not any(isinstance(piece, Classifier) for side in split for piece in side):
             return _Planned(self._chain(conjunctions))
-        return _Planned(*(self._mixed(found, side) for found, side in zip(split, sides, strict=True)))
+        return _Planned(*(self._mixed(found) for found in split))
 
     def _pieces(self, side: Side, conjunctions: Sequence[Conjunction]) -> Iterator[Piece]:
         always = INLINE not in self.structures
         return classify.pieces(side.narrowed(conjunctions), self.program.rules, side, always)
 
-    def _mixed(self, found: Sequence[Piece], side: Side) -> Chain:
+    def _mixed(self, found: Sequence[Piece]) -> Chain:
         chain: Chain = []
         for piece in found:
-            if isinstance(piece, tuple):
+            if isinstance(piece, Classifier):
                 name = f"rules{len(self.classifiers)}"
-                self.classifiers.append(classify.classifier(name, piece, side))
+                self.classifiers.append(replace(piece, name=name))
                 chain.append(name)
             else:
                 chain += self._chain([piece])

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf import classifiers, tables
-from lockgate.stdlib_bpf.classifiers import Boxes
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
 from lockgate.stdlib_bpf.state.fragments import Fragment
 from lockgate.stdlib_bpf.state.limits import Buckets
@@ -62,10 +61,10 @@ class Runner:
         one = self.plan.classifier(name)
         block = classifiers.ALL[one.kind]
         if name not in self._images:
-            self._images[name] = block.build(Boxes(one.widths, one.boxes))
+            self._images[name] = block.build(one.contents)
         image = self._images[name]
         assert isinstance(image, DataImage)
-        found = block.model(image, one.widths, [facts[field] for field in one.fields])
+        found = block.model(image, one.contents.widths, [facts[field] for field in one.fields])
         return None if found is None else found[0]
 
     def _holds(self, test: Between | Masked | InTable, value: int, live: Mapping[str, Prefixes]) -> bool:

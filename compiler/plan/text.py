@@ -98,7 +98,8 @@ def read(text: str) -> Plan:
                 nodes.append(_read_node(words, {table.name for table in tables}))
             case word:
                 raise words.error(
-                    f"expected plan, device, cgroup, rule, table or `{len(nodes)}:`, found `{word}`"
+                    "expected plan, device, cgroup, rule, table, classifier, box or "
+                    f"`{len(nodes)}:`, found `{word}`"
                 )
         words.end()
     if head is None:

@@ -144,7 +144,7 @@ def _check_classifiers(plan: Plan) -> None:
 def _check_box(ranges: tuple[tuple[int, int], ...], one: Classifier) -> None:
     if len(ranges) != len(one.fields):
         raise VerifyError(f"a box of {one.name} has not one range for each field")
-    for (low, high), width in zip(ranges, one.widths, strict=True):
+    for (low, high), width in zip(ranges, one.contents.widths, strict=True):
         size = high - low + 1
         if not 0 <= low <= high < 1 << width:
             raise VerifyError(f"{low}-{high} is not a range of {width} bits")

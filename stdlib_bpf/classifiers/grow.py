@@ -13,9 +13,15 @@ words of nodes (`rule_tree`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from ..numeric import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Flags = NDArray[np.bool_]
 
 LEAF = 1 << 63
 SMALL_LEAF = 10  # so many entries are compared rather than told apart by another node
@@ -27,9 +33,6 @@ TOTAL_GROWTH = 8.0  # and that a level may have for each box of its tree
 CELL_COST = 0.1  # of a child, in copies
 WORTH = 1.0  # boxes fewer that a box must find beside it
 
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-
 
 class Forest:
     """A tree for each of `groups` of boxes. `nodes`: words of all children (u64); `roots`: words of the
@@ -39,7 +42,6 @@ class Forest:
     def __init__(self, lows: Ints, highs: Ints, groups: list[Ints]) -> None:
         self.lows, self.highs, self.groups = lows, highs, groups
         self._names = np.random.default_rng(1).integers(1, 1 << 30, size=(2, len(lows))).astype(np.float64)
-        self._words: list[NDArray[np.uint64]] = [np.zeros(len(groups), dtype=np.uint64)]
         self._cells = len(groups)  # of which the first are the roots
         self._leaves: list[Ints] = []
         self._entries = 0

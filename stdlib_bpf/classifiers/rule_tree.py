@@ -25,13 +25,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from ..numeric import np
+from ..tables.arrays import U64, power_of_two
 from ..tables.base import Cost, DataImage
 from ..tables.memory import read_ns
 from .base import Boxes
-from .grow import LEAF, Forest, Ints
+from .grow import LEAF, Forest
+
+if TYPE_CHECKING:
+    from .grow import Ints
 
 KIND = "rule_tree"
 
@@ -121,12 +125,10 @@ def _image(boxes: Boxes, forest: Forest) -> DataImage:
         for offset, column in ((at, forest.lows), (at + size, forest.highs - forest.lows)):
             values = column[members, number].astype(f"<u{size}")
             mine[:, offset : offset + size] = values.view(np.uint8).reshape(-1, size)
-    slots = 1 << max(0, len(forest.nodes) - 1).bit_length()
-    nodes = np.full(slots, LEAF, dtype="<u8")
-    nodes[: len(forest.nodes)] = forest.nodes
+    nodes = power_of_two(forest.nodes).astype(U64)
     parameters = {
         "trees": len(forest.roots),
-        "nodes_mask": slots - 1,
+        "nodes_mask": len(nodes) - 1,
         "last": len(members) - 1,
     }
     for number, (root, group) in enumerate(zip(forest.roots, forest.groups, strict=True)):
@@ -143,8 +145,7 @@ def _image(boxes: Boxes, forest: Forest) -> DataImage:
 def model(image: DataImage, widths: Sequence[int], key: Sequence[int]) -> tuple[int, int] | None:
     """Walks the trees as generated code does."""
     nodes, entries = (data for _, data, _ in image.sections)
-    dims = dimensions(widths)
-    values = [key[d.of] >> d.shift & (1 << d.bits) - 1 for d in dims]
+    values = [key[d.of] >> d.shift & (1 << d.bits) - 1 for d in dimensions(widths)]
     found: int | None = None
     for number in range(image.parameter("trees")):
         if found is not None and found >> 8 < image.parameter(f"first{number}"):

@@ -9,16 +9,18 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import chain
 from operator import eq, itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ..numeric import np
 from ..sets import IntervalSet
 from .base import DataImage
 
-U32, U64 = np.dtype("<u4"), np.dtype("<u8")
-Words = NDArray[np.uint64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Words = NDArray[np.uint64]
+
+U32, U64 = "<u4", "<u8"  # elements of sections
 _LOW, _HIGH = itemgetter(0), itemgetter(1)
 
 

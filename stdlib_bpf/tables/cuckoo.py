@@ -17,14 +17,18 @@ Cuckoo hashing with buckets: Dietzfelbinger, Weidling (2007); quotienting: Knuth
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ..numeric import np
 from ..sets import IntervalSet
-from .arrays import Words, members, section
+from .arrays import members, section
 from .base import Cost, DataImage, MapImage, rebuilt_ns
 from .memory import read_ns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .arrays import Words
 
 KIND = "cuckoo"
 WIDTHS = frozenset({32})

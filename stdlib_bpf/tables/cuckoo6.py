@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-import numpy as np
-
+from ..numeric import np
 from ..sets import IntervalSet
 from .arrays import U64, section
 from .base import Cost, DataImage, MapImage, rebuilt_ns

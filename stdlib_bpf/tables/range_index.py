@@ -16,8 +16,7 @@ reduced to membership. Measured: `docs/internals/tables.md`.
 
 from __future__ import annotations
 
-import numpy as np
-
+from ..numeric import np
 from ..sets import IntervalSet
 from .arrays import U32, flips, power_of_two, section
 from .base import Cost, DataImage, MapImage, rebuilt_ns

@@ -29,15 +29,21 @@ After poptrie (Asai, Ohara, SIGCOMM 2015) and DXR (Zec, Rizzo, Mikuc, CCR 2012),
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ..numeric import np
 from ..sets import IntervalSet
-from .arrays import U32, U64, Words, power_of_two, section
+from .arrays import U32, U64, power_of_two, section
 from .base import Cost, DataImage, MapImage, rebuilt_ns
 from .memory import read_ns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .arrays import Words
+
+    Places = NDArray[np.int64]
+    Part = tuple[str, NDArray[Any], str]  # of a section: name, elements, their type in the image
 
 KIND = "range_tree"
 WIDTHS = frozenset({128})
@@ -57,8 +63,6 @@ MAX_SLOTS = 1 << 20
 BASE_NS, READS = 8.0, 3  # of slots and codes; a cell is two more
 # Memory of a prefix, of that what lookups touch, and what one finer than /64 takes more.
 PREFIX_BYTES, TOUCHED_BYTES, FINE_BYTES = 24, 7, 40
-
-Places = NDArray[np.int64]
 
 
 def entries(values: IntervalSet, width_bits: int) -> int:
@@ -182,10 +186,6 @@ class _Slots:
     bases: Words
     cuts: Words
     full: NDArray[np.bool_]
-
-
-# A section: name, elements, their type in the image.
-Part = tuple[str, NDArray[Any], np.dtype[Any]]
 
 
 def _steps(sizes: NDArray[np.generic]) -> int:

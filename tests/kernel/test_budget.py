@@ -15,6 +15,7 @@ from tests import engines
 pytestmark = pytest.mark.kernel
 
 VERIFIED_AT = 216  # of struct bpf_prog_info, include/uapi/linux/bpf.h
+DECODING = 30_000  # more than a program takes that only decodes
 FAMILY = {"ip4": "ip4", "ip6": "ip6", "arp": "arp", "icmp": "icmp", "icmp6": "icmp6", "tcp": "tcp"}
 
 
@@ -32,6 +33,13 @@ def rules(hook: str) -> list[str]:
     return found
 
 
+def verified(compiled: bundle.Bundle) -> list[int]:
+    """How many instructions the verifier followed through each program."""
+    with loader.load(plan.make(compiled)) as loaded:
+        raw = [bpf._info(program, 232) for program in loaded.programs.values()]
+    return [number for info in raw for number in struct.unpack_from("<I", info, VERIFIED_AT)]
+
+
 @pytest.mark.parametrize("place", ["xdp", "tc"])
 def test_reading_everything_is_cheap_to_verify(place: str) -> None:
     body = "\n".join(rules(place))
@@ -39,7 +47,17 @@ def test_reading_everything_is_cheap_to_verify(place: str) -> None:
     text = f'policy p at {place} on "lo" {{ fragments track default pass\n{body}\n}}\n'
     with engines.Opened(engines.Case(text, ())) as opened:
         compiled = bundle.parse(opened.session.bundle())
-    with loader.load(plan.make(compiled)) as loaded:
-        for program in loaded.programs.values():
-            (verified,) = struct.unpack_from("<I", bpf._info(program, 232), VERIFIED_AT)
-            assert 1_000 < verified < 100_000
+    assert all(1_000 < number < 100_000 for number in verified(compiled))
+
+
+@pytest.mark.parametrize("source", ["from 10.0.0.0/8 ", "from 2001:db8::/32 "])
+def test_the_steps_of_classifiers_are_not_underestimated(source: str) -> None:
+    """Rules that nothing tells apart: one leaf has them all."""
+    body = "\n".join(
+        f"drop tcp {source}port {n + 1}-{n + 20_001} to port {40_000 - n}-{60_000 - n}" for n in range(400)
+    )
+    text = f'policy p at xdp on "lo" {{ fragments first-only default pass\n{body}\n}}\n'
+    with engines.Opened(engines.Case(text, ())) as opened:
+        steps = opened.session.module(opened.session.unit.chains[0]).classifier_steps
+        (number,) = verified(bundle.parse(opened.session.bundle()))
+    assert DECODING / 2 < number < steps + DECODING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lockgate.compiler.match.ir import RuleInfo
 from lockgate.compiler.plan.classify import Side, pieces
+from lockgate.compiler.plan.ir import Classifier
 from lockgate.compiler.plan.specialise import Conjunction
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Limit
@@ -21,7 +22,7 @@ def cut(*rules: tuple[RuleInfo, int]) -> list[list[int]]:
     """Rules of each piece."""
     matches = [to_port(number, port) for number, (_, port) in enumerate(rules)]
     found = pieces(matches, [rule for rule, _ in rules], SIDE, True)
-    return [[one.rule for one in piece] if isinstance(piece, tuple) else [piece.rule] for piece in found]
+    return [[b.rule for b in p.boxes] if isinstance(p, Classifier) else [p.rule] for p in found]
 
 
 def test_a_rule_that_shares_no_packet_with_a_run_stands_before_it() -> None:
@@ -35,7 +36,7 @@ def test_a_rule_that_shares_packets_with_a_run_ends_it() -> None:
 def test_what_a_classifier_does_not_know_keeps_a_match_out_of_it() -> None:
     ttl = Conjunction(1, (TCP, ("ip.ttl", IntervalSet.of(1))))
     found = list(pieces([to_port(0, 1), ttl, to_port(2, 2)], [PLAIN] * 3, SIDE, True))
-    assert [isinstance(piece, tuple) for piece in found] == [True, False, True]
+    assert [isinstance(piece, Classifier) for piece in found] == [True, False, True]
 
 
 def test_a_short_run_stays_a_chain() -> None:

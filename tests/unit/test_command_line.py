@@ -53,6 +53,15 @@ def test_help_is_quick_and_imports_neither_half() -> None:
     assert best < 0.3 * 2, "twice the budget: this machine may be busy"
 
 
+def test_checking_does_not_load_what_only_builders_need() -> None:
+    code = (
+        "import sys\nfrom lockgate.cli import main\n"
+        "try: main(['check', 'examples/host/policy.gate'])\nexcept SystemExit: pass\n"
+        "print('lockgate.compiler.plan.lower' in sys.modules, 'numpy.linalg' in sys.modules)"
+    )
+    assert _python(code).stdout.split() == ["True", "False"]
+
+
 def test_every_runtime_command_is_in_the_table() -> None:
     mine = {name for name, (module, _) in cli.COMMANDS.items() if module == cli.RUNTIME}
     assert mine == set(runtime_cli.COMMANDS)
