@@ -39,5 +39,5 @@ def before_rules(seen: Malformed | Fragment, hook: str) -> Decision:
 
 def decider(kind: str, slot: int) -> int:
     """`Decision.rule` of a counter slot of that kind (`stdlib_bpf.state.counters`)."""
-    named = {"default": DEFAULT, "malformed": MALFORMED, "fragments": FRAGMENT}
+    named = {name: number for number, name in NO_RULE.items()}
     return named.get(kind, slot - counters.FIRST_RULE)

@@ -233,9 +233,10 @@ def besides(facts: Mapping[str, int]) -> list[tuple[str, int]]:
     base = _asked(_heading(facts))
     wanted = {row.name: facts[row.name] for row in f.ALL if row.name in facts}
     needed = {name: wanted[name] for name in _missed(base, wanted)}
+    left = _missed(base | needed, wanted)
     for name in tuple(needed):
         fewer = {n: value for n, value in needed.items() if n != name}
-        if _missed(base | needed, wanted) == _missed(base | fewer, wanted):
+        if _missed(base | fewer, wanted) == left:
             needed = fewer
     return list(needed.items())
 

@@ -436,14 +436,16 @@ def set_list(name: str | None, policy: str | None, bpffs: str, output: str) -> N
     """Print the prefixes of SET and how long they stay, as `set load` reads them, or all dynamic sets and how
     full they are."""
     if name is not None:
-        members = [_line(member) for member in sets.members(_with_set(name, policy, bpffs), name)]
+        with pins.locked(bpffs):  # or the trie that is read could be replaced meanwhile
+            members = [_line(member) for member in sets.members(_with_set(name, policy, bpffs), name)]
         if output == "json":
             show.as_json(members)
         else:
             click.echo("".join(f"{text}\n" for text in members), nl=False)
         return
-    policies = [running.find(bpffs, policy)] if policy else running.everything(bpffs)
-    rows = [(p.name, n, sets.size(p, n), sets.capacity(p, n)) for p in policies for n in sets.names(p)]
+    with pins.locked(bpffs):
+        policies = [running.find(bpffs, policy)] if policy else running.everything(bpffs)
+        rows = [(p.name, n, sets.size(p, n), sets.capacity(p, n)) for p in policies for n in sets.names(p)]
     if output == "json":
         show.as_json([dict(zip(("policy", "set", "prefixes", "max"), row, strict=True)) for row in rows])
     else:

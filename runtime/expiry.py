@@ -10,12 +10,12 @@ import re
 import time
 from collections.abc import Mapping
 
+from lockgate.stdlib_bpf.state.limits import TIME_UNITS_NS
 from lockgate.stdlib_bpf.state.live import OVER, later
 
 from .errors import SetError
 
-_UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
-_DURATION = re.compile(rf"(\d{{1,12}})({'|'.join(_UNITS_NS)})", re.ASCII)
+_DURATION = re.compile(rf"(\d{{1,12}})({'|'.join(TIME_UNITS_NS)})", re.ASCII)
 _MOST_NS = 1 << 62
 
 
@@ -27,13 +27,13 @@ def now() -> int:
 def duration(text: str) -> int:
     """A time span as the language writes it, in ns. SetError for anything else, and for none at all."""
     found = _DURATION.fullmatch(text)
-    span = int(found[1]) * _UNITS_NS[found[2]] if found else 0
+    span = int(found[1]) * TIME_UNITS_NS[found[2]] if found else 0
     if not 0 < span <= _MOST_NS:
         raise SetError(
             f"`{text}` is no time span for an entry to stay",
             (
-                f"it is a number above 0 and one of {', '.join(_UNITS_NS)}",
-                f"at most {_MOST_NS // _UNITS_NS['d']}d",
+                f"it is a number above 0 and one of {', '.join(TIME_UNITS_NS)}",
+                f"at most {_MOST_NS // TIME_UNITS_NS['d']}d",
             ),
             ("for example 90s, 30m or 12h; without one, an entry stays until it is removed",),
         )
@@ -42,7 +42,7 @@ def duration(text: str) -> int:
 
 def text_of(span_ns: int) -> str:
     """A time span in whole seconds, rounded up, so that reading it back never makes it shorter."""
-    return f"{-(-span_ns // _UNITS_NS['s'])}s"
+    return f"{-(-span_ns // TIME_UNITS_NS['s'])}s"
 
 
 def effective(own: Mapping[bytes, int], above_ns: int = OVER) -> dict[bytes, int]:

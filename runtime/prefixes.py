@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from socket import AF_INET, AF_INET6, inet_pton
 
 from lockgate.stdlib_bpf.lpm_key import entry
+from lockgate.stdlib_bpf.prefix_text import WIDTHS, BadPrefix, HostBitsSet, Mapped, read_prefix
 
 from .errors import SetError
 from .expiry import duration
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
-BITS = {4: 32, 6: 128}  # IP version → width of its addresses
 
 
 @dataclass
@@ -28,32 +28,19 @@ class Listing:
 
 
 def parse(text: str) -> Prefix:
-    """A prefix or address as people write it. SetError for anything else, host bits included."""
+    """A prefix or address, in the notation of policies. SetError for anything else, host bits included."""
     try:
-        prefix = ipaddress.ip_network(text)
-    except ValueError:
-        prefix = _closest(text)
-    if isinstance(prefix, ipaddress.IPv6Network) and prefix.network_address.ipv4_mapped is not None:
-        raise SetError(
-            f"`{text}` is an IPv4-mapped prefix",
-            ("such addresses are judged as IPv4",),
-            ("write it as an IPv4 prefix",),
-        )
-    return prefix
-
-
-def _closest(text: str) -> Prefix:
-    try:
-        prefix = ipaddress.ip_network(text, strict=False)
-    except ValueError as error:
-        raise SetError(
-            f"`{text}` is no address or prefix", (str(error),), ("for example 192.0.2.0/24 or 2001:db8::1",)
-        ) from None
-    raise SetError(
-        f"`{text}` has bits set below its mask",
-        (),
-        (f"write {prefix} for the network, {text.partition('/')[0]} for the host",),
-    )
+        family, low, length = read_prefix(text)
+    except HostBitsSet as reason:
+        remedy = f"write {reason.network} for the network, {reason.host} for the host"
+        raise SetError(f"`{text}` {reason}", (), (remedy,)) from None
+    except Mapped as reason:
+        remedy = f"write it as an IPv4 prefix: {reason.v4}"
+        raise SetError(f"`{text}` {reason}", ("such addresses are judged as IPv4",), (remedy,)) from None
+    except BadPrefix as reason:
+        examples = "for example 192.0.2.0/24 or 2001:db8::1"
+        raise SetError(f"`{text}` is no address or prefix", (f"it {reason}",), (examples,)) from None
+    return (ipaddress.IPv4Network if family == 4 else ipaddress.IPv6Network)((low, length))
 
 
 def read(text: str, name: str) -> Listing:
@@ -81,8 +68,8 @@ def _span(words: list[str]) -> int:
     return duration(words[0])
 
 
-_LENGTHS = {version: {str(n): n for n in range(bits + 1)} for version, bits in BITS.items()}
-_BELOW = {version: [(1 << bits - n) - 1 for n in range(bits + 1)] for version, bits in BITS.items()}
+_LENGTHS = {version: {str(n): n for n in range(bits + 1)} for version, bits in WIDTHS.items()}
+_BELOW = {version: [(1 << bits - n) - 1 for n in range(bits + 1)] for version, bits in WIDTHS.items()}
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -94,7 +81,7 @@ def _quick(word: str) -> bytes | None:
         packed = inet_pton(family, address)
     except (OSError, ValueError):
         return None
-    bits = _LENGTHS[version].get(length) if slash else BITS[version]
+    bits = _LENGTHS[version].get(length) if slash else WIDTHS[version]
     if bits is None or (slash and int.from_bytes(packed) & _BELOW[version][bits]):
         return None
     return None if version == 6 and packed.startswith(_MAPPED) else packed + bytes((bits,))

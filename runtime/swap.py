@@ -189,25 +189,26 @@ def _load(
     for target in targets:
         counts[target.plan.program] = max(counts.get(target.plan.program, 0), target.copy + 1)
     copies: list[tuple[MapPlan, Fd]] = []
-    with ExitStack() as undo:
+    with ExitStack() as undo, ExitStack() as kept:
         for map_ in plan.maps if before is not None else ():
             path = directory / "current" / "maps" / pins.quote(map_.key)
             if map_.map.set is None or not path.exists():
                 continue
             slot, old = running.open_set(directory / "current", map_.key)
             if _same_shape(map_, old):
-                reuse[map_.key] = slot
-                reuse[trie_key(map_.key, bpf.map_info(old).id)] = old
+                reuse[map_.key] = kept.enter_context(slot)
+                reuse[trie_key(map_.key, bpf.map_info(old).id)] = kept.enter_context(old)
             else:
                 slot.close()
                 copies.append((map_, undo.enter_context(old)))
         word = directory / "current" / "maps" / pins.quote(WORD_KEY)
         reuse[WORD_KEY] = running.open_pin(word) if before else generation.make_word(generation.NONE)
+        kept.pop_all()  # now they are the loader's
         loaded = loader.load(plan, reuse, number, counts, ifindexes=ifindexes, cgroup_ids=cgroup_ids)
         try:
             for map_, old in copies:
-                number = tries.in_force(loaded.maps[map_.key])
-                _copy(map_, old, loaded.maps[trie_key(map_.key, number)])
+                trie = trie_key(map_.key, tries.in_force(loaded.maps[map_.key]))
+                _copy(map_, old, loaded.maps[trie])
         except BaseException:
             loaded.close()
             raise

@@ -106,10 +106,10 @@ def add(trie: Fd, spec: Map, token: bytes, own_ns: int = NEVER) -> None:
 
 
 def delete(trie: Fd, spec: Map, token: bytes) -> bool:
-    """Remove one prefix; whether it was there."""
+    """Remove one prefix; whether it was there. What it covered is looked at in any case: an earlier removal
+    may have been cut short."""
     there = bpf.map_delete(trie, key_of(token))
-    if there:
-        _follow(trie, spec, token, _around(trie, token))
+    _follow(trie, spec, token, _around(trie, token))
     return there
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 import struct
 
+from lockgate.stdlib_bpf.state.cgroups import LEVELS
+
 from .module import Module
 
 DESCRIPTOR = struct.Struct("<IIQII8x")
@@ -29,7 +31,7 @@ _TEXT = """
 @lg.data_at = global i32 0, align 8
 @lg.length = global i64 0, align 8
 @lg.uid = global i32 0, align 8
-@lg.cgroups = global [32 x i64] zeroinitializer, align 8
+@lg.cgroups = global [LEVELS x i64] zeroinitializer, align 8
 
 define ptr @bpf_helper_1(ptr %map, ptr %key) {
 entry:
@@ -147,7 +149,7 @@ define i64 @bpf_helper_15() {
 
 ; get_current_ancestor_cgroup_id(level): of the process that makes the call, 0 below its own
 define i64 @bpf_helper_123(i32 %level) {
-  %id.p = getelementptr [32 x i64], ptr @lg.cgroups, i32 0, i32 %level
+  %id.p = getelementptr [LEVELS x i64], ptr @lg.cgroups, i32 0, i32 %level
   %id = load i64, ptr %id.p
   ret i64 %id
 }
@@ -203,4 +205,5 @@ def render_native(module: Module) -> str:
     body = "".join(line for line in body.splitlines(keepends=True) if not line.startswith("!llvm."))
     maps = "".join(f"@{m.name} = global [64 x i8] zeroinitializer, align 16\n" for m in module.maps)
     data = re.sub(r", !dbg !\d+", "", module.data_definitions).replace("constant", "global")
-    return maps + data + _TEXT + "".join(_act(helper, types) for helper, types in _ACTS.items()) + body
+    text = _TEXT.replace("LEVELS", str(LEVELS))
+    return maps + data + text + "".join(_act(helper, types) for helper, types in _ACTS.items()) + body

@@ -43,7 +43,7 @@ class NoDefault(Finding):
     policy: str
     span: Span
     verdicts: tuple[str, ...]
-    body: Span | None = None
+    fixes: tuple[Fix | None, ...] = ()
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
@@ -52,5 +52,5 @@ class NoDefault(Finding):
             f"policy `{self.policy}` has no `default`",
             (self.span, "what of packets that no rule matches?"),
             help=[f"write {choices}"],
-            fixes=[Fix(self.body, f"\n  default {v}") for v in self.verdicts if self.body],
+            fixes=[fix for fix in self.fixes if fix is not None],
         )

@@ -171,6 +171,7 @@ def _rules(place: _Place) -> Iterator[Proposal]:
         Proposal(rule.name, RULE, rule.place.source.line_text(rule.place.line).strip()) for rule in found
     )
     yield Proposal("malformed", "value", "A packet that is malformed, before any rule.")
+    yield Proposal("fragments", "value", "A fragment that is dropped before any rule.")
 
 
 def _counters(place: _Place) -> Iterator[Proposal]:
@@ -188,7 +189,7 @@ _KIND_OF: dict[type, str] = {
     t.Policy: "policy",
 }
 _FRAGMENTS = {
-    "drop": "Later fragments are dropped.",
+    "drop": "Fragments are dropped before any rule.",
     "first-only": "Later fragments have no ports: they fall to rules without.",
     "track": "Later fragments get the ports of the first one.",
 }

@@ -82,7 +82,7 @@ def check_places(ranges: Iterable[tuple[int, int]], count: int) -> None:
 
 def check_fragments(mode: str, hook: hooks.Hook) -> None:
     """Raise VerifyError for a mode that does not exist, or that the hook cannot have."""
-    if mode not in MODES or (mode != DEFAULT_MODE and hook.decoder != "frame"):
+    if mode not in MODES or (mode != DEFAULT_MODE and hook.fragments is None):
         raise VerifyError(f"the hook {hook.name} has no mode `{mode}` for fragments")
 
 

@@ -150,9 +150,9 @@ class Policies:
         attribute = contents.attributes.get("default")
         if attribute is None:
             if not self._hidden(policy):
-                self._complain(
-                    errors.NoDefault(policy.name.text, policy.name.span, decisions(hook), _body(policy))
-                )
+                choices = decisions(hook)
+                fixes = [_first_line(policy, f"default {verdict}", sure=False) for verdict in choices]
+                self._complain(errors.NoDefault(policy.name.text, policy.name.span, choices, tuple(fixes)))
         elif isinstance(attribute.value, t.Name) and self.rules.action(attribute.value, hook, decides=True):
             if attribute.value.text not in SENDING:
                 return attribute.value.text
@@ -165,7 +165,7 @@ class Policies:
         value = None if attribute is None else attribute.value
         if attribute is None:
             if hook.fragments == "" and not self._hidden(policy):
-                fix = _first_line(policy, f"fragments {DEFAULT_MODE}")
+                fix = _first_line(policy, f"fragments {DEFAULT_MODE}", sure=True)
                 self._complain(errors.FragmentsUnsaid(policy.name.text, policy.name.span, hook.name, fix))
             return hook.fragments or DEFAULT_MODE
         if hook.fragments is None:
@@ -215,8 +215,8 @@ def _body(policy: t.Policy) -> Span | None:
     return None if opening is None else Span(source, opening.end(), opening.end())
 
 
-def _first_line(policy: t.Policy, text: str) -> Fix | None:
+def _first_line(policy: t.Policy, text: str, *, sure: bool) -> Fix | None:
     """The fix that writes an attribute before the items of a policy."""
     body = _body(policy)
     same_line = body is not None and policy.items and policy.items[0].span.line == body.line
-    return None if body is None else Fix(body, f" {text}" if same_line else f"\n  {text}", sure=True)
+    return None if body is None else Fix(body, f" {text}" if same_line else f"\n  {text}", sure)

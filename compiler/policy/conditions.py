@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf import fields, hooks, prefix_text
 from lockgate.stdlib_bpf.fields import Field
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
 from lockgate.stdlib_bpf.state.cgroups import MAX_DEPTH, depth
@@ -25,7 +25,7 @@ from ..syntax import tree as t
 from . import alternatives, prefixes
 from .actions import Place
 from .model import AllOf, AnyOf, FieldTest, Traffic, Where
-from .networks import BROKEN, Networks, bad_prefix, fixed
+from .networks import BROKEN, Networks, bad_prefix
 from .targets import Targets
 
 UNREAD = re.compile(r"\s*(?:[=!<>]=?|in\s*\{?)?\s*")  # what may stand between a field and its missing value
@@ -185,7 +185,7 @@ class Conditions:
         value = self.networks.value(net)
         if value is BROKEN:
             raise Unsound
-        found = fixed(value)
+        found = self.networks.fixed(value)
         if found is None:
             side = SIDES.get(row.name)
             instead = f"write `{side} {span.text}`" if side else "only `from` and `to` can ask dynamic sets"
@@ -234,7 +234,7 @@ class Conditions:
     def _prefix(self, row: Field, span: Span) -> IntervalSet:
         try:
             prefix = prefixes.parse(span.text)
-        except prefixes.BadPrefix as reason:
+        except prefix_text.BadPrefix as reason:
             raise self._complained(bad_prefix(span, reason)) from None
         if f"ip{prefix.family}" != row.style:
             raise self._complained(errors.WrongValue(row.name, span, EXPECTED[row.style]))

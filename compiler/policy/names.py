@@ -9,6 +9,7 @@ from __future__ import annotations
 from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import IntervalSet
 
+from ..decision import NO_RULE
 from .model import Traffic
 
 
@@ -31,4 +32,4 @@ PROTOCOLS: dict[str, Traffic] = {
 ENTITIES = frozenset({"cluster", "nodes", "self", "world"})
 
 # Words that a rule may not be called: reports use them for decisions without a rule.
-NO_RULE_NAMES = frozenset({"default", "malformed", "fragments"})
+NO_RULE_NAMES = frozenset(NO_RULE.values())

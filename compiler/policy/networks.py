@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from lockgate.stdlib_bpf import prefix_text
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
 
 from .. import errors
@@ -34,6 +35,14 @@ class Networks:
         self.scope, self.sink, self.inputs = scope, scope.sink, inputs
         self._values: dict[int, Network] = {}  # by identity of the declaration
         self._sizes: dict[int, tuple[int, int]] = {id(BROKEN): (0, 0)}  # by identity of declared values
+        # By identity of the value, which stays alive with it.
+        self._fixed: dict[int, tuple[Network, Prefixes | None]] = {}
+
+    def fixed(self, value: Network) -> Prefixes | None:
+        """`fixed` of a value, the same value once."""
+        if id(value) not in self._fixed:
+            self._fixed[id(value)] = value, fixed(value)
+        return self._fixed[id(value)][1]
 
     def declared(self, decl: t.NetworkDecl) -> Network:
         """Value of a declaration."""
@@ -115,7 +124,7 @@ class Networks:
         """The prefix that a piece of text is; None after a complaint."""
         try:
             return prefixes.parse(span.text)
-        except prefixes.BadPrefix as reason:
+        except prefix_text.BadPrefix as reason:
             self._complain(bad_prefix(span, reason))
             return None
 
@@ -194,12 +203,12 @@ class Networks:
 
 
 def bad_prefix(
-    span: Span, reason: prefixes.BadPrefix
+    span: Span, reason: prefix_text.BadPrefix
 ) -> errors.HostBits | errors.MappedAddress | errors.BadAddress:
     """The complaint about a piece of text that is no prefix."""
-    if isinstance(reason, prefixes.HostBitsSet):
+    if isinstance(reason, prefix_text.HostBitsSet):
         return errors.HostBits(span, reason.network, reason.host)
-    if isinstance(reason, prefixes.Mapped):
+    if isinstance(reason, prefix_text.Mapped):
         return errors.MappedAddress(span, reason.v4)
     return errors.BadAddress(span, str(reason))
 
@@ -233,9 +242,8 @@ def fixed(network: Network) -> Prefixes | None:
         case Prefixes():
             return network
         case Not(operand):
-            spoken, inner = families(operand), fixed(operand)
-            whole = Prefixes(*(full if n in spoken else EMPTY for n, full in ((4, ANY.v4), (6, ANY.v6))))
-            return None if inner is None else _minus(whole, inner)
+            inner = fixed(operand)
+            return None if inner is None else _minus(_whole(operand), inner)
         case Union(left, right) | Minus(left, right):
             one, other = fixed(left), fixed(right)
             if one is None or other is None:
@@ -258,9 +266,14 @@ def _bounds(network: Network) -> tuple[Prefixes, Prefixes]:
             (low, high), (other_low, other_high) = _bounds(left), _bounds(right)
             return _minus(low, other_high), _minus(high, other_low)
         case Not(operand):
-            low, high = _bounds(operand)
-            families = Prefixes(ANY.v4 if high.v4 else high.v4, ANY.v6 if high.v6 else high.v6)
-            return _minus(families, high), _minus(families, low)
+            (low, high), whole = _bounds(operand), _whole(operand)
+            return _minus(whole, high), _minus(whole, low)
+
+
+def _whole(network: Network) -> Prefixes:
+    """All addresses of the families that a network speaks of."""
+    spoken = families(network)
+    return Prefixes(ANY.v4 if 4 in spoken else EMPTY, ANY.v6 if 6 in spoken else EMPTY)
 
 
 def _or(a: Prefixes, b: Prefixes) -> Prefixes:

@@ -9,7 +9,7 @@ import re
 from datetime import date
 
 from lockgate.stdlib_bpf import fields, hooks
-from lockgate.stdlib_bpf.state.limits import PER, SECOND_NS, Limit
+from lockgate.stdlib_bpf.state.limits import PER, SECOND_NS, TIME_UNITS_NS, Limit
 
 from .. import errors
 from ..diagnostics import Sink
@@ -32,13 +32,10 @@ _ADDRESS_OF = {"source": "ip4.src", "destination": "ip4.dst", "flow": "ip4.src"}
 _WIDTHS = (32, 128)
 
 
-_DURATIONS = {"ms": 10**6, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS, "d": 86400 * SECOND_NS}
-
-
 def duration_ns(text: str) -> int:
     """The ns of a duration such as `200ms`, `3h`."""
     number = text.rstrip("hmsd")
-    return int(number[:12]) * _DURATIONS[text[len(number) :]]
+    return int(number[:12]) * TIME_UNITS_NS[text[len(number) :]]
 
 
 class OptionReader:

@@ -12,11 +12,10 @@ from functools import cached_property
 from itertools import repeat
 from operator import add, and_, rshift
 
+from lockgate.stdlib_bpf.prefix_text import MAPPED, WIDTHS, BadPrefix, read_prefix
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 from .model import Prefixes
-
-MAPPED = 0xFFFF  # upper 96 bits of ::ffff:0:0/96
 
 
 @dataclass(frozen=True)
@@ -34,51 +33,10 @@ class Prefix:
         return Prefixes(v4=values) if self.family == 4 else Prefixes(v6=values)
 
 
-class BadPrefix(ValueError):  # noqa: N818 - reads as what the text is
-    """Text that is no prefix; the argument says why, in words that follow the text."""
-
-
-class HostBitsSet(BadPrefix):
-    """Bits set below the mask. `network` is the prefix with them cleared, `host` the bare address."""
-
-    def __init__(self, network: str, host: str) -> None:
-        self.network, self.host = network, host
-        super().__init__("has bits set below its mask")
-
-
-class Mapped(BadPrefix):
-    """An IPv4-mapped IPv6 prefix; `v4` is what to write instead."""
-
-    def __init__(self, v4: str) -> None:
-        self.v4 = v4
-        super().__init__("is an IPv4-mapped prefix")
-
-
 def parse(text: str) -> Prefix:
     """An address or prefix. Raises BadPrefix, HostBitsSet, Mapped."""
-    address, slash, length_text = text.partition("/")
-    family, width = (6, 128) if ":" in address else (4, 32)
-    try:
-        packed = socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, address)
-    except (OSError, ValueError):
-        raise BadPrefix("is not an address") from None
-    length = width
-    if slash:
-        if not (length_text.isascii() and length_text.isdigit()) or len(length_text) > 3:
-            raise BadPrefix("has no prefix length behind its `/`")
-        length = int(length_text)
-        if length > width:
-            raise BadPrefix(f"has a prefix length above {width}")
-    low = int.from_bytes(packed)
-    size = (1 << (width - length)) - 1
-    if low & size:
-        network = (low & ~size).to_bytes(width // 8)
-        family_number = socket.AF_INET6 if family == 6 else socket.AF_INET
-        raise HostBitsSet(f"{socket.inet_ntop(family_number, network)}/{length}", address)
-    if family == 6 and low >> 32 == MAPPED and length >= 96:
-        bare = socket.inet_ntop(socket.AF_INET, (low & 0xFFFFFFFF).to_bytes(4))
-        raise Mapped(bare if length == 128 else f"{bare}/{length - 96}")
-    return Prefix(family, low, low + size)
+    family, low, length = read_prefix(text)
+    return Prefix(family, low, low | (1 << WIDTHS[family] - length) - 1)
 
 
 @dataclass(frozen=True)

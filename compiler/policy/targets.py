@@ -34,13 +34,19 @@ class Targets:
     def __init__(self, scope: Scope) -> None:
         self.scope, self.sink = scope, scope.sink
         self._values: dict[int, tuple[str, ...]] = {}  # by identity of the declaration
+        self._broken: set[int] = set()  # of those that were complained about
+        self._missing = 0  # times that such a one was asked
 
     def declared(self, decl: t.InterfaceDecl) -> tuple[str, ...]:
         """Devices of an `interface` declaration; fewer after a complaint."""
         if id(decl) not in self._values:
             nothing: tuple[str, ...] = ()
+            before = self.sink.errors
             value = self.scope.evaluate(decl, lambda: self.devices(decl.items), nothing)
             self._values.setdefault(id(decl), value)
+            if self.sink.errors > before:
+                self._broken.add(id(decl))
+        self._missing += id(decl) in self._broken
         return self._values[id(decl)]
 
     def devices(self, items: Iterable[t.DeviceItem]) -> tuple[str, ...]:
@@ -65,7 +71,7 @@ class Targets:
 
     def _sum(self, item: t.DeviceSum) -> tuple[str, ...]:
         """`a + b - c`, from the left."""
-        before = self.sink.errors
+        before = self.sink.errors, self._missing
         found = list(self._value(item.first))
         some = bool(found)
         for sign, term in item.rest:
@@ -79,7 +85,7 @@ class Targets:
             if shared:
                 self.sink.add(errors.BadDifference(term.span, shared[0]).diagnostic())
                 found = [device for device in found if device not in dict(shared)]
-        if some and not found and self.sink.errors == before:
+        if some and not found and (self.sink.errors, self._missing) == before:
             self.sink.add(errors.BadDifference(item.span).diagnostic())
         return tuple(found)
 

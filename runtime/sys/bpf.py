@@ -160,20 +160,6 @@ def map_delete(map_: Fd, key: bytes) -> bool:
     return True
 
 
-def map_next_key(map_: Fd, key: bytes | None, key_size: int) -> bytes | None:
-    """The key behind `key` in the map's own order (None: the first), or None at the end."""
-    k = _memory(key) if key is not None else None
-    out = ctypes.create_string_buffer(key_size)
-    attr = attrs.MAP_ELEM.pack(map_fd=map_.number, key=_at(k) if k is not None else 0, value=_at(out))
-    try:
-        _call(Command.MAP_GET_NEXT_KEY, attr, map_.what)
-    except BpfError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise
-    return out.raw
-
-
 def map_update_batch(map_: Fd, keys: bytes, values: bytes, count: int) -> None:
     """Write `count` elements; keys and values lie end to end."""
     k, v = _memory(keys), _memory(values)

@@ -55,9 +55,7 @@ def place(paths: Sequence[str], path: str) -> int:
 
 
 def within(paths: Sequence[str], path: str) -> tuple[int, ...]:
-    """The places of `path` and of what lies in it."""
-    if path == ROOT:
-        return tuple(range(len(paths) + 1))
+    """The places of `path`, which is not the root, and of what lies in it."""
     inner = f"{path}/"
     return tuple(n for n, known in enumerate(paths, 1) if known == path or known.startswith(inner))
 

@@ -22,6 +22,14 @@ from ..layout import Member, Struct
 KEYS = 65_536
 TRIES = 4
 SECOND_NS = 1_000_000_000
+# Units of time as people write them: after a number, without a blank.
+TIME_UNITS_NS = {
+    "ms": 10**6,
+    "s": SECOND_NS,
+    "m": 60 * SECOND_NS,
+    "h": 3600 * SECOND_NS,
+    "d": 86400 * SECOND_NS,
+}
 MAX_UNITS = 1 << 20  # of one packet: bytes of the longest frame, segments of the largest super-packet
 _MULT_BITS = 43  # mult * MAX_UNITS stays below 2**63
 

@@ -17,7 +17,7 @@ Cuckoo hashing with buckets: Dietzfelbinger, Weidling (2007); quotienting: Knuth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..numeric import np
 from ..sets import IntervalSet
@@ -35,6 +35,7 @@ WIDTHS = frozenset({32})
 UPDATABLE = False
 EXACT = True
 
+Key = TypeVar("Key", int, "NDArray[Any]")
 KEY_BITS = 32
 WORD = (1 << KEY_BITS) - 1
 BASE_NS = 3.0
@@ -97,8 +98,8 @@ def shape(count: int) -> tuple[Lanes, int]:
     return lanes, bits
 
 
-def mixed(key: int, mix: tuple[int, int, int]) -> tuple[int, int]:
-    """The two mixes of a key."""
+def mixed(key: Key, mix: tuple[int, int, int]) -> tuple[Key, Key]:
+    """The two mixes of a key, or of an array of keys."""
     first = (key + mix[0]) * mix[0] & WORD
     first = (first ^ first >> 16) * mix[1] & WORD
     return first, (first ^ first >> 15) * mix[2] & WORD
@@ -130,12 +131,7 @@ def cost_of(count: int) -> Cost:
 
 def _filled(keys: Words, mix: tuple[int, int, int], lane_bits: int, bucket_bits: int) -> bytes | None:
     """The buckets' bytes; None when these multipliers do not do."""
-    a, b, c = (np.uint64(number) for number in mix)
-    word = np.uint64(WORD)
-    first = (keys + a & word) * a & word
-    first = (first ^ first >> np.uint64(16)) * b & word
-    second = (first ^ first >> np.uint64(15)) * c & word
-    mixes = np.stack([first, second])
+    mixes = np.stack(mixed(keys, mix))
     fingerprints = mixes & np.uint64((1 << lane_bits) - 1)
     at = (mixes >> np.uint64(KEY_BITS - bucket_bits)).astype(np.int64)
     at[1] += 1 << bucket_bits

@@ -19,7 +19,7 @@ from ..numeric import np
 from ..sets import IntervalSet
 from .arrays import U64, section
 from .base import Cost, DataImage, MapImage, rebuilt_ns
-from .cuckoo import placed
+from .cuckoo import Key, placed
 from .memory import read_ns
 
 KIND = "cuckoo6"
@@ -57,10 +57,7 @@ def build(values: IntervalSet, width_bits: int, max_entries: int) -> DataImage:
     halves[: len(keys), 1] = np.fromiter((key & HALF_MASK for key in keys), np.uint64, len(keys))
     for bits in range(_bucket_bits(len(keys)), _bucket_bits(len(keys)) + 4):
         for mix in MIXES:
-            a, b, c = (np.uint64(number) for number in mix)
-            m = halves[:, 0] * a
-            m = ((m ^ m >> np.uint64(32)) + halves[:, 1]) * b
-            m = (m ^ m >> np.uint64(29)) * c
+            m = mixed(halves[:, 0], halves[:, 1], mix)
             top, mask = m >> np.uint64(HALF - 2 * bits), np.uint64((1 << bits) - 1)
             at = np.stack([top >> np.uint64(bits), (top & mask) + np.uint64(1 << bits)]).astype(np.int64)
             places = placed(at, np.ones(at.shape, bool), 2 << bits, SLOTS)
@@ -72,11 +69,12 @@ def build(values: IntervalSet, width_bits: int, max_entries: int) -> DataImage:
     raise ValueError(f"no mix of {KIND} separates {len(keys)} values")
 
 
-def mixed(key: int, mix: tuple[int, int, int]) -> int:
-    """The mix of a key."""
-    m = (key >> HALF) * mix[0] & HALF_MASK
-    m = ((m ^ m >> 32) + key) * mix[1] & HALF_MASK
-    return (m ^ m >> 29) * mix[2] & HALF_MASK
+def mixed(upper: Key, lower: Key, mix: tuple[int, int, int]) -> Key:
+    """The mix of a key by its halves, or of arrays of them."""
+    m = upper * mix[0] & HALF_MASK
+    m = ((m ^ m >> 32) + lower) * mix[1] & HALF_MASK
+    last: Key = (m ^ m >> 29) * mix[2] & HALF_MASK
+    return last
 
 
 def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
@@ -86,7 +84,8 @@ def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
     if not number("some"):
         return False
     bits, upper, lower = number("bucket_bits"), key >> HALF, key & HALF_MASK
-    m = mixed(key, (number("first"), number("second"), number("third"))) >> HALF - 2 * bits
+    mix = (number("first"), number("second"), number("third"))
+    m = mixed(upper, lower, mix) >> HALF - 2 * bits
     for bucket in (m >> bits, (1 << bits) + (m & (1 << bits) - 1)):
         at = 2 * SLOTS * bucket
         if (upper, lower) in ((slots[at], slots[at + 1]), (slots[at + 2], slots[at + 3])):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lockgate.compiler.policy import prefixes
 from lockgate.compiler.policy.model import Prefixes
-from lockgate.compiler.policy.prefixes import BadLine, BadPrefix, Listed, parse, parse_lines
+from lockgate.compiler.policy.prefixes import BadLine, Listed, parse, parse_lines
+from lockgate.stdlib_bpf.prefix_text import BadPrefix
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 

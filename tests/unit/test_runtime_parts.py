@@ -155,7 +155,12 @@ def test_a_bad_line_of_a_list_is_named() -> None:
     assert "in bans.txt:3" in caught.value.notes
 
 
-@pytest.mark.parametrize("text", ["10.0.0.1/8", "2001:db8::1/32", "10.0.0.0/33", "x", "", "::ffff:1.2.3.4"])
+NO_MEMBERS = ("10.0.0.1/8", "2001:db8::1/32", "10.0.0.0/33", "x", "", "::ffff:1.2.3.4")
+# `ipaddress` takes these: a zone, a mask, a wildcard mask.
+NO_PREFIXES = ("fe80::1%eth0", "10.0.0.0/255.0.0.0", "10.0.0.0/0.255.255.255")
+
+
+@pytest.mark.parametrize("text", [*NO_MEMBERS, *NO_PREFIXES])
 def test_what_is_no_member_of_a_set(text: str) -> None:
     with pytest.raises(SetError):
         prefixes.parse(text)
