@@ -56,7 +56,8 @@ def _rows(turns: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     by_turn = [{(r["engine"], (r["kind"], r["scenario"], r["size"])): r for r in turn} for turn in turns]
     rows = []
     for (engine, key), first in by_turn[0].items():
-        mine = [turn[engine, key] for turn in by_turn if (engine, key) in turn]
+        turns_of = [turn for turn in by_turn if (engine, key) in turn]
+        mine = [turn[engine, key] for turn in turns_of]
         if any("skipped" in r for r in mine):
             continue
         row: dict[str, Any] = {"engine": engine, "hook": first["hook"], "key": key}
@@ -65,8 +66,8 @@ def _rows(turns: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
             continue
         for what in ("net_hit", "net_miss", "e2e", "load_s"):
             row[what] = min(r[what] for r in mine)
-        ours = [turn[US, key].get("net_hit", 0) for turn in by_turn]
-        ratios = [r["net_hit"] / us for r, us in zip(mine, ours, strict=False) if us > 0]
+        ours = [turn.get((US, key), {}).get("net_hit", 0) for turn in turns_of]
+        ratios = [r["net_hit"] / us for r, us in zip(mine, ours, strict=True) if us > 0]
         row["ratio"] = statistics.median(ratios) if ratios else None
         rows.append(row)
     return rows

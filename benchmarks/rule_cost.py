@@ -30,6 +30,7 @@ from . import harness, report
 
 TC, XDP = harness.TC, harness.XDP
 CONDITIONS = ("ip.ttl > 1", "ip.length > 28", "not ip.dscp == ef", "ip4.options == 0")
+MANY = 1 << 15  # sources: fewer than there are buckets (`limits.KEYS`)
 NEVER_EXHAUSTED = "limit 100M/s burst 1000000"
 
 
@@ -43,7 +44,7 @@ class Part:
     option: str = ""
     attribute: str = ""
     rule: str = ""
-    sources: int = harness.POOL
+    sources: int = MANY
 
     def policy(self, present: bool) -> str:
         """The policy with or without the part."""
@@ -61,9 +62,9 @@ PARTS = (
     Part("`log sample 1000`", option="log sample 1000"),
     Part("`limit`, one bucket", option=NEVER_EXHAUSTED),
     Part("`limit … per source`, one source", option=f"{NEVER_EXHAUSTED} per source", sources=1),
-    Part("`limit … per source`, 32,768 sources", option=f"{NEVER_EXHAUSTED} per source"),
+    Part(f"`limit … per source`, {MANY:,} sources", option=f"{NEVER_EXHAUSTED} per source"),
     Part("`limit … per flow`, one flow", option=f"{NEVER_EXHAUSTED} per flow", sources=1),
-    Part("`limit … per flow`, 32,768 flows", option=f"{NEVER_EXHAUSTED} per flow"),
+    Part(f"`limit … per flow`, {MANY:,} flows", option=f"{NEVER_EXHAUSTED} per flow"),
     Part("`if`, one condition", option=f"if {CONDITIONS[0]}"),
     Part("`if`, four conditions", option=f"if {' and '.join(CONDITIONS)}"),
     Part("`fragments track`, no fragment", attribute="fragments track"),

@@ -3,8 +3,8 @@
     python -m benchmarks.rule_lists [--quick] [--families acl,fw,ipc]
 
 Three families of rules (`rule_sets`), found by the classifier that the planner takes and, as far as it loads,
-by the chain of comparisons that it would be without. Packets are new to the caches: 32,768 that lie in rules
-drawn at random, and as many between random addresses. Figures are whole programs (parsing, rules, counter of
+by the chain of comparisons that it would be without. Packets are new to the caches: a pool (`harness`) of those
+that lie in rules drawn at random, and one of those between random addresses. Figures are whole programs (parsing, rules, counter of
 the deciding rule) over the floor of the harness; the chain's cost beside the classifier's is the ratio. What
 it takes to compile and load them, memory, and how many instructions the verifier looked at stand beside it.
 """
@@ -12,7 +12,6 @@ it takes to compile and load them, memory, and how many instructions the verifie
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -90,9 +89,8 @@ def _compare(folder: Path, family: str, size: int, rounds: int) -> list[dict[str
         times = tuples.measure(programs, pools, rounds)
     for way, row in found.items():
         for pool in POOLS:
-            mine, floor = times[way, pool], times["", pool]
-            row[f"{pool}_ns"] = statistics.median(a - b for a, b in zip(mine, floor, strict=True))
-            row[f"{pool}_best_ns"] = min(mine) - min(floor)
+            figures = harness.Figures(tuple(times["", pool]), {pool: tuple(times[way, pool])})
+            row |= {f"{pool}_ns": figures.median(pool), f"{pool}_best_ns": figures.best(pool)}
     return list(found.values())
 
 

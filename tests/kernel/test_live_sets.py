@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import random
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -220,8 +222,9 @@ def test_a_load_that_fails_changes_nothing(
 
 @pytest.mark.parametrize(("call", "after"), [(1, "old"), (2, "old"), (3, "new")])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("tidied_by", ["load", "up"])
 def test_a_crash_leaves_one_list_and_the_next_load_tidies_up(
-    edge: running.Running, bpffs: Path, call: int, after: str
+    edge: running.Running, bpffs: Path, call: int, after: str, tidied_by: str
 ) -> None:
     """Dies before pinning, before the first switch, and before unpinning what has been replaced."""
     sets.load(edge, "bans", read("192.0.2.1\n", "list"))
@@ -236,9 +239,11 @@ def test_a_crash_leaves_one_list_and_the_next_load_tidies_up(
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
-    assert _members(edge) == [f"192.0.2.{1 if after == 'old' else 2}/32"]
-    up(_policy(netns_target(edge)), bpffs)
-    assert _members(edge) == [f"192.0.2.{1 if after == 'old' else 2}/32"]
+    there = [f"192.0.2.{1 if after == 'old' else 2}/32"]
+    assert _members(edge) == there
+    if tidied_by == "up":
+        up(_policy(netns_target(edge)), bpffs)
+        assert _members(edge) == there
     sets.load(edge, "bans", read("192.0.2.3\n", "list"))
     assert _members(edge) == ["192.0.2.3/32"]
     assert len(_tries(edge)) == 2
@@ -282,6 +287,38 @@ def test_an_addition_beside_a_load_is_not_lost(edge: running.Running, bpffs: Pat
     added.join()
     assert added.exitcode == 0
     assert len(_members(edge)) == 41
+
+
+@pytest.mark.parametrize("words", [("add", "192.0.2.2"), ("del", "192.0.2.1"), ("flush",), ("list",)])
+def test_commands_wait_for_each_other(edge: running.Running, bpffs: Path, words: tuple[str, ...]) -> None:
+    sets.load(edge, "bans", read("192.0.2.1\n", "list"))
+    verb, *prefixes = words
+    code = "from lockgate.cli import main; main()"
+    command = [sys.executable, "-c", code, "set", verb, "bans", *prefixes, "--bpffs", str(bpffs)]
+    with pins.locked(bpffs):
+        started = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            started.wait(1.5)  # more than the command takes by itself
+    assert started.wait(30) == 0
+
+
+def test_a_removal_that_was_cut_short_is_mended_by_the_next(
+    edge: running.Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wide entry is gone, but the narrow one still has its end: for ever."""
+    sets.add(edge, "bans", [parse("10.0.0.0/24")])
+    sets.add(edge, "bans", [parse("10.0.0.7")], 10**9)
+    with monkeypatch.context() as patch:
+        patch.setattr(tries, "_follow", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            sets.delete(edge, "bans", [parse("10.0.0.0/24")])
+    assert sets.delete(edge, "bans", [parse("10.0.0.0/24")]) == 0
+    maps = [m for c in edge.state.manifest.chains for m in c.maps]
+    spec = next(m for m in maps if m.set == "bans" and m.key == "lpm32")
+    slot, trie = edge.open_set(map_key("", spec))
+    with slot, trie:
+        ((_, until, own),) = tries.entries(trie, spec)
+    assert until == own > 0
 
 
 def _add_all(bpffs: Path) -> None:

@@ -104,10 +104,19 @@ def test_rules_of_templates_and_of_other_rules_are_one_list() -> None:
         (f'reject if sock.cgroup == "{"/a" * 16}"', "E0218", f'"{"/a" * 16}"'),
         ('reject if sock.cgroup == "/"', "E0229", 'sock.cgroup == "/"'),
         ('reject if sock.cgroup != "/"', "E0229", 'sock.cgroup != "/"'),
+        (
+            'reject if sock.cgroup == "/shop/web" and sock.cgroup != "/shop"',
+            "E0229",
+            'if sock.cgroup == "/shop/web" and sock.cgroup != "/shop"',
+        ),
     ],
 )
 def test_what_is_refused(rule, code, text) -> None:
     assert said(connect(rule)) == [(code, text)]
+
+
+def test_a_template_asks_by_itself() -> None:
+    assert said('template t() { reject if sock.cgroup != "/a" }\n' + connect("use t()")) == []
 
 
 def test_messages() -> None:

@@ -101,6 +101,11 @@ def test_connect_rejects() -> None:
             'policy p at xdp on "e" { fragments first-only default pass }',
             False,
         ),
+        (
+            'policy p at xdp on "e" { fragments drop }',
+            'policy p at xdp on "e" { default drop fragments drop }',
+            True,
+        ),
         (f'policy p at xdp on "e" {{ {BODY}', f'policy p at xdp on "e" {{ {BODY}\n}}', True),
         ("network a = any\n" + xdp("drop udp"), xdp("drop udp"), True),
         (

@@ -87,6 +87,12 @@ FIELDS = [
 ]
 
 
+def test_no_more_is_said_than_makes_the_packet() -> None:
+    facts = frame.decode(packet.parse("tcp 10.0.0.1:1 > 10.0.0.2:2 syn vlan 7 ttl 1"))
+    assert isinstance(facts, dict)
+    assert packet.besides(facts) == [("vlan.id", 7), ("ip.ttl", 1)]
+
+
 @pytest.mark.parametrize("text", FIELDS)
 def test_fields_behind_the_addresses(text: str) -> None:
     made = packet.parse(text)

@@ -134,6 +134,7 @@ REFUSED = [
     ("egress { drop tcp }", [("E0306", "egress")]),
     ("drop from 10.0.0.0/8 - 10.0.0.0/8", [("W0231", "10.0.0.0/8 - 10.0.0.0/8")]),
     ("drop from {}", [("W0231", "{}")]),
+    ("drop ip from not (10.0.0.0/8 - 10.0.0.0/8)", []),
 ]
 
 
@@ -164,6 +165,12 @@ REFUSED_FILES = [
     ('policy p at tc on "e" { ingress { } }', [("E0301", "p")]),
     ('policy p at xdp on "e" { default drop }', [("E0314", "p")]),
     ('policy p at xdp on "e" { default drop  fragments maybe }', [("E0202", "maybe")]),
+    ('policy p at xdp on "e" { default drop  fragments ?? }', [("E0104", "?")]),
+    ("network n = not 10.0.0.0/8\n" + xdp("drop if ip6.src in n"), [("E0227", "n")]),
+    (
+        'interface lan = { "eth0", "bad:x" }\npolicy p at tc on lan - "eth0" { default drop ingress { } }',
+        [("E0218", '"bad:x"')],
+    ),
     ('policy p at tc on "e" { default drop ingress { default drop } }', [("E0309", "default drop")]),
     ('policy p at tc on "e" { default drop ingress { } ingress { } }', [("E0302", "ingress")]),
     ('policy p at xdp for cgroup "/a" { default drop }', [("E0308", 'at xdp for cgroup "/a"')]),
@@ -327,6 +334,7 @@ DEVICE_SETS = [
     ('"tap*" - "veth*" - "lab/tap0" - "eth0"', ("tap*",)),
     ('"eth[0-3]" + lan - { "eth[0-3]", "veth0" } - rest', None),
     ('"lab/eth0" + "eth0" - "eth0"', ("lab/eth0",)),
+    ('"lab/eth0" - "*"', ("lab/eth0",)),
     ("lan + rest - lan - rest + lan", ("eth0", "eth1")),
 ]
 
