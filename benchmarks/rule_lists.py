@@ -3,10 +3,11 @@
     python -m benchmarks.rule_lists [--quick] [--families acl,fw,ipc]
 
 Three families of rules (`rule_sets`), found by the classifier that the planner takes and, as far as it loads,
-by the chain of comparisons that it would be without. Packets are new to the caches: a pool (`harness`) of those
-that lie in rules drawn at random, and one of those between random addresses. Figures are whole programs (parsing, rules, counter of
-the deciding rule) over the floor of the harness; the chain's cost beside the classifier's is the ratio. What
-it takes to compile and load them, memory, and how many instructions the verifier looked at stand beside it.
+by the chain of comparisons that it would be without. Packets are new to the caches: a pool (`harness`) of
+those that lie in rules drawn at random, and one of those between random addresses. Figures are whole programs
+(parsing, rules, counter of the deciding rule) over the floor of the harness; the chain's cost beside the
+classifier's is the ratio. What it takes to compile and load them, memory, and how many instructions the
+verifier looked at stand beside it.
 """
 
 from __future__ import annotations

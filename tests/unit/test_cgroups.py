@@ -115,6 +115,12 @@ def test_what_is_refused(rule, code, text) -> None:
     assert said(connect(rule)) == [(code, text)]
 
 
+def test_an_expectation_cannot_be_in_a_cgroup_and_out_of_one_around_it() -> None:
+    asked = 'if sock.cgroup == "/shop/web" and sock.cgroup != "/shop"'
+    text = connect('reject if sock.cgroup in { "/shop", "/shop/web" }')
+    assert said(f'{text}test "t" {{ expect reject tcp {asked} }}\n') == [("E0229", asked)]
+
+
 def test_a_template_asks_by_itself() -> None:
     assert said('template t() { reject if sock.cgroup != "/a" }\n' + connect("use t()")) == []
 
