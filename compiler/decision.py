@@ -15,12 +15,16 @@ from lockgate.stdlib_bpf.state.fragments import Fragment
 DEFAULT = -1  # `Decision.rule` where no rule matched
 MALFORMED = -2  # of a frame that is decided before any rule
 FRAGMENT = -3  # of a fragment that is decided before any rule
+FOLLOWS = -4  # of a packet that follows a known flow
+INVALID = -5  # of a packet that no state of its flow allows
+SPOOFED = -6  # of a packet that an endpoint sends from an address that is not its own
+UNJUDGED = -7  # of a packet that policies for endpoints do not speak about
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`verdict`: action of the hook, such as "drop"; `rule`: index in the chain's rule list, DEFAULT,
-    MALFORMED or FRAGMENT; `passed`: rules that matched before it and let the packet go on, ascending."""
+    """`verdict`: action of the hook, such as "drop"; `rule`: index in the chain's rule list, or one of the
+    negative numbers above; `passed`: rules that matched before it and let the packet go on, ascending."""
 
     verdict: str
     rule: int
@@ -28,8 +32,17 @@ class Decision:
 
 
 Seen = Facts | Malformed | Fragment
-# Who decided where no rule did, as reports call it.
-NO_RULE = {DEFAULT: "default", MALFORMED: "malformed", FRAGMENT: "fragments"}
+# Who decided where no rule did, as reports and kinds of counter slots call it. No rule can be called like those
+# with a blank.
+NO_RULE = {
+    DEFAULT: "default",
+    MALFORMED: "malformed",
+    FRAGMENT: "fragments",
+    FOLLOWS: "known flow",
+    INVALID: "invalid state",
+    SPOOFED: "foreign source",
+    UNJUDGED: "not judged",
+}
 
 
 def before_rules(seen: Malformed | Fragment, hook: str) -> Decision:

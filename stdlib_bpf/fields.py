@@ -22,7 +22,7 @@ IP4 = IntervalSet.of(ETH_P_IP)
 IP6 = IntervalSet.of(ETH_P_IPV6)
 WITH_PORTS = IntervalSet.of(IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP)
 
-PACKET_HOOKS = frozenset({"xdp", "tc"})
+PACKET_HOOKS = frozenset({"xdp", "tc", "endpoint"})
 ALL_HOOKS = PACKET_HOOKS | {"connect"}
 
 
@@ -186,7 +186,7 @@ ALL: tuple[Field, ...] = (
         32,
         "the packet's mark",
         "include/uapi/linux/bpf.h",
-        hooks=frozenset({"tc"}),
+        hooks=frozenset({"tc", "endpoint"}),
         style="hex",
     ),
     Field(
@@ -216,6 +216,24 @@ ALL: tuple[Field, ...] = (
     ),
 )
 
+# No policy names these; they say how an endpoint sees a packet (`state.endpoints`, `state.flows`).
+FLOW_FIELDS = (
+    Field(
+        "flow.direction",
+        1,
+        "0 for a packet that the judged endpoint receives, 1 for one that it sends",
+        "docs/internals/endpoints.md",
+        hooks=frozenset({"endpoint"}),
+    ),
+    Field(
+        "flow.opens",
+        1,
+        "1 unless it is TCP without a transport header, or other than SYN alone of SYN, ACK, FIN and RST",
+        "RFC 9293 §3.5",
+        hooks=frozenset({"endpoint"}),
+    ),
+)
+
 # Only the plan names this one: `ip.proto` where the packet carries the transport header, missing in later
 # fragments. One comparison guards a transport field by protocol and by fragment offset at once.
 L4_PROTO = Field(
@@ -230,7 +248,7 @@ L4_PROTO = Field(
 # Fields whose registers say "missing": the plan may test them anywhere, with tests that answer no there.
 ANSWERED = frozenset({"ip.proto", L4_PROTO.name, *(f.name for f in ALL if f.optional)})
 
-BY_NAME: dict[str, Field] = {f.name: f for f in (*ALL, L4_PROTO)}
+BY_NAME: dict[str, Field] = {f.name: f for f in (*ALL, L4_PROTO, *FLOW_FIELDS)}
 ORDER: dict[str, int] = {name: i for i, name in enumerate(BY_NAME)}
 
 
@@ -246,11 +264,39 @@ def split_live(name: str) -> tuple[str, str] | None:
     return (base, set_name) if at else None
 
 
+DIRECTIONS = ("ingress", "egress")  # values of `flow.direction`
+SUBJECT, PEER = "subject", "peer"
+_ENDS = {SUBJECT: ("the judged endpoint", ()), PEER: ("the endpoint that has the other address", _IP)}
+
+
+def selected_field(end: str, number: int) -> str:
+    """Name of the one-bit field "that selection takes this end of the packet" (`state.endpoints`), such as
+    `peer#3`. `end`: SUBJECT, the endpoint that is judged, or PEER, whoever has the other address: bits are 0
+    for an address that no endpoint has."""
+    return f"{end}#{number}"
+
+
+def end_of(side: str, direction: str) -> str:
+    """Which end of a packet has the address of a side ("src" or "dst"), for an endpoint that receives the
+    packet (direction "ingress") or sends it."""
+    return PEER if (side == "src") == (direction == "ingress") else SUBJECT
+
+
+def split_selected(name: str) -> tuple[str, int] | None:
+    """(end, number) of a field of `selected_field`, None for any other."""
+    end, mark, number = name.partition("#")
+    return (end, int(number)) if mark and end in _ENDS and number.isdecimal() else None
+
+
 def lookup(name: str) -> Field:
-    """The row of a field or live field. KeyError for an unknown one."""
+    """The row of a field, live field or field of a selection. KeyError for an unknown one."""
     row = BY_NAME.get(name)
     if row is not None:
         return row
+    if (selected := split_selected(name)) is not None:
+        who, guards = _ENDS[selected[0]]
+        doc = f"whether selection {selected[1]} takes {who}"
+        return Field(name, 1, doc, "docs/internals/endpoints.md", guards, frozenset({"endpoint"}))
     live = split_live(name)
     if live is None:
         raise KeyError(name)
@@ -261,6 +307,8 @@ def lookup(name: str) -> Field:
 def sort_key(name: str) -> tuple[int, str]:
     """Order of fields within a match: the table's, live fields behind their address. KeyError for an unknown
     field."""
+    if (selected := split_selected(name)) is not None:
+        return (len(ORDER), f"{selected[0]}#{selected[1]:06}")
     return (ORDER[name.partition("@")[0]], name)
 
 

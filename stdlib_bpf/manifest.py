@@ -11,6 +11,8 @@ from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from .labels import LabelTest, Selection, Selector
+
 FORMAT = "lockgate-bundle"
 VERSION = 2
 
@@ -74,7 +76,7 @@ class Map:
 class Chain:
     """One rule list: an ELF object with one or more programs. `data`: names of the sections of its in-place
     tables; `devices`: interfaces that rules speak of, in the namespace of the targets; `cgroups`: paths
-    that rules ask about. `owner`: of the policy, for people."""
+    that rules ask about; `selections`: of endpoints, by their numbers. `owner`: of the policy, for people."""
 
     name: str
     policy: str
@@ -90,6 +92,7 @@ class Chain:
     owner: str | None = None
     devices: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
+    selections: tuple[Selection, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def _pairs(items: list[list[str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _chain(raw: dict[str, Any]) -> Chain:
-    lists = ("functions", "maps", "slots", "targets", "data", "devices", "cgroups")
+    lists = ("functions", "maps", "slots", "targets", "data", "devices", "cgroups", "selections")
     plain = {k: v for k, v in raw.items() if k not in lists}
     return Chain(
         **plain,
@@ -192,4 +195,14 @@ def _chain(raw: dict[str, Any]) -> Chain:
         data=tuple(raw["data"]),
         devices=tuple(raw.get("devices", ())),
         cgroups=tuple(raw.get("cgroups", ())),
+        selections=tuple(_selection(s) for s in raw.get("selections", ())),
     )
+
+
+def _selection(raw: dict[str, Any]) -> Selection:
+    return Selection(tuple(_selector(s) for s in raw["selectors"]))
+
+
+def _selector(raw: dict[str, Any]) -> Selector:
+    tests = tuple(LabelTest(**{**test, "values": tuple(test["values"])}) for test in raw["tests"])
+    return Selector(raw["kind"], tests)

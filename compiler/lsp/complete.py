@@ -76,7 +76,7 @@ def _keywords(place: _Place) -> Iterator[Proposal]:
 def _actions(place: _Place) -> tuple[str, ...]:
     """Actions that the hook at hand has."""
     name = _hook(place)
-    if name not in hooks.ALL:
+    if name not in hooks.NAMED:
         return words.ACTIONS
     return (*hooks.ALL[name].verdicts, *hooks.ALL[name].passing)
 
@@ -209,7 +209,7 @@ _KINDS: dict[str, Callable[[_Place], Iterator[Proposal]]] = {
     **dict.fromkeys(("ACTION", "SERVICE"), _kinds),
     "TYPE": _types,
     "FLAGS": _values(describe.FLAGS),
-    "AT": _values({name: hook.doc for name, hook in hooks.ALL.items()}),
+    "AT": _values({name: hook.doc for name, hook in hooks.NAMED.items()}),
     "FRAGMENTS": _values(_FRAGMENTS),
     "PER": _values(_PER),
     "IF": _fields,

@@ -93,7 +93,7 @@ STEPS = {
     "backend": "`expect backend ADDRESS …`: the backend that is chosen.",
 }
 PLACES = {
-    "at": "`at HOOK`: where packets are judged: " + ", ".join(hooks.ALL) + ".",
+    "at": "`at HOOK`: where packets are judged: " + ", ".join(hooks.NAMED) + ".",
     "on": "`on INTERFACES`: the devices of a policy.",
     "for": "`for cgroup PATH`: whose calls are judged.",
     "cgroup": "`cgroup PATH`: below the cgroup2 mount.",
@@ -150,7 +150,7 @@ FLAGS = {
 
 def word(text: str) -> str | None:
     """What a word of the language means, None for one that it does not have."""
-    if text in hooks.ALL:
+    if text in hooks.NAMED:
         hook = hooks.ALL[text]
         return f"{hook.doc}. Decides by " + ", ".join(f"`{verdict}`" for verdict in hook.verdicts) + "."
     if text in fields.BY_NAME:

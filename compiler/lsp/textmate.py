@@ -70,7 +70,7 @@ def grammar() -> dict[str, Any]:
             _words("variable.language.field", (field.name for field in fields.ALL)),
             _words("storage.type", describe.DECLARATIONS),
             _words("keyword.other", keywords),
-            _words("support.type.protocol", {*names.PROTOCOLS, *hooks.ALL, *names.ENTITIES}),
+            _words("support.type.protocol", {*names.PROTOCOLS, *hooks.NAMED, *names.ENTITIES}),
             _words("support.constant", values),
             {"name": "keyword.operator.lockgate", "match": OPERATORS},
             {"name": "variable.other.lockgate", "match": f"{BEFORE}{NAME}"},

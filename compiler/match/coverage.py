@@ -38,20 +38,51 @@ def covered_rules(program: MatchProgram) -> list[tuple[int, tuple[int, ...]]]:
 
 def coverage(program: MatchProgram) -> list[tuple[int, ...] | None]:
     """Per match: indices of the earlier, uncovered matches that cover it, None when it is not covered. A rule
-    that may let a packet go on covers only its own later matches, which are passed over then."""
+    that may let a packet go on covers only its own later matches, which are passed over then. Where a rule
+    leads to a later one, those between cover nothing from there on."""
     boxes: list[Box] = [dict(match.tests) for match in program.matches]
     names = sorted({name for box in boxes for name in box})
     taking, own = _Index(), _Index()  # what keeps its packets: of rules that decide, of the rule at hand
     rule = -1
     answers: list[tuple[int, ...] | None] = []
+    leaps = _leaps(program)
     for i, (match, box) in enumerate(zip(program.matches, boxes, strict=True)):
         if match.rule != rule:
+            if any(rule < target <= match.rule for target in leaps):
+                taking = _kept(program, boxes, answers, leaps, match.rule)
             rule, own = match.rule, _Index()
         answer = _covering(box, boxes, (taking, own), names)
         answers.append(answer)
         if answer is None:
             (taking if program.rules[rule].final else own).add(i, box)
     return answers
+
+
+def _leaps(program: MatchProgram) -> dict[int, int]:
+    """Rules that others lead to → the first rule that does."""
+    found: dict[int, int] = {}
+    for index, rule in enumerate(program.rules):
+        if rule.resume is not None:
+            found.setdefault(rule.resume, index)
+    return found
+
+
+def _kept(
+    program: MatchProgram,
+    boxes: Sequence[Box],
+    answers: Sequence[tuple[int, ...] | None],
+    leaps: dict[int, int],
+    rule: int,
+) -> _Index:
+    """What takes packets before they come to `rule`, on every way that leads there."""
+    spans = [(first, target) for target, first in leaps.items() if target <= rule]
+    index = _Index()
+    for i, answer in enumerate(answers):
+        taker = program.matches[i].rule
+        leapt = any(first < taker < target for first, target in spans)
+        if answer is None and program.rules[taker].final and not leapt:
+            index.add(i, boxes[i])
+    return index
 
 
 def _covering(

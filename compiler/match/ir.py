@@ -1,7 +1,8 @@
 """The match IR: an ordered list of matches, the first that holds decides.
 
 A rule may let the packet go on instead (`continue`, or its limit is exhausted); then its other matches are
-passed over, so that a rule is tried once for a packet, and those of the next rule follow.
+passed over, so that a rule is tried once for a packet, and those of the next rule follow; or, behind a rule
+that says so (`pass` leaves a tier), those from a later rule on.
 
 A match is a conjunction of tests, one per field: the field's value lies in a set. A field that the packet
 lacks satisfies no test. Tests carry their guards (`fields.Field.guards`) explicitly, so one match never spans
@@ -25,7 +26,8 @@ from ..source import Span
 class RuleInfo:
     """What every later stage needs of a rule of the policy. Its index in `MatchProgram.rules` is its
     identity: counters, reports and line info rest on it. `line` counts from 1. `sample`, `limit`, `effects`
-    as in `policy.model.Rule`; `passing`: its verdict is none, the next rule is tried."""
+    as in `policy.model.Rule`; `passing`: its verdict is none, the next rule is tried, or the one with the
+    index `resume`. `stateless`: at an endpoint, what it allows opens no flow."""
 
     label: str
     verdict: str
@@ -38,6 +40,8 @@ class RuleInfo:
     limit: Limit | None = None
     effects: Effects = NONE
     passing: bool = False
+    resume: int | None = None
+    stateless: bool = False
     span: Span | None = None  # left out of the text form and of comparisons of it
 
     @property
@@ -64,8 +68,9 @@ class Match:
 class MatchProgram:
     """One chain. `live`: dynamic sets it may name, with their maximal number of entries, sorted by name;
     `devices`: those that rules send packets to or ask about; `cgroups`: those that rules ask about, sorted;
-    `fragments`: a mode of `stdlib_bpf.state.fragments`, which is settled before any match is asked. Matches
-    stand in the order of their rules."""
+    `fragments`: a mode of `stdlib_bpf.state.fragments`, which is settled before any match is asked;
+    `selections`: what the fields `subject#N` and `peer#N` ask about, as text. Matches stand in the order of
+    their rules."""
 
     name: str
     hook: str
@@ -77,3 +82,4 @@ class MatchProgram:
     devices: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE
+    selections: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 from ..policy import alternatives
 from ..policy.model import Chain, Flags, Network, Rule, Traffic
 from .ir import Match, MatchProgram, RuleInfo
-from .networks import FAMILIES, Cube, Cubes, families, live_sets
+from .networks import FAMILIES, SELECTED, Cube, Cubes, families, live_sets
 
 Tests = dict[str, IntervalSet]
 
@@ -52,12 +52,15 @@ def lower(chain: Chain) -> MatchProgram:
         devices=chain.devices,
         cgroups=chain.cgroups,
         fragments=chain.fragments,
+        selections=tuple(selection.text for selection in chain.selections),
     )
 
 
 def conjunctions(rule: Rule, known: Cubes) -> Iterator[tuple[tuple[str, IntervalSet], ...]]:
     """The rule's matches, each with all guards, sorted; those that no packet satisfies are left out."""
     common: Tests = {}
+    if rule.direction:
+        common["flow.direction"] = IntervalSet.of(fields.DIRECTIONS.index(rule.direction))
     if rule.sports is not None:
         common["th.sport"] = rule.sports
     if rule.dports is not None:
@@ -68,7 +71,7 @@ def conjunctions(rule: Rule, known: Cubes) -> Iterator[tuple[tuple[str, Interval
         common["eth.type"] = fields.IP  # a bucket per address asks for one, and a DSCP for a header
     for traffic in rule.traffic:
         for kind in _traffic(traffic):
-            for addresses in _addresses(rule.src, rule.dst, known):
+            for addresses in _addresses(rule, known):
                 for conditions in alternatives.conjunctions(rule.where):
                     tests = fields.guarded(kind, common, addresses, conditions)
                     if tests is not None:
@@ -96,28 +99,32 @@ def _traffic(traffic: Traffic) -> Iterator[Tests]:
     yield tests | {"icmp6.type": traffic.icmp_types}
 
 
-def _addresses(src: Network | None, dst: Network | None, known: Cubes) -> Iterator[Tests]:
-    if src is None and dst is None:
+def _addresses(rule: Rule, known: Cubes) -> Iterator[Tests]:
+    if rule.src is None and rule.dst is None:
         yield {}
         return
     for family in FAMILIES:
-        for source in _side(src, family, "src", known):
-            for destination in _side(dst, family, "dst", known):
+        for source in _side(rule.src, family, "src", rule.direction, known):
+            for destination in _side(rule.dst, family, "dst", rule.direction, known):
                 yield source | destination
 
 
-def _side(network: Network | None, family: int, side: str, known: Cubes) -> Iterator[Tests]:
+def _side(network: Network | None, family: int, side: str, direction: str, known: Cubes) -> Iterator[Tests]:
     if network is None:
         yield {}
     elif family in families(network):
         for cube in known.of(network, family):
-            yield _cube_tests(cube, f"ip{family}.{side}")
+            yield _cube_tests(cube, f"ip{family}.{side}", fields.end_of(side, direction))
 
 
-def _cube_tests(cube: Cube, field: str) -> Tests:
+def _cube_tests(cube: Cube, field: str, end: str) -> Tests:
     tests = {field: cube.values}
     for name, member in cube.live:
-        tests[fields.live_field(field, name)] = IntervalSet.of(int(member))
+        if name.startswith(SELECTED):
+            name = fields.selected_field(end, int(name.removeprefix(SELECTED)))
+        else:
+            name = fields.live_field(field, name)
+        tests[name] = IntervalSet.of(int(member))
     return tests
 
 
@@ -134,5 +141,7 @@ def _info(rule: Rule, hook: hooks.Hook) -> RuleInfo:
         limit=rule.limit,
         effects=rule.effects,
         passing=rule.verdict in hook.passing,
+        resume=rule.resume,
+        stateless=rule.stateless,
         span=rule.span,
     )

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 from lockgate.stdlib_bpf.sets import IntervalSet
 
-from ..policy.model import Live, Minus, Network, Not, Prefixes, Union
+from ..policy.model import Live, Minus, Network, Not, Prefixes, Selected, Union
 
 FAMILIES = (4, 6)
+SELECTED = "#"  # begins what stands for a selection of endpoints; no name of a dynamic set begins with it
 WIDTH_BITS = {4: 32, 6: 128}
 FULL = {family: IntervalSet.full(width) for family, width in WIDTH_BITS.items()}
 
 
 @dataclass(frozen=True)
 class Cube:
-    """`values`: addresses, never empty; `live`: (dynamic set, member?) pairs sorted by name."""
+    """`values`: addresses, never empty; `live`: (dynamic set, or SELECTED and the number of a selection,
+    member?) pairs sorted by name."""
 
     values: IntervalSet
     live: tuple[tuple[str, bool], ...] = ()
@@ -31,7 +33,7 @@ def families(network: Network) -> frozenset[int]:
     match network:
         case Prefixes(v4, v6):
             return frozenset(family for family, part in ((4, v4), (6, v6)) if part)
-        case Live():
+        case Live() | Selected():
             return frozenset(FAMILIES)
         case Union(left, right):
             return families(left) | families(right)
@@ -80,6 +82,8 @@ def _inside(network: Network, family: int) -> list[Cube]:
             return [Cube(values)] if values else []
         case Live(name, _):
             return [Cube(FULL[family], ((name, True),))]
+        case Selected(number):
+            return [Cube(FULL[family], ((f"{SELECTED}{number}", True),))]
         case Union(left, right):
             return _simplify([*_inside(left, family), *_inside(right, family)])
         case Minus(left, right):
@@ -95,6 +99,8 @@ def _outside(network: Network, family: int) -> list[Cube]:
             return [Cube(values)] if values else []
         case Live(name, _):
             return [Cube(FULL[family], ((name, False),))]
+        case Selected(number):
+            return [Cube(FULL[family], ((f"{SELECTED}{number}", False),))]
         case Union(left, right):
             return _both(_outside(left, family), _outside(right, family))
         case Minus(left, right):

@@ -31,16 +31,18 @@ def run(
         return before_rules(facts, program.hook)
     buckets = Buckets() if buckets is None else buckets
     passed: list[int] = []
-    tried = -1
+    following = 0  # index of the first rule that may be tried
     for match in program.matches:
-        if match.rule == tried or not holds(match, facts, live):
+        if match.rule < following or not holds(match, facts, live):
             continue
-        tried, rule = match.rule, program.rules[match.rule]
-        if rule.limit is not None and not buckets.admit(tried, rule.limit, facts):
+        index, rule = match.rule, program.rules[match.rule]
+        following = index + 1
+        if rule.limit is not None and not buckets.admit(index, rule.limit, facts):
             continue
         if not rule.passing:
-            return Decision(rule.verdict, tried, tuple(passed))
-        passed.append(tried)
+            return Decision(rule.verdict, index, tuple(passed))
+        passed.append(index)
+        following = following if rule.resume is None else rule.resume
     return Decision(program.default, DEFAULT, tuple(passed))
 
 

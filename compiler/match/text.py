@@ -4,12 +4,13 @@
     live "ban" 1000
     device "eth1"
     cgroup "/shop"
+    selection "[app=shop]"
     rule 0 "block" drop "edge.gate" 4 3 name "block" count "hits" log
     match 0 from 0 when eth.type {0x0800} ip4.src {10.0.0.0/8} ip4.src@ban {0}
 
 A direction stands behind the hook: `at tc ingress`. The columns of a rule are file, line, column; behind them
-may stand, in this order: name, passing, count, log [sample N], limit N packets in NS burst N [per source 24
-56], into "eth1", how peer, mark 0x1 0xff, dscp 46.
+may stand, in this order: name, passing [resume N], stateless, count, log [sample N], limit N packets in NS
+burst N [per source 24 56], into "eth1", how peer, mark 0x1 0xff, dscp 46.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def write(program: MatchProgram) -> str:
     out += [f"live {quoted(name)} {entries}" for name, entries in program.live]
     out += [f"device {quoted(name)}" for name in program.devices]
     out += [f"cgroup {quoted(path)}" for path in program.cgroups]
+    out += [f"selection {quoted(text)}" for text in program.selections]
     out += [write_rule(index, rule) for index, rule in enumerate(program.rules)]
     out += [_write_match(match) for match in program.matches]
     return "\n".join(out) + "\n"
@@ -44,6 +46,7 @@ def read(text: str) -> MatchProgram:
     live: list[tuple[str, int]] = []
     devices: list[str] = []
     cgroups: list[str] = []
+    selections: list[str] = []
     rules: list[RuleInfo] = []
     matches: list[Match] = []
     for words in lines(text):
@@ -58,12 +61,15 @@ def read(text: str) -> MatchProgram:
                 devices.append(words.string())
             case "cgroup":
                 cgroups.append(words.string())
+            case "selection":
+                selections.append(words.string())
             case "rule":
                 rules.append(read_rule(words, len(rules)))
             case "match":
                 matches.append(_read_match(words))
             case word:
-                raise words.error(f"expected matches, live, device, cgroup, rule or match, found `{word}`")
+                known = "matches, live, device, cgroup, selection, rule or match"
+                raise words.error(f"expected {known}, found `{word}`")
         words.end()
     if head is None:
         raise Words("", 1).error("no line begins with `matches`")
@@ -75,6 +81,7 @@ def read(text: str) -> MatchProgram:
         devices=tuple(devices),
         cgroups=tuple(cgroups),
         fragments=fragments,
+        selections=tuple(selections),
     )
 
 
@@ -104,7 +111,9 @@ def write_rule(index: int, rule: RuleInfo) -> str:
     if rule.name is not None:
         out += f" name {quoted(rule.name)}"
     if rule.passing:
-        out += " passing"
+        out += " passing" + ("" if rule.resume is None else f" resume {rule.resume}")
+    if rule.stateless:
+        out += " stateless"
     if rule.count is not None:
         out += f" count {quoted(rule.count)}"
     if rule.sample:
@@ -125,6 +134,8 @@ def read_rule(words: Words, index: int) -> RuleInfo:
         column=words.number(),
         name=words.string() if words.take("name") else None,
         passing=words.take("passing"),
+        resume=words.number() if words.take("resume") else None,
+        stateless=words.take("stateless"),
         count=words.string() if words.take("count") else None,
         sample=_read_sample(words),
         limit=_read_limit(words) if words.take("limit") else None,

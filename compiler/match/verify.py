@@ -57,6 +57,8 @@ def check_rules(
     for index, rule in enumerate(rules):
         if rule.verdict not in (hook.passing if rule.passing else hook.verdicts):
             raise VerifyError(f"rule {index}: the hook {hook.name} has no such verdict `{rule.verdict}`")
+        if rule.resume is not None and not (rule.passing and index < rule.resume <= len(rules)):
+            raise VerifyError(f"rule {index}: it cannot go on at rule {rule.resume}")
         if not set(rule.effects.into) <= set(devices):
             raise VerifyError(f"rule {index}: it sends packets to a device that is not declared")
         if rule.verdict in ("redirect", "mirror") and not rule.effects.into:
@@ -78,6 +80,14 @@ def check_places(ranges: Iterable[tuple[int, int]], count: int) -> None:
     top = fields.lookup("sock.cgroup").full.ranges[0][1]
     if any(low > count + 1 or count < high < top for low, high in ranges):
         raise VerifyError(f"there is no such place among {count} cgroups")
+
+
+def check_selected(name: str, number: int, count: int, hook: str) -> None:
+    """Raise VerifyError for a field of a selection that does not exist."""
+    if hook not in fields.lookup(name).hooks:
+        raise VerifyError(f"{name} does not exist at {hook}")
+    if number >= count:
+        raise VerifyError(f"there is no selection {number}")
 
 
 def check_fragments(mode: str, hook: hooks.Hook) -> None:
@@ -105,7 +115,7 @@ def _check_match(match: Match, program: MatchProgram, checked: _Checked) -> None
         raise VerifyError("an origin does not exist")
     for name, values in match.tests:
         if name not in checked.fields:
-            _check_field(name, program.hook, {name for name, _ in program.live})
+            _check_field(name, program)
             checked.fields.add(name)
         if (name, id(values)) not in checked.sets:
             _check_set(name, values)
@@ -121,7 +131,11 @@ def _check_match(match: Match, program: MatchProgram, checked: _Checked) -> None
         raise VerifyError("tests must be in the order of the field table, no field twice")
 
 
-def _check_field(name: str, hook: str, live: set[str]) -> None:
+def _check_field(name: str, program: MatchProgram) -> None:
+    hook, live = program.hook, {name for name, _ in program.live}
+    if (selected := fields.split_selected(name)) is not None:
+        check_selected(name, selected[1], len(program.selections), hook)
+        return
     base, _, set_name = name.partition("@")
     if base not in fields.BY_NAME or base == fields.L4_PROTO.name:
         raise VerifyError(f"there is no field `{base}` in this IR")

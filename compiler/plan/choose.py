@@ -116,7 +116,7 @@ class Chooser:
         """How to test that the field, or live field, lies in `values`."""
         if (live := fields.split_live(field)) is not None:
             return self._choose_live(*live, member=1 in values)
-        width = fields.BY_NAME[field].width_bits
+        width = fields.lookup(field).width_bits
         if field not in TABLE_FIELDS:
             return inline(field, values, width, invertible)
         key = (width, id(values), invertible)  # the program keeps the set, and so its id, alive

@@ -144,7 +144,7 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Plan:
-    """One chain, planned. `devices` and `cgroups` as in the match IR."""
+    """One chain, planned. `devices`, `cgroups` and `selections` as in the match IR."""
 
     name: str
     hook: str
@@ -157,6 +157,7 @@ class Plan:
     cgroups: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE
     classifiers: tuple[Classifier, ...] = ()
+    selections: tuple[str, ...] = ()
 
     def classifier(self, name: str) -> Classifier:
         """A classifier by name; KeyError when there is none."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import IntervalSet
@@ -51,11 +52,14 @@ def lower(program: MatchProgram, structures: frozenset[str] | None = None, goal:
         cgroups=program.cgroups,
         fragments=program.fragments,
         classifiers=tuple(growing.classifiers),
+        selections=program.selections,
     )
 
 
 SIDES = ((fields.IP4, 4), (fields.IP6, 6), (REST, None))
-Chain = list[tuple[int, list[Form]] | str]  # matches with their tests, and names of classifiers
+# Matches with their tests, names of classifiers, and numbers of rules that others lead to: what stands behind
+# such a number belongs to that rule or a later one.
+Chain = list[tuple[int, list[Form]] | str | int]
 
 
 @dataclass(frozen=True)
@@ -89,23 +93,41 @@ class _Growing:
             return _Planned(self._chain(conjunctions))
         return _Planned(*(self._mixed(found) for found in split))
 
-    def _pieces(self, side: Side, conjunctions: Sequence[Conjunction]) -> Iterator[Piece]:
-        always = INLINE not in self.structures
-        return classify.pieces(side.narrowed(conjunctions), self.program.rules, side, always)
+    def _pieces(self, side: Side, conjunctions: Sequence[Conjunction]) -> Iterator[Piece | int]:
+        always, narrowed = INLINE not in self.structures, side.narrowed(conjunctions)
+        for target, part in self._parts(narrowed):
+            yield target
+            yield from classify.pieces(part, self.program.rules, side, always)
 
-    def _mixed(self, found: Sequence[Piece]) -> Chain:
+    def _parts(self, conjunctions: Sequence[Conjunction]) -> Iterator[tuple[int, Sequence[Conjunction]]]:
+        """The matches in parts, each from a rule on that a rule before it leads to. Nothing may move from one
+        part to another."""
+        targets = {rule.resume for rule in self.program.rules if rule.resume is not None}
+        bounds = [0, *sorted(targets), len(self.program.rules) + 1]
+        for low, high in pairwise(bounds):
+            yield low, [one for one in conjunctions if low <= one.rule < high]
+
+    def _mixed(self, found: Sequence[Piece | int]) -> Chain:
         chain: Chain = []
         for piece in found:
-            if isinstance(piece, Classifier):
+            if isinstance(piece, int):
+                chain.append(piece)
+            elif isinstance(piece, Classifier):
                 name = f"rules{len(self.classifiers)}"
                 self.classifiers.append(replace(piece, name=name))
                 chain.append(name)
             else:
-                chain += self._chain([piece])
+                chain.append(self._link(piece))
         return chain
 
     def _chain(self, conjunctions: Sequence[Conjunction]) -> Chain:
-        return [(one.rule, _forms(one.tests, self.chooser)) for one in conjunctions]
+        chain: Chain = []
+        for target, part in self._parts(conjunctions):
+            chain += [target, *map(self._link, part)]
+        return chain
+
+    def _link(self, one: Conjunction) -> tuple[int, list[Form]]:
+        return one.rule, _forms(one.tests, self.chooser)
 
     def grown(self, side: _Planned) -> int:
         """The node where a kind of packet enters."""
@@ -119,18 +141,23 @@ class _Growing:
 
     def _links(self, chain: Chain) -> int:
         """First match wins: what fails in one match goes on with the next. A rule that lets the packet go on
-        leads behind all its matches."""
+        leads behind all its matches, or to a later rule."""
         builder, rules = self.builder, self.program.rules
         following = behind = builder.leaf(DEFAULT)
         current = DEFAULT
+        parts: dict[int | None, int] = {}
         for link in reversed(chain):
+            if isinstance(link, int):
+                parts[link] = following
+                continue
             if isinstance(link, str):
                 following, current = builder.classify(link, following), DEFAULT
                 continue
             rule, forms = link
             if rule != current:
                 current, behind = rule, following
-            node = builder.passing(rule, behind) if rules[rule].passing else builder.leaf(rule)
+            onward = parts.get(rules[rule].resume, behind)
+            node = builder.passing(rule, onward) if rules[rule].passing else builder.leaf(rule)
             if rules[rule].limit is not None:
                 node = builder.admit(rule, node, behind)
             for form in reversed(forms):

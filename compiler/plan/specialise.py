@@ -31,11 +31,13 @@ def specialise(program: MatchProgram, eth_types: IntervalSet) -> list[Conjunctio
     """The program's matches for packets of these EtherTypes, up to the first that takes every packet.
     `eth_types`: fields.IP4, fields.IP6 or REST."""
     out: list[Conjunction] = []
+    led_to = -1  # the last rule that an earlier one leads to
     for match in program.matches:
-        tests = _remaining(match, eth_types)
+        rule, tests = program.rules[match.rule], _remaining(match, eth_types)
         if tests is not None:
             out.append(Conjunction(match.rule, tests))
-            if not tests and program.rules[match.rule].final:
+            led_to = max(led_to, rule.resume or led_to)
+            if not tests and rule.final and led_to <= match.rule:
                 break
     return out
 

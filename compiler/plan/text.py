@@ -54,6 +54,7 @@ def write(plan: Plan) -> str:
     out = [write_head("plan", plan.name, plan.hook, plan.direction, plan.default)]
     out += [f"device {quoted(name)}" for name in plan.devices]
     out += [f"cgroup {quoted(path)}" for path in plan.cgroups]
+    out += [f"selection {quoted(text)}" for text in plan.selections]
     out += write_fragments(plan.fragments)
     out += [write_rule(index, rule) for index, rule in enumerate(plan.rules)]
     out += [_write_table(table) for table in plan.tables]
@@ -70,6 +71,7 @@ def read(text: str) -> Plan:
     rules: list[RuleInfo] = []
     devices: list[str] = []
     cgroups: list[str] = []
+    selections: list[str] = []
     tables: list[Table] = []
     nodes: list[Node] = []
     classifiers: list[Classifier] = []
@@ -82,6 +84,8 @@ def read(text: str) -> Plan:
                 devices.append(words.string())
             case "cgroup":
                 cgroups.append(words.string())
+            case "selection":
+                selections.append(words.string())
             case "fragments":
                 fragments = words.next()
             case "rule":
@@ -98,7 +102,7 @@ def read(text: str) -> Plan:
                 nodes.append(_read_node(words, {table.name for table in tables}))
             case word:
                 raise words.error(
-                    "expected plan, device, cgroup, rule, table, classifier, box or "
+                    "expected plan, device, cgroup, selection, rule, table, classifier, box or "
                     f"`{len(nodes)}:`, found `{word}`"
                 )
         words.end()
@@ -113,6 +117,7 @@ def read(text: str) -> Plan:
         cgroups=tuple(cgroups),
         fragments=fragments,
         classifiers=tuple(replace(one, boxes=tuple(boxes[one.name])) for one in classifiers),
+        selections=tuple(selections),
     )
 
 

@@ -13,7 +13,14 @@ from lockgate.stdlib_bpf import classifiers, fields, hooks, tables
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Limit
 
-from ..match.verify import VerifyError, check_cgroups, check_fragments, check_places, check_rules
+from ..match.verify import (
+    VerifyError,
+    check_cgroups,
+    check_fragments,
+    check_places,
+    check_rules,
+    check_selected,
+)
 from .classify import is_plain
 from .ir import (
     DEFAULT,
@@ -173,9 +180,11 @@ def _check_rule(rule: int | None, plan: Plan, other: int | None) -> None:
 
 
 def _check_test(test: Test, plan: Plan, by_name: dict[str, Table]) -> None:
-    row = fields.BY_NAME.get(test.field)
-    if row is None or plan.hook not in row.hooks:
+    if (selected := fields.split_selected(test.field)) is not None:
+        check_selected(test.field, selected[1], len(plan.selections), plan.hook)
+    elif test.field not in fields.BY_NAME or plan.hook not in fields.BY_NAME[test.field].hooks:
         raise VerifyError(f"there is no field `{test.field}` at {plan.hook}")
+    row = fields.lookup(test.field)
     if row.name in ONLY_RANGES and not isinstance(test, Between):
         raise VerifyError(f"{row.name} may be missing: only a range is safe to ask for")
     limit = 1 << row.width_bits
@@ -198,8 +207,7 @@ def _check_test(test: Test, plan: Plan, by_name: dict[str, Table]) -> None:
 def _check_presence(field: str, here: Known) -> None:
     if field in fields.ANSWERED:
         return
-    row = fields.BY_NAME[field]
-    for guard, allowed in row.guards:
+    for guard, allowed in fields.lookup(field).guards:
         possible = here.eth_type if guard == "eth.type" else here.l4_proto
         if not possible.issubset(allowed):
             name = "eth.type" if guard == "eth.type" else fields.L4_PROTO.name

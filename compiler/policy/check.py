@@ -58,9 +58,9 @@ class Policies:
         if isinstance(scope, t.NotYet):
             self._complain(errors.NotYet(scope.what, scope.span))
             return ()
-        hook = hooks.ALL.get(scope.hook.text)
+        hook = hooks.NAMED.get(scope.hook.text)
         if hook is None:
-            known = tuple((name, None) for name in hooks.ALL)
+            known = tuple((name, None) for name in hooks.NAMED)
             self._complain(errors.UnknownName("hook", scope.hook.text, scope.hook.span, known))
             return ()
         if scope.kind != hook.target:

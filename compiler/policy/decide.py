@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
-from lockgate.stdlib_bpf.fields import IP, IPPROTO_ICMP, IPPROTO_ICMPV6
+from lockgate.stdlib_bpf.fields import DIRECTIONS, IP, IPPROTO_ICMP, IPPROTO_ICMPV6, end_of, split_selected
 from lockgate.stdlib_bpf.state.fragments import Fragment
 from lockgate.stdlib_bpf.state.limits import Buckets
 
@@ -29,6 +29,7 @@ from .model import (
     Not,
     Prefixes,
     Rule,
+    Selected,
     Traffic,
     Union,
     Where,
@@ -48,14 +49,16 @@ def decide(
         return before_rules(facts, chain.hook)
     buckets = Buckets() if buckets is None else buckets
     passed: list[int] = []
+    following = 0  # index of the first rule that may be tried
     for index, rule in enumerate(chain.rules):
-        if not matches(rule, facts, live):
+        if index < following or not matches(rule, facts, live):
             continue
         if rule.limit is not None and not buckets.admit(index, rule.limit, facts):
             continue
         if rule.verdict not in hook.passing:
             return Decision(rule.verdict, index, tuple(passed))
         passed.append(index)
+        following = index + 1 if rule.resume is None else rule.resume
     return Decision(chain.default, DEFAULT, tuple(passed))
 
 
@@ -64,12 +67,13 @@ def matches(rule: Rule, facts: Facts, live: Mapping[str, Prefixes]) -> bool:
     return (
         any(_is(traffic, facts) for traffic in rule.traffic)
         and (rule.effects.dscp is None or facts.get("eth.type", -1) in IP)
-        and (rule.src is None or _address_in(rule.src, "src", facts, live))
-        and (rule.dst is None or _address_in(rule.dst, "dst", facts, live))
+        and (rule.src is None or _address_in(rule.src, "src", rule.direction, facts, live))
+        and (rule.dst is None or _address_in(rule.dst, "dst", rule.direction, facts, live))
         and (rule.sports is None or facts.get("th.sport", -1) in rule.sports)
         and (rule.dports is None or facts.get("th.dport", -1) in rule.dports)
         and (rule.flags is None or ("tcp.flags" in facts and rule.flags.matches(facts["tcp.flags"])))
         and (rule.where is None or holds(rule.where, facts))
+        and (not rule.direction or facts.get("flow.direction") == DIRECTIONS.index(rule.direction))
     )
 
 
@@ -94,24 +98,45 @@ def _is(traffic: Traffic, facts: Facts) -> bool:
     )
 
 
-def _address_in(network: Network, side: str, facts: Facts, live: Mapping[str, Prefixes]) -> bool:
+def _address_in(
+    network: Network, side: str, direction: str, facts: Facts, live: Mapping[str, Prefixes]
+) -> bool:
+    end = end_of(side, direction)
+    taken = frozenset(
+        split[1]
+        for name, value in facts.items()
+        if value and (split := split_selected(name)) and split[0] == end
+    )
     for family in (4, 6):
         address = facts.get(f"ip{family}.{side}")
         if address is not None:
-            return contains(network, family, address, live)
+            return contains(network, family, address, live, taken)
     return False
 
 
-def contains(network: Network, family: int, address: int, live: Mapping[str, Prefixes]) -> bool:
-    """Whether an address of that family (4 or 6) lies in a network."""
+def contains(
+    network: Network,
+    family: int,
+    address: int,
+    live: Mapping[str, Prefixes],
+    taken: frozenset[int] = frozenset(),
+) -> bool:
+    """Whether an address of that family (4 or 6) lies in a network. `taken`: the selections that take the
+    endpoint which has the address."""
     match network:
+        case Selected(number):
+            return number in taken
         case Prefixes(v4, v6):
             return address in (v4 if family == 4 else v6)
         case Live(name, _):
             return contains(live.get(name, NOTHING), family, address, {})
         case Union(left, right):
-            return contains(left, family, address, live) or contains(right, family, address, live)
+            return contains(left, family, address, live, taken) or contains(
+                right, family, address, live, taken
+            )
         case Minus(left, right):
-            return contains(left, family, address, live) and not contains(right, family, address, live)
+            return contains(left, family, address, live, taken) and not contains(
+                right, family, address, live, taken
+            )
         case Not(operand):
-            return family in families(operand) and not contains(operand, family, address, live)
+            return family in families(operand) and not contains(operand, family, address, live, taken)

@@ -5,7 +5,7 @@ Part of the reference meaning (`decide.py`); knows the shape of an expression, n
 
 from __future__ import annotations
 
-from .model import Live, Minus, Network, Not, Prefixes, Union
+from .model import Live, Minus, Network, Not, Prefixes, Selected, Union
 
 
 def families(network: Network) -> frozenset[int]:
@@ -13,7 +13,7 @@ def families(network: Network) -> frozenset[int]:
     match network:
         case Prefixes(v4, v6):
             return frozenset(family for family, part in ((4, v4), (6, v6)) if part)
-        case Live():
+        case Live() | Selected():
             return frozenset({4, 6})
         case Union(left, right):
             return families(left) | families(right)

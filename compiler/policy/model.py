@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.effects import NONE, Effects
+from lockgate.stdlib_bpf.labels import Selection
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.limits import Limit
@@ -59,7 +60,14 @@ class Not:
     operand: Network
 
 
-Network = Prefixes | Live | Union | Minus | Not
+@dataclass(frozen=True)
+class Selected:
+    """Addresses of the endpoints that selection `number` of the chain takes, of both families."""
+
+    number: int
+
+
+Network = Prefixes | Live | Union | Minus | Not | Selected
 
 
 # ---- rules ----
@@ -131,7 +139,9 @@ class Rule:
     `count`: name of a shared counter; `sample`: of so many packets that the rule matches on a CPU, one sends
     an event, 0 for none; `effects`: what it does to the packet. A rule that a template
     brings stands where the template is used; `number` tells apart those without a name.
-    `ticket` is for people."""
+    `ticket` is for people. At an endpoint: `direction` in which it is asked, "" elsewhere; `stateless`: what
+    it allows opens no flow; `resume`: index of the rule that is tried after it, where its verdict is none
+    and that is not the next; `stands_for`: what reports call it where it is no sentence of a policy."""
 
     span: Span
     verdict: str
@@ -150,6 +160,10 @@ class Rule:
     deadline: Deadline | None = None
     ticket: str | None = None
     where: Where | None = None
+    direction: str = ""
+    stateless: bool = False
+    resume: int | None = None
+    stands_for: str | None = None
 
     @property
     def label(self) -> str:
@@ -164,7 +178,8 @@ class Chain:
     below the cgroup2 root. `default_span`: where the default stands. `devices`: those that rules send packets
     to or ask about, in the namespace of the targets; a test of `meta.iif` counts them from 1. `cgroups`:
     those that rules ask about, sorted; a test of `sock.cgroup` counts them from 1
-    (`stdlib_bpf.state.cgroups`). `fragments`: a mode of `stdlib_bpf.state.fragments`."""
+    (`stdlib_bpf.state.cgroups`). `fragments`: a mode of `stdlib_bpf.state.fragments`. `selections`: of
+    endpoints, that rules ask about by number."""
 
     policy: str
     hook: str
@@ -178,6 +193,7 @@ class Chain:
     devices: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE
+    selections: tuple[Selection, ...] = ()
 
     @property
     def lists(self) -> dict[str, tuple[str, ...]]:

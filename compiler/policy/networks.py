@@ -18,7 +18,7 @@ from ..syntax import tree as t
 from . import prefixes
 from .families import families
 from .files import Inputs, UnreadableInput
-from .model import Live, Minus, Network, Not, Prefixes, Union
+from .model import Live, Minus, Network, Not, Prefixes, Selected, Union
 from .resolve import Scope
 
 ANY = Prefixes(IntervalSet.full(32), IntervalSet.full(128))
@@ -257,7 +257,7 @@ def _bounds(network: Network) -> tuple[Prefixes, Prefixes]:
     match network:
         case Prefixes():
             return network, network
-        case Live():
+        case Live() | Selected():
             return Prefixes(), ANY
         case Union(left, right):
             (low, high), (other_low, other_high) = _bounds(left), _bounds(right)

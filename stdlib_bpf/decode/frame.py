@@ -51,7 +51,8 @@ class Frame:
     the packet's metadata; `linear`: bytes that lie in the packet's linear part, None for all; `mark`: the
     packet's mark; `segments`: how many packets of the wire it stands for. These exist at tc only.
     `first_buffer`: bytes that lie in the first of several buffers, None for all (XDP only). `time_ns`: when
-    it comes; `iif`: where it arrived, as the field `meta.iif` has it, None for nowhere (tc only)."""
+    it comes; `iif`: where it arrived, as the field `meta.iif` has it, None for nowhere (tc only). `point` and
+    `ifindex`: where a program of an endpoint sees it (`state.endpoints.POINTS`), and at which interface."""
 
     data: bytes
     vlan_tci: int | None = None
@@ -61,6 +62,8 @@ class Frame:
     segments: int = 1
     iif: int | None = 0
     first_buffer: int | None = None
+    point: str = ""
+    ifindex: int = 0
 
 
 @dataclass(frozen=True)

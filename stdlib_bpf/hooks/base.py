@@ -36,7 +36,7 @@ class Hook:
 
     name: str
     doc: str
-    target: str  # "interface" or "cgroup"
+    target: str  # "interface", "cgroup" or "endpoint"
     directions: tuple[str, ...]
     verdicts: dict[str, int]
     refusals: dict[str, tuple[str, str]]

@@ -10,7 +10,16 @@ from ..layout import Struct, packed
 
 MALFORMED, DEFAULT, FIRST_RULE = 0, 1, 2
 DECIDING = frozenset(
-    {"malformed", "default", "rule", "fragments"}
+    {
+        "malformed",
+        "default",
+        "rule",
+        "fragments",
+        "known flow",
+        "invalid state",
+        "foreign source",
+        "not judged",
+    }
 )  # kinds of slot that say who decided, or let it go on
 
 # bytes: length of the frame as the hook sees it; stays 0 at connect.

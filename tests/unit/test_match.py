@@ -166,7 +166,10 @@ def test_the_verifier_knows_the_hook(text: str, message: str) -> None:
     ("text", "message"),
     [
         ("", "line 1: no line begins with `matches`"),
-        (HEAD + "march 0", "line 2: expected matches, live, device, cgroup, rule or match, found `march`"),
+        (
+            HEAD + "march 0",
+            "line 2: expected matches, live, device, cgroup, selection, rule or match, found `march`",
+        ),
         (HEAD + "match 0 from 0 when eth.type {0x0800,", "line 2: the line ends too early"),
         (HEAD + "match 0 from 0 when ip4.src {10.0.0}", "line 2: `10.0.0` is not a value or range"),
         (HEAD + 'live "ban', "line 2: cannot read"),
