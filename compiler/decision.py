@@ -32,8 +32,8 @@ class Decision:
 
 
 Seen = Facts | Malformed | Fragment
-# Who decided where no rule did, as reports and kinds of counter slots call it. No rule can be called like those
-# with a blank.
+# Who decided where no rule did, as reports and kinds of counter slots call it. No rule can be called like
+# those with a blank.
 NO_RULE = {
     DEFAULT: "default",
     MALFORMED: "malformed",
