@@ -1,10 +1,7 @@
 """The project's own yardstick: a program's cost per packet, at XDP or tc, with a new address in every packet.
 
-A small generator program, run by BPF_PROG_TEST_RUN, writes the next address of a pool into the frame and
-tail-calls the program under test, so that neither caches nor branch predictors have seen the packet before.
-What generator and test run cost themselves is measured with a program that drops everything, in turns with
-the others, and subtracted. Slices are short and run at real-time priority, since the kernel measures them by
-the wall clock. Nothing is attached anywhere.
+Packets come from `lockgate.runtime.coldrun`, which writes the next address of a pool into each frame; what
+that costs is measured with a program that drops everything, in turns with the others, and subtracted.
 """
 
 from __future__ import annotations
@@ -22,8 +19,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from lockgate.compiler.driver import Options, Session
-from lockgate.runtime import bundle, loader, plan
-from lockgate.runtime.sys import attrs, bpf
+from lockgate.runtime import bundle, coldrun, loader, plan
+from lockgate.runtime.coldrun import Stamp
+from lockgate.runtime.sys import bpf
 from lockgate.runtime.sys.fd import Fd
 from lockgate.runtime.wirerun import LOOPBACK_IFINDEX
 from lockgate.stdlib_bpf import hooks
@@ -32,8 +30,6 @@ from lockgate.stdlib_bpf.hooks.base import Hook
 POOL = 1 << 18  # packets; a power of two, and more addresses than caches hold lines
 ROUNDS, SLICE_NS = 25, 5_000_000
 XDP, TC = hooks.ALL["xdp"], hooks.ALL["tc"]
-MAP_TYPE_PROG_ARRAY = 3
-TAIL_CALL = 12
 PROG_INFO_BYTES, VERIFIED_INSNS_AT = 232, 216  # struct bpf_prog_info, include/uapi/linux/bpf.h
 Key = TypeVar("Key")
 
@@ -112,7 +108,7 @@ def loaded(path: Path, structures: frozenset[str] | None = None) -> Iterator[loa
 
 def constant(action: str, hook: Hook = XDP) -> Fd:
     """A program that answers and does nothing else."""
-    return _program(_insn(0xB7, 0, 0, 0, hook.verdicts[action]) + _insn(0x95), hook)
+    return coldrun.constant(action, hook)
 
 
 def program_info(program: Fd) -> dict[str, int]:
@@ -126,96 +122,20 @@ def program_info(program: Fd) -> dict[str, int]:
 
 def map_bytes(maps: Mapping[str, Fd]) -> int:
     """Memory that the kernel charges for maps."""
-    total = 0
-    for map_ in maps.values():
-        for line in Path(f"/proc/self/fdinfo/{map_.number}").read_text().splitlines():
-            if line.startswith("memlock:"):
-                total += int(line.split()[1])
-    return total
-
-
-def _insn(code: int, dst: int = 0, src: int = 0, offset: int = 0, imm: int = 0) -> bytes:
-    return struct.pack("<BBhi", code, src << 4 | dst, offset, imm)
-
-
-def _map_insn(dst: int, map_: Fd, value: bool) -> bytes:
-    kind = attrs.PSEUDO_MAP_VALUE if value else attrs.PSEUDO_MAP_FD
-    return _insn(0x18, dst, kind, 0, map_.number) + _insn(0)
-
-
-def _program(code: bytes, hook: Hook) -> Fd:
-    """Loaded as programs of policies are: one of another kind cannot call them."""
-    point = next(iter(hook.points.values()))[0]
-    program = bpf.Program(
-        "bench", point.prog_type, point.load_attach_type, code, "GPL", flags=point.load_flags
-    )
-    return bpf.prog_load(program, None)[0]
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What the generator writes into a frame: `size` bytes of a packet in the pool, a power of two, of which
-    parts are copied: (offset in the stamp, offset in the frame, bytes: 1, 2 or 4)."""
-
-    size: int
-    parts: tuple[tuple[int, int, int], ...]
+    return sum(bpf.map_bytes(map_) for map_ in maps.values())
 
 
 ADDRESS = {
     4: Stamp(4, ((0, 26, 4),)),
     6: Stamp(16, tuple((part, 22 + part, 4) for part in range(0, 16, 4))),
 }
-BPF_SIZE = {1: 0x10, 2: 0x08, 4: 0x00}
-
-
-def _generator(pool: Fd, position: Fd, targets: Fd, stamp: Stamp, hook: Hook) -> Fd:
-    """Next stamp of the pool into the frame, then on to the target."""
-    copy = b"".join(
-        _insn(0x61 | BPF_SIZE[size], 0, 5, at, 0) + _insn(0x63 | BPF_SIZE[size], 2, 0, to, 0)
-        for at, to, size in stamp.parts
-    )
-    body = b"".join(
-        (
-            _map_insn(5, position, True),
-            _insn(0x79, 7, 5),  # r7 = position
-            _insn(0xBF, 8, 7),
-            _insn(0x07, 8, 0, 0, 1),
-            _insn(0x7B, 5, 8),  # position + 1
-            _insn(0x57, 7, 0, 0, POOL - 1),
-            _insn(0x67, 7, 0, 0, stamp.size.bit_length() - 1),
-            _map_insn(5, pool, True),
-            _insn(0x0F, 5, 7),
-            copy,
-            _insn(0xBF, 1, 6),
-            _map_insn(2, targets, False),
-            _insn(0xB7, 3),
-            _insn(0x85, 0, 0, 0, TAIL_CALL),
-        )
-    )
-    end = max(to + size for _, to, size in stamp.parts)
-    head = b"".join(
-        (
-            _insn(0xBF, 6, 1),
-            _insn(0x61, 2, 1, hook.context.offset("data")),
-            _insn(0x61, 3, 1, hook.context.offset("data_end")),
-            _insn(0xBF, 4, 2),
-            _insn(0x07, 4, 0, 0, end),
-            _insn(0x2D, 4, 3, len(body) // 8),
-        )
-    )
-    return _program(head + body + _insn(0xB7, 0) + _insn(0x95), hook)
 
 
 @contextmanager
 def stamping(target: Fd, pool_of: Sequence[bytes], stamp: Stamp, hook: Hook = XDP) -> Iterator[Fd]:
     """The generator in front of a target. `pool_of`: POOL stamps."""
-    with ExitStack() as stack:
-        pool = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, POOL * stamp.size, 1, 0, "pool"))
-        bpf.map_update(pool, bytes(4), b"".join(pool_of))
-        position = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, 8, 1, 0, "position"))
-        targets = stack.enter_context(bpf.map_create(MAP_TYPE_PROG_ARRAY, 4, 4, 1, 0, "targets"))
-        bpf.map_update(targets, bytes(4), struct.pack("<I", target.number))
-        yield stack.enter_context(_generator(pool, position, targets, stamp, hook))
+    with coldrun.stamping(target, pool_of, stamp, hook) as program:
+        yield program
 
 
 @contextmanager
@@ -262,27 +182,8 @@ def alternate(
     programs: Mapping[Key, Fd], frame: bytes, rounds: int, meanwhile: Callable[[], object] = lambda: None
 ) -> dict[Key, list[int]]:
     """ns a packet of each program, one of each a round; `meanwhile` is called between rounds."""
-    found: dict[Key, list[int]] = {key: [] for key in programs}
-    with real_time():
-        repeat = {key: _calibrated(program, frame) for key, program in programs.items()}
-        for _ in range(rounds):
-            meanwhile()
-            for key, program in programs.items():
-                found[key].append(bpf.test_run(program, frame, repeat[key]).duration_ns)
-    return found
-
-
-@contextmanager
-def real_time() -> Iterator[None]:
-    """On one CPU, and before everybody else there."""
-    cpus, policy, parameters = os.sched_getaffinity(0), os.sched_getscheduler(0), os.sched_getparam(0)
-    os.sched_setaffinity(0, {max(cpus)})
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-        yield
-    finally:
-        os.sched_setscheduler(0, policy, parameters)
-        os.sched_setaffinity(0, cpus)
+    runs = {key: coldrun.running(program, frame) for key, program in programs.items()}
+    return coldrun.alternate(runs, rounds, meanwhile, SLICE_NS)
 
 
 def verify(name: str, program: Fd, frame: bytes, action: str, hook: Hook = XDP) -> None:
@@ -292,8 +193,3 @@ def verify(name: str, program: Fd, frame: bytes, action: str, hook: Hook = XDP) 
         got = bpf.test_run(program, frame).value
         if got != wanted:
             raise ValueError(f"{name}: {got} in place of {wanted}, `{action}`")
-
-
-def _calibrated(program: Fd, frame: bytes) -> int:
-    """Runs that take about a slice."""
-    return max(1_000, SLICE_NS // max(1, bpf.test_run(program, frame, 10_000).duration_ns))

@@ -74,14 +74,20 @@ class _Run(NamedTuple):
 class LoadedChain:
     """One chain's programs and maps, in the kernel but attached to nothing. Use `with`."""
 
-    def __init__(self, plan: LoadPlan, chain: Chain, cgroup_ids: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        plan: LoadPlan,
+        chain: Chain,
+        cgroup_ids: tuple[int, ...] = (),
+        device: int | None = None,
+    ) -> None:
         self.chain = chain
         self._wire: Wire | None = None
         alone = replace(plan, devices=())  # device maps are filled here
         self._loaded = loader.load(
             alone,
             own_clock=True,
-            ifindexes={chain.name: _devices(chain)},
+            ifindexes={chain.name: _devices(chain) if device is None else (device,) * len(chain.devices)},
             cgroup_ids={chain.name: cgroup_ids or (0,) * len(chain.cgroups)},
         )
         try:
@@ -117,6 +123,10 @@ class LoadedChain:
     def map(self, key: str) -> Fd:
         """The descriptor of a map by its key (`plan.map_key`), still owned by this object."""
         return self._loaded.maps[key]
+
+    def map_bytes(self) -> int:
+        """Memory that the kernel charges for all maps."""
+        return sum(bpf.map_bytes(map_) for map_ in self._loaded.maps.values())
 
     def trie(self, spec: Map) -> Fd:
         """The descriptor of a dynamic set's trie, still owned by this object."""
@@ -234,14 +244,17 @@ class LoadedChain:
             raise explain(error, doing) from error
 
 
-def load_chain(bundle: Bundle, chain: str, cgroup_ids: tuple[int, ...] = ()) -> LoadedChain:
-    """Load one chain of a bundle by name. `cgroup_ids`: of those that it asks about. KeyError when there is
-    no such chain; the errors of `loader.load`."""
+def load_chain(
+    bundle: Bundle, chain: str, cgroup_ids: tuple[int, ...] = (), device: int | None = None
+) -> LoadedChain:
+    """Load one chain of a bundle by name. `cgroup_ids`: of those that it asks about; `device`: ifindex of the
+    one that gets what is sent to any, None for nowhere. KeyError when there is no such chain; the errors of
+    `loader.load`."""
     found = next((c for c in bundle.manifest.chains if c.name == chain), None)
     if found is None:
         raise KeyError(chain)
     alone = Bundle(replace(bundle.manifest, chains=(found,)), bundle.members, bundle.digest)
-    return LoadedChain(make(alone), found, cgroup_ids)
+    return LoadedChain(make(alone), found, cgroup_ids, device)
 
 
 def _devices(chain: Chain) -> tuple[int, ...]:

@@ -66,8 +66,7 @@ class OverBudget:
 
 def cost(plan: Plan) -> PlanCost:
     """Predict a verified plan."""
-    parts: list[Table | Classifier] = [*plan.tables, *plan.classifiers]
-    table_cost = {part.name: price(part) for part in parts}
+    table_cost = _prices(plan)
     worst = [0.0] * len(plan.nodes)
     weight = [0.0] * len(plan.nodes)
     weight[0], expected = 1.0, 0.0
@@ -100,6 +99,17 @@ def rule_cost(plan: Plan, rule: int) -> RuleCost:
     looked = dict.fromkeys(test.table for test in tests if isinstance(test, InTable))
     prices = {name: price(plan.table(name)) for name in looked}
     return RuleCost(len(tests), sum(_latency(node, prices) for node in nodes), tuple(looked))
+
+
+def latencies(plan: Plan) -> list[float]:
+    """Predicted ns of each node of a verified plan."""
+    prices = _prices(plan)
+    return [_latency(node, prices) for node in plan.nodes]
+
+
+def _prices(plan: Plan) -> dict[str, Cost]:
+    parts: list[Table | Classifier] = [*plan.tables, *plan.classifiers]
+    return {part.name: price(part) for part in parts}
 
 
 def price(part: Table | Classifier) -> Cost:

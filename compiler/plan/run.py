@@ -28,16 +28,25 @@ class Runner:
     plan: Plan
     _images: dict[str, MapImage | DataImage] = field(default_factory=dict)
 
-    def run(self, facts: Seen, live: Mapping[str, Prefixes], buckets: Buckets | None = None) -> Decision:
+    def run(
+        self,
+        facts: Seen,
+        live: Mapping[str, Prefixes],
+        buckets: Buckets | None = None,
+        met: list[int] | None = None,
+    ) -> Decision:
         """Decide one packet or socket call. `live`: contents of dynamic sets by name; absent means empty.
-        `buckets`: of limits, None for full ones."""
+        `buckets`: of limits, None for full ones. `met` gets the numbers of the nodes on the way."""
         plan = self.plan
         if isinstance(facts, Malformed | Fragment):
             return before_rules(facts, plan.hook)
         buckets = Buckets() if buckets is None else buckets
         passed: list[int] = []
-        node = plan.nodes[0]
-        while not isinstance(node, Leaf):
+        following = 0
+        while True:
+            node = plan.nodes[following]
+            if met is not None:
+                met.append(following)
             match node:
                 case Branch(test, yes, no, _):
                     value = facts.get(test.field)
@@ -52,9 +61,9 @@ class Runner:
                     found = self._classified(name, facts)
                     if found is not None:
                         return Decision(plan.rules[found].verdict, found, tuple(passed))
-            node = plan.nodes[following]
-        verdict = plan.default if node.rule == DEFAULT else plan.rules[node.rule].verdict
-        return Decision(verdict, node.rule, tuple(passed))
+                case Leaf(rule):
+                    verdict = plan.default if rule == DEFAULT else plan.rules[rule].verdict
+                    return Decision(verdict, rule, tuple(passed))
 
     def _classified(self, name: str, facts: Facts) -> int | None:
         """The rule of a classifier that decides."""

@@ -13,6 +13,7 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import attrs
 from .attrs import Command
@@ -320,9 +321,10 @@ def prog_load(program: Program, btf: Fd | None, log_level: int = 0) -> tuple[Fd,
     return Fd(number, what), log.value.decode(errors="replace")
 
 
-def test_run(program: Fd, data: bytes, repeat: int = 1, context: bytes = b"") -> TestRun:
+def test_run(program: Fd, data: bytes, repeat: int = 1, context: bytes = b"", live: bool = False) -> TestRun:
     """Run an XDP or tc program over one frame. `context`: the program's argument, of which the kernel takes
-    few members and wants the others zero (net/bpf/test_run.c, convert___skb_to_skb). EINVAL for frames under
+    few members and wants the others zero (net/bpf/test_run.c, convert___skb_to_skb). `live`: an XDP program's
+    verdict is done, too, and what it passes goes up the stack of the loopback device. EINVAL for frames under
     14 bytes or over a page."""
     d, c = _memory(data), _memory(context)
     data_out, context_out = _memory(bytes(len(data) + _GROWTH)), _memory(bytes(len(context)))
@@ -337,6 +339,7 @@ def test_run(program: Fd, data: bytes, repeat: int = 1, context: bytes = b"") ->
         ctx_in=_at(c) if context else 0,
         ctx_size_out=len(context),
         ctx_out=_at(context_out) if context else 0,
+        flags=attrs.F_TEST_XDP_LIVE_FRAMES if live else 0,
     )
     _, raw = _call(Command.PROG_TEST_RUN, attr, program.what)
     out = attrs.TEST_RUN.unpack(raw)
@@ -427,6 +430,12 @@ def map_info(map_: Fd) -> MapInfo:
     raw = attrs.MAP_INFO.unpack(_info(map_, attrs.MAP_INFO.size))
     n = {k: v for k, v in raw.items() if isinstance(v, int)}
     return MapInfo(n["type"], n["id"], n["key_size"], n["value_size"], n["max_entries"], n["map_flags"])
+
+
+def map_bytes(map_: Fd) -> int:
+    """Memory that the kernel charges for a map."""
+    told = Path(f"/proc/self/fdinfo/{map_.number}").read_text().splitlines()
+    return next((int(line.split()[1]) for line in told if line.startswith("memlock:")), 0)
 
 
 def prog_id(program: Fd) -> int:
