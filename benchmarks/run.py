@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import (
     compile_time,
+    cost_prediction,
     edge,
     instructions,
     large_inputs,
@@ -34,6 +35,7 @@ ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "peers": peers.main,
     "live_sets": live_sets.main,
     "edge": edge.main,
+    "cost_prediction": cost_prediction.main,
 }
 
 

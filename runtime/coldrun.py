@@ -127,11 +127,12 @@ def alternate(
     runs: Mapping[Key, Callable[[int], int]],
     rounds: int,
     meanwhile: Callable[[], object] = lambda: None,
-    slice_ns: int = SLICE_NS,
+    slice_ns: int | None = None,
 ) -> dict[Key, list[int]]:
     """ns a packet of each run, one of each a round. A run is told how many packets, and tells ns of one;
     `meanwhile` is called between rounds."""
     found: dict[Key, list[int]] = {key: [] for key in runs}
+    slice_ns = SLICE_NS if slice_ns is None else slice_ns
     with real_time():
         repeat = {key: max(1_000, slice_ns // max(1, run(10_000))) for key, run in runs.items()}
         for _ in range(rounds):

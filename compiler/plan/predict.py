@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..match.ir import RuleInfo
 from .cost import latencies
@@ -46,7 +47,7 @@ def predict(plan: Plan, ways: Sequence[Sequence[int]]) -> Predicted:
     taken: Counter[tuple[int, int]] = Counter()
     for way in ways:
         visits.update(way)
-        taken.update(zip(way, way[1:], strict=False))
+        taken.update(pairwise(way))
     ns = [_ns(node, latency) for node, latency in zip(plan.nodes, latencies(plan), strict=True)]
     rules: defaultdict[int, float] = defaultdict(float)
     shared: defaultdict[str, float] = defaultdict(float)
@@ -54,15 +55,12 @@ def predict(plan: Plan, ways: Sequence[Sequence[int]]) -> Predicted:
         node = plan.nodes[at]
         missed = min(count - taken[at, way] for way in successors(node)) if isinstance(node, Branch) else 0
         spent = (count * (ns[at] + _traces(plan, node)) + missed * MISSED_NS) / len(ways)
-        match node:
-            case Classify(name):
-                shared[name] += spent
-            case Branch(rule=None):
-                shared[""] += spent
-            case Branch(rule=rule):
-                rules[rule] += spent
-            case _:
-                rules[node.rule] += spent
+        if isinstance(node, Classify):
+            shared[node.classifier] += spent
+        elif node.rule is None:
+            shared[""] += spent
+        else:
+            rules[node.rule] += spent
     decode = DECODE_NS[plan.hook]
     return Predicted(decode + sum(rules.values()) + sum(shared.values()), decode, dict(rules), dict(shared))
 

@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 DIRECTORY = Path("/run/netns")
@@ -41,22 +41,57 @@ def inside(name: str | None) -> Iterator[None]:
         target = os.open(DIRECTORY / name, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise NetnsError(error.errno, error.strerror, name) from None
-    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _check(_libc.setns(target, _CLONE_NEWNET), name)
+        with _entered(target, name):
+            yield
+    finally:
+        os.close(target)
+
+
+@contextmanager
+def _entered(target: int, what: str) -> Iterator[None]:
+    own = _current()
+    try:
+        _check(_libc.setns(target, _CLONE_NEWNET), what)
         try:
             yield
         finally:
             _check(_libc.setns(own, _CLONE_NEWNET), "the namespace left before")
     finally:
-        os.close(target)
         os.close(own)
+
+
+def _current() -> int:
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+class Nameless:
+    """A new network namespace to go into more than once. It lives until `close`, or as long as something that
+    was made in it."""
+
+    def __init__(self) -> None:
+        with fresh():
+            self._fd = _current()
+
+    def inside(self) -> AbstractContextManager[None]:
+        """Run the block in the namespace."""
+        return _entered(self._fd, "a namespace without a name")
+
+    def close(self) -> None:
+        """Let it go."""
+        os.close(self._fd)
+
+    def __enter__(self) -> Nameless:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @contextmanager
 def fresh() -> Iterator[None]:
     """Run the block in a new network namespace, which ends when nothing made in it is left."""
-    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    own = _current()
     try:
         unshare_network()
         try:

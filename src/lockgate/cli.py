@@ -24,7 +24,7 @@ import click
 from . import __version__
 
 RUNTIME, COMPILER = "lockgate.runtime.cli", "lockgate.compiler.cli"
-JUDGE, DEMO = "lockgate.judge", "lockgate.demo"
+JUDGE, DEMO, COST = "lockgate.judge", "lockgate.demo", "lockgate.cost"
 EXTRA_MODULES = ("lark", "llvmlite", "numpy")
 INSTALL = "pip install 'lockgate[compiler]'"
 
@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": (COMPILER, "Compile a policy to a bundle."),
     "test": (JUDGE, "Run the tests written in a policy."),
     "eval": (JUDGE, "Say what a policy does with packets, and which rule decides."),
+    "cost": (COST, "Say what a policy costs a packet, and what to use for it."),
     "fmt": ("lockgate.compiler.fmt", "Put policies into the one style."),
     "lsp": ("lockgate.compiler.lsp.command", "Serve an editor."),
     "explain": (COMPILER, "Explain an error code."),
@@ -201,7 +202,9 @@ def _in_our_words(error: click.ClickException) -> str:
 
 
 def _wants_json(arguments: list[str]) -> bool:
-    return "--output=json" in arguments or any(pair == ("--output", "json") for pair in pairwise(arguments))
+    if "--output=json" in arguments or "--json" in arguments:
+        return True
+    return any(pair == ("--output", "json") for pair in pairwise(arguments))
 
 
 def _message_format(arguments: list[str]) -> str:

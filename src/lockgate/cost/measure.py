@@ -68,9 +68,12 @@ def measure(
 
 def pooled(frames: Sequence[bytes], count: int = POOL) -> list[bytes]:
     """Stamps of so many packets, of frames in random order."""
-    draw = random.Random("pool")
-    stamps = [frame[: coldrun.FRAME_BYTES].ljust(coldrun.WHOLE_FRAME.size, b"\0") for frame in frames]
-    return [draw.choice(stamps) for _ in range(count)]
+    return random.Random("pool").choices(stamps(frames), k=count)
+
+
+def stamps(frames: Sequence[bytes]) -> list[bytes]:
+    """Frames as the generator takes them."""
+    return [frame[: coldrun.FRAME_BYTES].ljust(coldrun.WHOLE_FRAME.size, b"\0") for frame in frames]
 
 
 def net(found: Mapping[tuple[str, str], Sequence[int]], name: str) -> float:

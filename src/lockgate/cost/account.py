@@ -1,0 +1,210 @@
+"""The account of one rule list: predicted, and measured where that is possible. See `docs/when-not.md`."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from lockgate.compiler.decision import DEFAULT
+from lockgate.compiler.driver import FEATURES, Session
+from lockgate.compiler.plan.ir import Plan
+from lockgate.compiler.plan.predict import predict
+from lockgate.compiler.policy.model import Chain
+from lockgate.runtime import features
+from lockgate.runtime.bundle import Bundle
+from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf.decode.frame import Frame
+
+from . import measure, memory, peers
+from .advice import Advice, Facts, advise
+from .samples import Sample, Sampler, by_rule, filled, ways
+
+TYPICAL, WORST = "typical", "worst"
+LIVE_ENTRIES = 1_000
+WORST_PACKETS = 2_048
+ACK = 16
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an account is made for. `live_entries`: of each dynamic set, of each family; `rate`: packets a
+    second that are expected; `rounds`: of measurements; `hits`: by chain, how many packets each rule decided
+    of which a profile tells, None for an even mix."""
+
+    live_entries: int = LIVE_ENTRIES
+    rate: float | None = None
+    rounds: int = measure.ROUNDS
+    hits: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """`ns`: of a packet, by group (TYPICAL, WORST); of all maps; to load."""
+
+    ns: dict[str, float]
+    bytes: int | None = None
+    load_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """`worst`: label of who decides the dearest packets; `shares`: (label, ns of a typical packet), the
+    dearest first; `left_out`: share of typical packets that rules answer, which are in no figure;
+    `measured`: None where nothing was, then `why_not` says why, where it is not for want of asking."""
+
+    chain: Chain
+    nodes: int
+    live_entries: int
+    predicted: Figures
+    worst: str
+    shares: tuple[tuple[str, float], ...]
+    left_out: float
+    advice: Advice
+    measured: Figures | None = None
+    why_not: str | None = None
+    peers: dict[str, peers.Priced] = field(default_factory=dict)
+
+
+def account(
+    session: Session,
+    chain: Chain,
+    bundle: Bundle | None,
+    asked: Asked,
+    say: Callable[[str], object] = lambda _: None,
+) -> Account:
+    """Everything that can be told of a chain. `bundle`: to be measured, None for predictions alone; `say`
+    hears what is going on. The errors of `runtime.loader`."""
+    plan = _with_entries(session.plan(chain), asked.live_entries)
+    live = filled(session, chain, asked.live_entries)
+    sampler = Sampler(session, chain, live)
+    drawn = sampler.mix(hits=asked.hits.get(chain.name))
+    mix = [one for one in drawn if not _answered(chain, one)]
+    groups = {TYPICAL: mix} if mix else {}
+    worst = max(by_rule(mix), key=lambda item: predict(plan, ways(item[1])).ns, default=(DEFAULT, []))[0]
+    if mix:
+        groups[WORST] = sampler.of(worst, WORST_PACKETS) if worst != DEFAULT else _decided(mix, DEFAULT)
+    told = {name: predict(plan, ways(samples)) for name, samples in groups.items()}
+    size = memory.predicted_bytes(session.module(chain), asked.live_entries)
+    predicted = Figures(
+        {name: one.ns for name, one in told.items()}, size, memory.predicted_load_ms(plan, size)
+    )
+    measured, why_not, others = None, None, {}
+    if bundle is not None and chain.hook == "connect":
+        why_not = "the kernel has no test run for programs of this hook"
+    elif bundle is not None and mix:
+        frames = {name: _frames(samples) for name, samples in groups.items()}
+        say(f"measuring {chain.name}")
+        found = measure.measure(bundle, chain.name, frames, live, asked.rounds)
+        measured = Figures(found.ns, found.bytes, found.load_ms)
+        for name, peer in peers.ALL.items():
+            say(f"measuring {chain.name} in {name}")
+            others[name] = peers.priced(peer, session.match(chain), live, frames, asked.rounds)
+    return Account(
+        chain,
+        len(plan.nodes),
+        asked.live_entries if session.match(chain).live else 0,
+        predicted,
+        _label(chain, worst),
+        _shares(chain, plan, mix),
+        1 - len(mix) / len(drawn) if drawn else 0.0,
+        advise(_facts(session, chain, plan, measured or predicted, others, asked)),
+        measured,
+        why_not,
+        others,
+    )
+
+
+def _with_entries(plan: Plan, entries: int) -> Plan:
+    """The plan with its dynamic sets as full as they are taken to be."""
+    tables = (replace(t, max_entries=min(entries, t.max_entries)) if t.live else t for t in plan.tables)
+    return replace(plan, tables=tuple(tables))
+
+
+def _answered(chain: Chain, one: Sample) -> bool:
+    """Whether a packet is answered by another one, which is built in its place: no run after it would find
+    the frame that it wants."""
+    verdict = chain.default if one.rule == DEFAULT else chain.rules[one.rule].verdict
+    return verdict == "reject" and hooks.ALL[chain.hook].target == "interface"
+
+
+def _decided(samples: Sequence[Sample], rule: int) -> list[Sample]:
+    return [one for one in samples if one.rule == rule]
+
+
+def _frames(samples: Sequence[Sample]) -> list[bytes]:
+    return [one.packet.data for one in samples if isinstance(one.packet, Frame)]
+
+
+def _label(chain: Chain, rule: int) -> str:
+    return "default" if rule == DEFAULT else chain.rules[rule].label
+
+
+def _shares(chain: Chain, plan: Plan, mix: Sequence[Sample]) -> tuple[tuple[str, float], ...]:
+    if not mix:
+        return ()
+    told = predict(plan, ways(mix))
+    found: defaultdict[str, float] = defaultdict(float, {"(decoding and counting)": told.decode_ns})
+    for rule, ns in told.rules.items():
+        found[_label(chain, rule)] += ns
+    for name, ns in told.shared.items():
+        if name:
+            rules = len({box.rule for box in plan.classifier(name).boxes})
+            found[f"(one look-up for {rules:,} rules)"] += ns
+        else:
+            found["(tests that serve several rules)"] += ns
+    return tuple(sorted(((k, v) for k, v in found.items() if v), key=lambda item: (-item[1], item[0])))
+
+
+def _facts(
+    session: Session,
+    chain: Chain,
+    plan: Plan,
+    figures: Figures,
+    others: Mapping[str, peers.Priced],
+    asked: Asked,
+) -> Facts:
+    verdicts = {chain.default, *(rule.verdict for rule in chain.rules)}
+    needed = [features.ALL[name].min_kernel for name in FEATURES[chain.hook]]
+    return Facts(
+        hook=chain.hook,
+        rules=len(chain.rules),
+        entries=sum(len(table.values) for table in plan.tables if table.live is None),
+        ours_ns=figures.ns.get(TYPICAL, 0.0),
+        live=tuple(most for _, most in session.match(chain).live),
+        peers={name: one.ns[TYPICAL] for name, one in others.items() if TYPICAL in one.ns},
+        rate=asked.rate,
+        kernel=_version(platform.release()) if platform.system() == "Linux" else None,
+        needs=max(version for text in needed if (version := _version(text)) is not None),
+        filtering=_filtering() if others else None,
+        replies=_replies(chain),
+        drops="drop" in verdicts,
+    )
+
+
+def _version(text: str) -> tuple[int, int] | None:
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _filtering() -> bool | None:
+    """Whether nftables has tables where we are."""
+    if shutil.which("nft") is None:
+        return False
+    done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, timeout=10)
+    return bool(done.stdout.strip()) if done.returncode == 0 else None
+
+
+def _replies(chain: Chain) -> tuple[str, ...]:
+    """Rules that let TCP packets in because they have ACK, from a port that servers have."""
+    return tuple(
+        rule.label
+        for rule in chain.rules
+        if rule.verdict in ("allow", "pass")
+        and rule.flags is not None
+        and rule.flags.mask == rule.flags.value == ACK
+    )
