@@ -3,7 +3,8 @@
     python -m benchmarks.cost_prediction [--quick]
 
 The same packets are predicted and measured, so the ratio judges the model and not a guess about traffic.
-Fails when a prediction is out by more than LIMIT. Needs root; hooks without a test run in the kernel are left out.
+Fails when a prediction is out by more than LIMIT. Needs root; hooks without a test run in the kernel are left
+out.
 """
 
 from __future__ import annotations
@@ -32,9 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("cost_prediction: skipped, it needs root and BPF")
         return
     asked = Asked(rounds=5 if given.quick else 15)
-    accounts = [
-        found for path in sorted(EXAMPLES.glob("*/policy.gate")) for found in measured(path, asked)
-    ]
+    accounts = [found for path in sorted(EXAMPLES.glob("*/policy.gate")) for found in measured(path, asked)]
     rows = [row for name, one in accounts for row in compared(name, one)]
     report.publish("cost_prediction", _text(rows, accounts, asked.rounds), {"rows": rows}, given.results)
     wrong = [row for row in rows if not 1 / LIMIT <= row["ratio"] <= LIMIT]
@@ -95,7 +94,7 @@ def _text(rows: list[dict[str, Any]], accounts: list[tuple[str, Account]], round
     return (
         "# Predicted and measured cost of the example policies\n\n"
         "`lockgate cost`: ns a packet, net of a program that answers at once; packets that the program has "
-        f"not seen, medians of {rounds} rounds in turns. Predictions come from the plan alone, with constants "
+        f"not seen, medians of {rounds} rounds in turns. Predictions come from the plan alone, with numbers "
         f"of the reference machine. Ratios: {min(ratios):.2f} to {max(ratios):.2f}; the limit is {LIMIT:.0f} "
         "times either way. The right columns are the same packets in rules of other filters, as far as those "
         "can say them, without the stack around them.\n\n"
