@@ -135,6 +135,13 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         help="What the tables of the policy may take together, as in 512K, 64M or 1G; smaller structures are "
         "chosen where the preferred ones do not fit, and the policy is refused where none do.",
     )
+    @click.option(
+        "--profile",
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="How many packets each rule decided, as `lockgate counters --profile` wrote it: busy rules come "
+        "earlier where no verdict can tell. It changes speed alone.",
+    )
     @click.option("--no-verify", is_flag=True, help="Do not check the intermediate forms between passes.")
     @wraps(command)
     def wrapped(
@@ -144,6 +151,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         structures: tuple[str, ...],
         optimize: str,
         max_memory: int | None,
+        profile: Path | None,
         no_verify: bool,
         options: driver.Options,
         **rest: Any,
@@ -153,6 +161,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             structures=frozenset(structures) or None,
             optimize=optimize,
             max_memory=max_memory,
+            profile=profile,
             skip=frozenset(skip),
             fuel=fuel,
             verify=not no_verify,

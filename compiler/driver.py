@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lockgate import __version__
 from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit.llvm import render_bpf
 
-from . import errors, neighbours, policy, witness
+from . import errors, neighbours, policy, profile, witness
 from .codegen import bundle, elf
 from .codegen.llvm import Worker
 from .codegen.lower import lower as lower_plan
@@ -63,9 +63,10 @@ class Options:
     """`include`: folders where imported files are looked for; `now`: the day for which rules that expire are
     judged, None for none; `root`: the outermost directory whose `lockgate.toml` holds; `structures`: kinds of
     table the planner may choose from, None for all; `optimize`: what it chooses them for, of `choose.GOALS`;
-    `max_memory`: bytes that the tables of all rule lists may take together, None for any; `skip`: passes left
-    out; `fuel`: at most that many passes; `verify`: check every IR; `cpu`: BPF instruction set (v3 runs on
-    Linux ≥ 5.1)."""
+    `max_memory`: bytes that the tables of all rule lists may take together, None for any; `profile`:
+    file that says how many packets each rule decided, which changes speed alone; `skip`: passes left out;
+    `fuel`: at most that many passes; `verify`: check every IR; `cpu`: BPF instruction set (v3 runs on Linux ≥
+    5.1)."""
 
     include: tuple[Path, ...] = ()
     now: date | None = None
@@ -73,6 +74,7 @@ class Options:
     structures: frozenset[str] | None = None
     optimize: str = "latency"
     max_memory: int | None = None
+    profile: Path | None = None
     skip: frozenset[str] = frozenset()
     fuel: int | None = None
     verify: bool = True
@@ -108,6 +110,7 @@ class Session:
     _own_worker: Worker | None = None
     _failed: str | None = None
     _fitting: Goal | None = None
+    _profile: profile.Applied | None = None
     _read: list[Path] = field(default_factory=list)
     _running: list[str] = field(default_factory=list)
 
@@ -186,7 +189,15 @@ class Session:
         return self._once("plan", chain, run)
 
     def _planned(self, chain: Chain, goal: Goal) -> Plan:
-        return lower_match(self.optimised(chain), self.options.structures, goal)
+        return lower_match(self.optimised(chain), self.options.structures, goal, self.hits(chain))
+
+    def hits(self, chain: Chain) -> dict[int, int] | None:
+        """How many packets each rule decided, and DEFAULT, as the profile says; None where it says nothing.
+        PolicyError when it is none of this policy."""
+        if self._profile is None and self.options.profile is not None:
+            with self._timed("profile"):
+                self._profile = profile.read(self.options.profile, self.unit, self._reading, self.sink)
+        return None if self._profile is None else self._profile.hits[chain.name]
 
     def _goal(self) -> Goal:
         """What tables are chosen for: as asked, with bytes dearer until all tables fit `max_memory`."""
@@ -316,14 +327,17 @@ class Session:
         if any(m.role == "events" for _, module in modules for m in module.maps):
             features.add("ringbuf")
         return manifest.Manifest(
-            name=PurePosixPath(self.unit.source.name).stem,
+            name=profile.name_of(self.unit),
             compiler=__version__,
-            inputs=self.unit.inputs,
+            inputs=(*self.unit.inputs, *self._profile_input()),
             members=(),
             chains=tuple(self._described(chain, module) for chain, module in modules),
             features=tuple(sorted(features)),
             now=self.unit.now,
         )
+
+    def _profile_input(self) -> list[tuple[str, str]]:
+        return [] if self._profile is None else [(self._profile.file, self._profile.digest)]
 
     def _described(self, chain: Chain, module: Module) -> manifest.Chain:
         images = {name for name, _ in module.images}

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, cast
 import click
 
 from . import bundle as bundles
-from . import cgroups, counters, devices, events, expiry, pins, plan, running, sets, show, swap
+from . import cgroups, counters, devices, events, expiry, pins, plan, profiles, running, sets, show, swap
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError
 from .prefixes import parse, read
 from .recover import settle
@@ -64,6 +65,19 @@ output_option = click.option(
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option(
+    "--profile",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Then count for --seconds, and write how many packets each rule decided, for `build --profile`.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="How long --profile counts.",
+)
+@click.option(
     "--full-log", type=click.Path(dir_okay=False, path_type=Path), help="Write the verifier's log here."
 )
 @click.option(
@@ -95,6 +109,8 @@ def up(
     netns: str | None,
     xdp_mode: str,
     dry_run: bool,
+    profile: Path | None,
+    seconds: float,
     full_log: Path | None,
     include: tuple[Path, ...],
     now: datetime | None,
@@ -131,10 +147,21 @@ def up(
                 "attachments": [_attachment(a) for a in outcome.state.attachments],
             }
         )
-        return
-    click.echo(f"{load_plan.name}: {'replaced' if outcome.replaced else 'attached'}")
-    for a in outcome.state.attachments:
-        click.echo(f"  {a.point.name} of {a.point.place}{f' ({a.mode})' if a.mode else ''}")
+    else:
+        click.echo(f"{load_plan.name}: {'replaced' if outcome.replaced else 'attached'}")
+        for a in outcome.state.attachments:
+            click.echo(f"  {a.point.name} of {a.point.place}{f' ({a.mode})' if a.mode else ''}")
+    if profile is not None:
+        policy = running.find(bpffs, load_plan.name)
+        before = counters.read(policy)
+        with show.working(f"counting for {seconds:g} s"):
+            time.sleep(seconds)
+        _write_profile(policy, profile, before)
+
+
+def _write_profile(policy: Running, path: Path, before: Sequence[counters.Count] = ()) -> None:
+    packets = profiles.write(profiles.collected(policy, before), path)
+    click.echo(f"{path}: a profile of {packets:,} packets", err=True)
 
 
 def _bundle(ctx: click.Context, file: Path, reading: Mapping[str, Any]) -> bundles.Bundle:
@@ -235,10 +262,19 @@ def status(name: str | None, bpffs: str, output: str) -> None:
 
 @click.command(name="counters")
 @click.argument("name", required=False)
+@click.option(
+    "--profile",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write how many packets each rule of the policy decided, for `build --profile`.",
+)
 @settled_bpffs_option
 @output_option
-def counters_command(name: str | None, bpffs: str, output: str) -> None:
+def counters_command(name: str | None, profile: Path | None, bpffs: str, output: str) -> None:
     """Show packets and bytes of every rule."""
+    if profile is not None:
+        _write_profile(_only(bpffs, name), profile)
+        return
     policies = [running.find(bpffs, name)] if name else running.everything(bpffs)
     found = [(p.name, c) for p in policies for c in counters.read(p)]
     if output == "json":

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from lockgate.compiler import policy
+from lockgate.compiler import policy, profile
 from lockgate.compiler.codegen.llvm import Worker
 from lockgate.compiler.codegen.simulate import EPOCH_NS
 from lockgate.compiler.decision import DEFAULT, FRAGMENT, MALFORMED, Decision
@@ -53,7 +53,8 @@ NAME = "policy.gate"
 @dataclass(frozen=True)
 class Case:
     """A policy and what to ask it. `files`: texts that the policy names; `live`: contents of dynamic sets;
-    `structures`: kinds of table the planner may use, None for all; `chain`: None for the first."""
+    `structures`: kinds of table the planner may use, None for all; `chain`: None for the first; `profile`:
+    packets by the label of who decided them, None for no profile."""
 
     source: str
     packets: tuple[Packet, ...]
@@ -61,6 +62,7 @@ class Case:
     live: Contents = field(default_factory=dict)
     structures: frozenset[str] | None = None
     chain: str | None = None
+    profile: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,9 @@ class Opened:
         self.session._unit = self.unit  # the text is at hand, and no file
         names = [c.name for c in self.unit.chains]
         self.chain: Chain = self.unit.chains[names.index(case.chain) if case.chain else 0]
+        if case.profile is not None:
+            hits = {self.chain.name: profile.hits(case.profile, self.chain)}
+            self.session._profile = profile.Applied("test.profile", "", hits)
         self.facts = tuple(seen_by(self.chain, case.packets))
         self.named = sorted({r.count for r in self.chain.rules if r.count is not None})
 

@@ -6,6 +6,7 @@ A file says why it is there, then holds named sections, each a line `-- NAME` an
     -- file NAME         a file that the policy names
     -- live              contents of dynamic sets: `ban = 10.0.0.0/8, 2001:db8::1`
     -- structures        kinds of table the planner may use
+    -- profile           how many packets each rule decides: `COUNT LABEL`, one a line
     -- chain             which rule list, when there are several
     -- diagnostics       `LINE:COLUMN CODE message`, one a line; in another file `FILE:LINE:COLUMN …`
     -- match             the match IR before any pass
@@ -46,7 +47,7 @@ from tests import engines, packettext
 
 CORPUS = Path(__file__).parent / "corpus"
 HINT = "if this is what it should be now: pytest --bless"
-INPUTS = ("policy", "file", "live", "structures", "chain")
+INPUTS = ("policy", "file", "live", "structures", "profile", "chain")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class FileTest:
     def case(self) -> engines.Case:
         """What the engines are asked."""
         structures = self.get("structures")
-        chain = self.get("chain")
+        chain, counts = self.get("chain"), self.get("profile")
         return engines.Case(
             source=(self.get("policy") or "").rstrip("\n") + "\n",
             packets=tuple(packettext.parse(row.packet) for row in rows(self.get("packets") or "")),
@@ -84,6 +85,7 @@ class FileTest:
             live=dict(_contents(line) for line in (self.get("live") or "").splitlines() if line.strip()),
             structures=None if structures is None else frozenset(re.split(r"[,\s]+", structures.strip())),
             chain=chain.strip() if chain else None,
+            profile=None if counts is None else _counts(counts),
         )
 
 
@@ -128,6 +130,11 @@ def _contents(line: str) -> tuple[str, Prefixes]:
         net = ipaddress.ip_network(word)
         ranges[net.version].append((int(net.network_address), int(net.broadcast_address)))
     return name.strip(), Prefixes(IntervalSet.from_ranges(ranges[4]), IntervalSet.from_ranges(ranges[6]))
+
+
+def _counts(body: str) -> dict[str, int]:
+    pairs = (line.split(None, 1) for line in body.splitlines() if line.strip())
+    return {label: int(count) for count, label in pairs}
 
 
 def label(chain: Chain, decision: Decision) -> str:
@@ -270,6 +277,9 @@ def keep(case: engines.Case, folder: Path = CORPUS) -> Path:
     sections += [Section("live", live + "\n")] if live else []
     if case.structures is not None:
         sections.append(Section("structures", " ".join(sorted(case.structures)) + "\n\n"))
+    if case.profile is not None:
+        counts = "".join(f"{count} {label}\n" for label, count in case.profile.items())
+        sections.append(Section("profile", counts + "\n"))
     opened = engines.Opened(case)
     table = _table(
         "".join(packettext.write(p) + "\n" for p in case.packets), opened.chain, opened.interp().decisions

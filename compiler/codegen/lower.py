@@ -561,11 +561,12 @@ class _Program:
 
     def _likely(self, node: Branch) -> bool | None:
         """Whether `yes` is the usual way: the way to another rule is, since most rules do not match. With the
-        usual way falling through, the verifier explores the general case first and prunes the others."""
+        usual way falling through, the verifier explores the general case first and prunes the others. For a
+        hot rule the way on is."""
         if node.rule is None:
             return None
         leaves = [self._leads_away(target, node.rule) for target in (node.yes, node.no)]
-        return None if leaves[0] == leaves[1] else leaves[0]
+        return None if leaves[0] == leaves[1] else leaves[0] != (node.rule in self.plan.hot)
 
     def _leads_away(self, target: int, rule: int) -> bool:
         return self.plan.nodes[target].rule != rule

@@ -68,6 +68,7 @@ from .e0605_assertion_not_proved import AssertionNotProved
 from .e0690_expectation_fails import ExpectationFails
 from .e0703_over_budget import OverBudget
 from .e0704_over_memory import OverMemory
+from .e0705_bad_profile import BadProfile
 from .e9901_internal_error import InternalError
 from .w0230_unused_name import UnusedName
 from .w0231_empty_network import EmptyNetwork
@@ -77,6 +78,7 @@ from .w0520_expires_soon import ExpiresSoon
 from .w0522_expired_allow import ExpiredAllow
 from .w0523_no_date import NoDate
 from .w0530_default_drops_neighbours import DefaultDropsNeighbours
+from .w0706_stale_profile import StaleProfile
 
 ALL: tuple[type[Finding], ...] = (
     UnknownWord,
@@ -149,6 +151,8 @@ ALL: tuple[type[Finding], ...] = (
     ExpectationFails,
     OverBudget,
     OverMemory,
+    BadProfile,
+    StaleProfile,
     InternalError,
 )
 
@@ -165,6 +169,7 @@ __all__ = [
     "BadDynamic",
     "BadFileLine",
     "BadFlags",
+    "BadProfile",
     "BadRelation",
     "BadSettings",
     "BadTarget",
@@ -210,6 +215,7 @@ __all__ = [
     "SettledCondition",
     "ShadowedRule",
     "SharedTarget",
+    "StaleProfile",
     "TooDeep",
     "TooManyEntries",
     "UnexpectedText",

@@ -43,7 +43,12 @@ class Goal:
         """Less is better."""
         return self.latency * cost.latency_ns + self.memory * cost.bytes + self.update * cost.update_ns
 
+    def seldom(self, share: float) -> Goal:
+        """The goal for what only that share of all packets is asked: time counts so much less."""
+        return replace(self, latency=self.latency * max(LEAST_SHARE, min(1.0, share)))
 
+
+LEAST_SHARE = 0.02  # traffic changes, and a profile is of yesterday
 CACHE = 1 / (64 << 10)  # what a byte takes from the caches of everything else, in ns
 GOALS = {
     "latency": Goal(1.0, CACHE, 0.0),
@@ -112,8 +117,9 @@ class Chooser:
         """Every table chosen so far."""
         return tuple(self._tables)
 
-    def choose(self, field: str, values: IntervalSet, invertible: bool) -> Form:
-        """How to test that the field, or live field, lies in `values`."""
+    def choose(self, field: str, values: IntervalSet, invertible: bool, share: float = 1.0) -> Form:
+        """How to test that the field, or live field, lies in `values`. `share`: of all packets that are asked
+        this; a set has the structure that suits who asks first."""
         if (live := fields.split_live(field)) is not None:
             return self._choose_live(*live, member=1 in values)
         width = fields.lookup(field).width_bits
@@ -121,30 +127,30 @@ class Chooser:
             return inline(field, values, width, invertible)
         key = (width, id(values), invertible)  # the program keeps the set, and so its id, alive
         if key not in self._placed:
-            self._placed[key] = self._place(field, values, width, invertible)
+            self._placed[key] = self._place(field, values, width, invertible, self._goal.seldom(share))
         placed = self._placed[key]
         return inline(field, values, width, invertible) if placed is None else replace(placed, field=field)
 
-    def _place(self, field: str, values: IntervalSet, width: int, invertible: bool) -> Lookup | None:
+    def _place(
+        self, field: str, values: IntervalSet, width: int, invertible: bool, goal: Goal
+    ) -> Lookup | None:
         """The table for a set, None when it is better off in the program."""
-        best = self._best(values, width, invertible) if values else None
+        best = self._best(values, width, invertible, goal) if values else None
         if len(values) <= MAX_INLINE_RANGES[width] and INLINE in self._structures:
             form = inline(field, values, width, invertible)
-            price = self._goal.price(
-                Cost(form.latency_ns, 2 * form.nodes, NODE_BYTES * form.nodes, REPLACE_NS)
-            )
+            price = goal.price(Cost(form.latency_ns, 2 * form.nodes, NODE_BYTES * form.nodes, REPLACE_NS))
             if form.nodes == 1 or best is None or price <= best.price:
                 return None
         return None if best is None else self._lookup(field, best)
 
-    def _best(self, values: IntervalSet, width_bits: int, invertible: bool) -> _Candidate | None:
+    def _best(self, values: IntervalSet, width_bits: int, invertible: bool, goal: Goal) -> _Candidate | None:
         """The cheapest structure that can hold the values or, turned round, their complement. Of equals the
         smaller of the two, so that a set and its complement share one table."""
         sides = [(False, values)]
         if invertible and (other := values.complement(width_bits)):
             sides.insert(0 if _complement_is_smaller(values, width_bits) else 1, (True, other))
         found = [
-            _Candidate(self._goal.price(cost), side, kind, cost.latency_ns, inverted, held)
+            _Candidate(goal.price(cost), side, kind, cost.latency_ns, inverted, held)
             for side, (inverted, held) in enumerate(sides)
             for kind, cost in self._costs(held, width_bits)
         ]

@@ -71,16 +71,21 @@ class Side:
 
 
 def pieces(
-    conjunctions: Sequence[Conjunction], rules: Sequence[RuleInfo], side: Side, always: bool
+    conjunctions: Sequence[Conjunction],
+    rules: Sequence[RuleInfo],
+    side: Side,
+    always: bool,
+    apart: frozenset[int] = frozenset(),
 ) -> Iterator[Piece]:
     """The list, in an order of the same meaning; classifiers have no names yet. `always`: a run of any length
     goes to one, else one that is faster there. Matches that cannot take part stand before a run where no
-    packet of theirs is one of the run's so far, and end it elsewhere."""
+    packet of theirs is one of the run's so far, and end it elsewhere; `apart`: rules that take no part."""
     run: list[Conjunction] = []
     patience = MAX_COMPARED
     for rule, group in groupby(conjunctions, key=lambda one: one.rule):
         mine = list(group)
-        fitting = [is_plain(rules[rule], side.hook) and _count(one, side) <= MAX_BOXES for one in mine]
+        plain = rule not in apart and is_plain(rules[rule], side.hook)
+        fitting = [plain and _count(one, side) <= MAX_BOXES for one in mine]
         if all(fitting):
             run += mine
             continue
@@ -107,8 +112,10 @@ def _settled(run: list[Conjunction], side: Side, always: bool) -> Iterator[Piece
 
 
 def _boxes(run: Sequence[Conjunction], side: Side) -> tuple[Box, ...]:
-    """The boxes of matches, in their order."""
-    return tuple(Box(one.rule, ranges) for one in run for ranges in product(*_ranges(one, side)))
+    """The boxes of matches, in the order of their rules: those of a run that stand in another one share no
+    packet."""
+    ordered = sorted(run, key=lambda one: one.rule)
+    return tuple(Box(one.rule, ranges) for one in ordered for ranges in product(*_ranges(one, side)))
 
 
 def _count(one: Conjunction, side: Side) -> int:

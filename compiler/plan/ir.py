@@ -144,7 +144,8 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Plan:
-    """One chain, planned. `devices`, `cgroups` and `selections` as in the match IR."""
+    """One chain, planned. `devices`, `cgroups` and `selections` as in the match IR. `hot`: rules that most of
+    the packets that reach them match, ascending, as a profile says."""
 
     name: str
     hook: str
@@ -158,6 +159,7 @@ class Plan:
     fragments: str = DEFAULT_MODE
     classifiers: tuple[Classifier, ...] = ()
     selections: tuple[str, ...] = ()
+    hot: tuple[int, ...] = ()
 
     def classifier(self, name: str) -> Classifier:
         """A classifier by name; KeyError when there is none."""

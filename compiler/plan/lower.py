@@ -26,15 +26,21 @@ from .choose import INLINE, LATENCY, STRUCTURES, Chooser, Form, Goal
 from .classify import Piece, Side
 from .ir import DEFAULT, Between, Classifier, Plan
 from .order import ordered
+from .profiled import Hits, early, hot, reaching, reordered
 from .specialise import L4_PROTO, REST, Conjunction, specialise
 
 
-def lower(program: MatchProgram, structures: frozenset[str] | None = None, goal: Goal = LATENCY) -> Plan:
+def lower(
+    program: MatchProgram,
+    structures: frozenset[str] | None = None,
+    goal: Goal = LATENCY,
+    hits: Hits | None = None,
+) -> Plan:
     """Plan a verified program. `structures`: names of lookup structures it may use (of `STRUCTURES`, which
     has "inline" besides the kinds of tables and classifiers), None for all; where "inline" is not among them
-    a classifier takes every match that it can. `goal`: what tables are chosen for. ValueError for an unknown
-    name."""
-    growing = _Growing(program, STRUCTURES if structures is None else structures, goal)
+    a classifier takes every match that it can. `goal`: what tables are chosen for; `hits`: how many packets
+    each rule decided, of a profile, None without one. ValueError for an unknown name."""
+    growing = _Growing(program, STRUCTURES if structures is None else structures, goal, hits)
     # Entered first, numbered first: the side of IPv4 is grown last. Tables are named the other way round.
     sides = [growing.planned(eth_types, family) for eth_types, family in SIDES]
     rest, six, four = (growing.grown(side) for side in reversed(sides))
@@ -53,6 +59,7 @@ def lower(program: MatchProgram, structures: frozenset[str] | None = None, goal:
         fragments=program.fragments,
         classifiers=tuple(growing.classifiers),
         selections=program.selections,
+        hot=tuple(sorted(growing.hot)),
     )
 
 
@@ -73,18 +80,26 @@ class _Planned:
 class _Growing:
     """The plan of one program while it grows."""
 
-    def __init__(self, program: MatchProgram, structures: frozenset[str], goal: Goal) -> None:
+    def __init__(
+        self, program: MatchProgram, structures: frozenset[str], goal: Goal, hits: Hits | None
+    ) -> None:
         if unknown := structures - STRUCTURES:
             raise ValueError(f"no such structure: {', '.join(sorted(unknown))}")
         self.program, self.structures = program, structures
         self.chooser = Chooser(structures, dict(program.live), goal)
         self.builder = Builder()
         self.classifiers: list[Classifier] = []
+        self.hits: Hits = hits or {}
+        self.hot: set[int] = set()
+        self.shares: dict[int, float] = {}  # of packets that reach each rule, of the kind that is planned
 
     def planned(self, eth_types: IntervalSet, family: int | None) -> _Planned:
         """Choose a form for every test, in the order of the matches, so that tables are named in that
         order."""
-        conjunctions = specialise(self.program, eth_types)
+        parts = self._parts(specialise(self.program, eth_types))
+        conjunctions = [one for _, part in parts for one in reordered(part, self.hits)]
+        self.shares = reaching(conjunctions, self.hits)
+        self.hot |= hot(self.shares, self.hits)
         if family is None or classify.KIND not in self.structures:
             return _Planned(self._chain(conjunctions))
         sides = [classify.Side(family, ports, self.program.hook) for ports in (True, False)]
@@ -95,9 +110,10 @@ class _Growing:
 
     def _pieces(self, side: Side, conjunctions: Sequence[Conjunction]) -> Iterator[Piece | int]:
         always, narrowed = INLINE not in self.structures, side.narrowed(conjunctions)
+        first = early(narrowed, self.hits)
         for target, part in self._parts(narrowed):
             yield target
-            yield from classify.pieces(part, self.program.rules, side, always)
+            yield from classify.pieces(part, self.program.rules, side, always, first)
 
     def _parts(self, conjunctions: Sequence[Conjunction]) -> Iterator[tuple[int, Sequence[Conjunction]]]:
         """The matches in parts, each from a rule on that a rule before it leads to. Nothing may move from one
@@ -127,7 +143,7 @@ class _Growing:
         return chain
 
     def _link(self, one: Conjunction) -> tuple[int, list[Form]]:
-        return one.rule, _forms(one.tests, self.chooser)
+        return one.rule, _forms(one.tests, self.chooser, self.shares[one.rule])
 
     def grown(self, side: _Planned) -> int:
         """The node where a kind of packet enters."""
@@ -166,10 +182,12 @@ class _Growing:
         return following
 
 
-def _forms(tests: tuple[tuple[str, IntervalSet], ...], chooser: Chooser) -> list[Form]:
+def _forms(tests: tuple[tuple[str, IntervalSet], ...], chooser: Chooser, share: float) -> list[Form]:
     # Of what may be missing `ip.proto` is there in its family; every other field is by the time it is asked.
     doubtful = fields.ANSWERED - {"ip.proto"}
-    planned = [(name, values, chooser.choose(name, values, name not in doubtful)) for name, values in tests]
+    planned = [
+        (name, values, chooser.choose(name, values, name not in doubtful, share)) for name, values in tests
+    ]
     return [form for _, _, form in ordered(planned)]
 
 

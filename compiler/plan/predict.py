@@ -17,12 +17,13 @@ from ..match.ir import RuleInfo
 from .cost import latencies
 from .ir import DEFAULT, Branch, Classify, InTable, Leaf, Node, Pass, Plan, successors
 
-DECODE_NS = {"xdp": 9.5, "tc": 5.5, "connect": 12.0}  # handing over, headers and their checks, one counter
+# Handing over, headers and their checks, one counter.
+DECODE_NS = {"xdp": 9.5, "tc": 5.5, "connect": 12.0, "endpoint": 5.5}
 TEST_NS = 0.45  # of a comparison that was foreseen rightly
 MISSED_NS = 6.0  # more of a branch that was not
 NAMED_NS = 2.0  # of a second counter
 EVENT_NS = 70.0  # of an event; nearly none where few of many packets leave one
-DSCP_NS = {"xdp": 2.0, "tc": 38.0, "connect": 0.0}
+DSCP_NS = {"xdp": 2.0, "tc": 38.0, "connect": 0.0, "endpoint": 0.0}
 COPY_NS = 320.0  # of a copy of a packet
 REDIRECT_NS = 4.0
 

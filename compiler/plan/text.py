@@ -14,7 +14,8 @@
 
 A node is `TEST ? YES : NO`, with the rule it serves behind `for`. The other test is `tcp.flags & 18 = 2`.
 `admit RULE ? YES : NO` asks a rule's limit, `pass RULE then NEXT` is a rule that lets the packet go on,
-`classify NAME else NO` is a decision by the first box of a classifier around the packet:
+`hot RULE` is one that most packets match which reach it, `classify NAME else NO` is a decision by the first
+box of a classifier around the packet:
 
     classifier rules0 rule_tree ip4.src ip4.dst l4.proto th.sport th.dport
     box rules0 0 10.0.0.0/8 0.0.0.0/0 6 0-65535 22
@@ -57,6 +58,7 @@ def write(plan: Plan) -> str:
     out += [f"selection {quoted(text)}" for text in plan.selections]
     out += write_fragments(plan.fragments)
     out += [write_rule(index, rule) for index, rule in enumerate(plan.rules)]
+    out += [f"hot {rule}" for rule in plan.hot]
     out += [_write_table(table) for table in plan.tables]
     for one in plan.classifiers:
         out += _write_classifier(one)
@@ -76,6 +78,7 @@ def read(text: str) -> Plan:
     nodes: list[Node] = []
     classifiers: list[Classifier] = []
     boxes: dict[str, list[Box]] = {}
+    hot: list[int] = []
     for words in lines(text):
         match words.next():
             case "plan":
@@ -90,6 +93,8 @@ def read(text: str) -> Plan:
                 fragments = words.next()
             case "rule":
                 rules.append(read_rule(words, len(rules)))
+            case "hot":
+                hot.append(words.number())
             case "table":
                 tables.append(_read_table(words))
             case "classifier":
@@ -102,7 +107,7 @@ def read(text: str) -> Plan:
                 nodes.append(_read_node(words, {table.name for table in tables}))
             case word:
                 raise words.error(
-                    "expected plan, device, cgroup, selection, rule, table, classifier, box or "
+                    "expected plan, device, cgroup, selection, rule, hot, table, classifier, box or "
                     f"`{len(nodes)}:`, found `{word}`"
                 )
         words.end()
@@ -118,6 +123,7 @@ def read(text: str) -> Plan:
         fragments=fragments,
         classifiers=tuple(replace(one, boxes=tuple(boxes[one.name])) for one in classifiers),
         selections=tuple(selections),
+        hot=tuple(hot),
     )
 
 

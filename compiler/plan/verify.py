@@ -65,6 +65,8 @@ def verify(plan: Plan) -> None:
     check_rules(plan.default, plan.rules, plan.devices, hook)
     check_cgroups(plan.cgroups, hook)
     check_fragments(plan.fragments, hook)
+    if list(plan.hot) != sorted({*plan.hot} & {*range(len(plan.rules))}):
+        raise VerifyError("hot rules are not rules in ascending order")
     _check_tables(plan)
     _check_classifiers(plan)
     if not plan.nodes:

@@ -194,3 +194,22 @@ def test_up_compiles_a_policy_and_repairs_what_somebody_removed(
     assert broken.returncode == 1
     assert "E0101" in broken.stderr
     assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 514) == 0, "the old policy is still attached"
+
+
+def test_a_profile_of_what_runs(loaded: Path, pair: netns.Pair, tmp_path: Path) -> None:
+    """Written by two commands, and taken by the compiler."""
+    udp_arrivals(pair.inner, pair.outer, pair.inner4, 514)
+    file = tmp_path / "all.profile"
+    done = lockgate("counters", "edge", "--profile", str(file))
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(file.read_text())["chains"]["edge"]
+    assert counts["logged"] == 3
+    assert "syslog" not in counts, "named counters decide nothing"
+    later = tmp_path / "later.profile"
+    done = lockgate("up", str(loaded), "--profile", str(later), "--seconds", "0.2")
+    assert done.returncode == 0, done.stderr
+    assert "a profile of " in done.stderr
+    found = json.loads(later.read_text())
+    assert found["policy"] == "edge"
+    assert found["chains"]["edge"]["logged"] == 0, "only what came meanwhile"
+    assert lockgate("counters", "edge", "--profile", str(tmp_path / "no" / "where")).returncode == 3

@@ -20,6 +20,7 @@ class Fault:
 
 FRAME, DECODE = "stdlib_bpf/emit/frame.py", "stdlib_bpf/decode/frame.py"
 EFFECTS, REPLY = "stdlib_bpf/emit/effects.py", "stdlib_bpf/emit/reply.py"
+PROFILED = "compiler/plan/profiled.py"
 CLASSIFIERS = "stdlib_bpf/emit/classifiers.py"
 ORACLE = "the reference itself: "
 
@@ -539,6 +540,31 @@ FAULTS: tuple[Fault, ...] = (
         "compiler/policy/cgroups.py",
         "return here | below if wanted else below",
         "return here if wanted else below",
+    ),
+    # ---- the order that a profile gives ----
+    Fault(
+        "a profile moves a rule past one with which some of its matches share packets",
+        PROFILED,
+        "return all(_disjoint(mine, theirs)",
+        "return any(_disjoint(mine, theirs)",
+    ),
+    Fault(
+        "a profile takes different values of a field for values that share none",
+        PROFILED,
+        "not values.overlaps(asked[name])",
+        "values != asked[name]",
+    ),
+    Fault(
+        "a profile moves a rule by what a dynamic set holds now",
+        PROFILED,
+        "name in asked and fields.split_live(name) is None and",
+        "name in asked and",
+    ),
+    Fault(
+        "a profile moves rules whatever they share",
+        PROFILED,
+        "if patience < 0 or not _apart(units[at - 1], unit):",
+        "if patience < 0:",
     ),
     # ---- the reference decoder: judged by scapy and by what the file tests say ----
     Fault(

@@ -24,6 +24,7 @@ from lockgate.compiler.match import text as match_text
 from lockgate.compiler.match.verify import verify as verify_match
 from lockgate.compiler.plan import text as plan_text
 from lockgate.compiler.plan.verify import verify as verify_plan
+from lockgate.compiler.policy.model import Chain
 from lockgate.stdlib_bpf import fields, hooks
 from tests import engines, filetest
 
@@ -33,6 +34,7 @@ from .strategies import PLACES, Text, policies
 
 POLICIES, PACKETS = 70, 100
 FIELDS_A_TURN = 4
+HITS = (0, 1, 10, 1_000, 100_000)  # that a profile may tell of
 LONG = 20  # times as many under `make test-all`
 
 Record = Callable[[str, object], None]
@@ -44,7 +46,7 @@ def ask(text: Text, number: int, coverage: Coverage, with_kernel: bool) -> engin
     chain = unit.chains[0]
     live = {name: text.live[name] for name in unit.live}
     packets = tuple(Maker(chain, live, random.Random(number)).packets(PACKETS))
-    case = engines.Case(text.source, packets, text.files, live, text.structures)
+    case = engines.Case(text.source, packets, text.files, live, text.structures, None, profile(chain, number))
     with engines.Opened(case, unit) as opened:
         answers, found = opened.judge(with_kernel)
         program, plan = opened.session.match(chain), opened.session.plan(chain)
@@ -60,6 +62,14 @@ def ask(text: Text, number: int, coverage: Coverage, with_kernel: bool) -> engin
         return None
     at = next((d.packet for d in found if d.packet is not None), None)
     return case if at is None else replace(case, packets=(packets[at],))
+
+
+def profile(chain: Chain, number: int) -> dict[str, int] | None:
+    """Packets that rules may have decided, skewed; for two of three policies."""
+    draw = random.Random(f"profile {number}")
+    if number % 3 == 0:
+        return None
+    return {label: draw.choice(HITS) for label in ("default", *(rule.label for rule in chain.rules))}
 
 
 def unplaced(ir):  # type: ignore[no-untyped-def]

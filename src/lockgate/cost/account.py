@@ -28,18 +28,20 @@ TYPICAL, WORST = "typical", "worst"
 LIVE_ENTRIES = 1_000
 WORST_PACKETS = 2_048
 ACK = 16
+NO_TEST_RUN = {
+    "connect": "the kernel has no test run for programs of this hook",
+    "endpoint": "flows and labels are not there in test runs",
+}
 
 
 @dataclass(frozen=True)
 class Asked:
     """What an account is made for. `live_entries`: of each dynamic set, of each family; `rate`: packets a
-    second that are expected; `rounds`: of measurements; `hits`: by chain, how many packets each rule decided
-    of which a profile tells, None for an even mix."""
+    second that are expected; `rounds`: of measurements."""
 
     live_entries: int = LIVE_ENTRIES
     rate: float | None = None
     rounds: int = measure.ROUNDS
-    hits: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def account(
     plan = _with_entries(session.plan(chain), asked.live_entries)
     live = filled(session, chain, asked.live_entries)
     sampler = Sampler(session, chain, live)
-    drawn = sampler.mix(hits=asked.hits.get(chain.name))
+    drawn = sampler.mix(hits=session.hits(chain))
     mix = [one for one in drawn if not _answered(chain, one)]
     groups = {TYPICAL: mix} if mix else {}
     worst = max(by_rule(mix), key=lambda item: predict(plan, ways(item[1])).ns, default=(DEFAULT, []))[0]
@@ -94,8 +96,8 @@ def account(
         {name: one.ns for name, one in told.items()}, size, memory.predicted_load_ms(plan, size)
     )
     measured, why_not, others = None, None, {}
-    if bundle is not None and chain.hook == "connect":
-        why_not = "the kernel has no test run for programs of this hook"
+    if bundle is not None and chain.hook in NO_TEST_RUN:
+        why_not = NO_TEST_RUN[chain.hook]
     elif bundle is not None and mix:
         frames = {name: _frames(samples) for name, samples in groups.items()}
         say(f"measuring {chain.name}")
