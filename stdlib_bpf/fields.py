@@ -307,6 +307,9 @@ def lookup(name: str) -> Field:
 def sort_key(name: str) -> tuple[int, str]:
     """Order of fields within a match: the table's, live fields behind their address. KeyError for an unknown
     field."""
+    place = ORDER.get(name)
+    if place is not None:
+        return (place, name)
     if (selected := split_selected(name)) is not None:
         return (len(ORDER), f"{selected[0]}#{selected[1]:06}")
     return (ORDER[name.partition("@")[0]], name)
