@@ -6,6 +6,7 @@ and touch each other, and random packets fall on boundaries.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 from hypothesis import strategies as st
@@ -124,10 +125,14 @@ def wheres() -> st.SearchStrategy[Where]:
     )
 
 
-def chains(max_rules: int = 6) -> st.SearchStrategy[Chain]:
-    return st.lists(rules(), max_size=max_rules).map(
-        lambda found: Chain("random", "xdp", "", ("eth0",), "pass", tuple(found), Span(SOURCE, 0, 4))
-    )
+@st.composite
+def chains(draw: st.DrawFn, max_rules: int = 6) -> Chain:
+    """Rule lists in which some rules that let the packet go on lead further than to the next one."""
+    found = draw(st.lists(rules(), max_size=max_rules))
+    for index, rule in enumerate(found):
+        if rule.verdict == "continue" and draw(st.booleans()):
+            found[index] = replace(rule, resume=draw(st.integers(index + 1, len(found))))
+    return Chain("random", "xdp", "", ("eth0",), "pass", tuple(found), Span(SOURCE, 0, 4))
 
 
 @st.composite
