@@ -72,7 +72,7 @@ def fields_page() -> str:
     out.append(FIELDS_HEAD)
     for row in fields.ALL:
         guards = ", ".join(f"`{name}` {_values(values)}" for name, values in row.guards) or "–"
-        where = ", ".join(name for name in hooks.ALL if name in row.hooks)
+        where = ", ".join(name for name in hooks.NAMED if name in row.hooks)
         absent = "; missing in later fragments" if row.transport else ""
         out.append(
             f"| `{row.name}` | {row.width_bits} | {row.doc}{absent} | {where} | {guards} | {row.source} |\n"
@@ -91,7 +91,7 @@ def _values(values: fields.IntervalSet) -> str:
 def hooks_page() -> str:
     """The hooks, their actions and what they cannot do."""
     out = ["# Hooks\n\n", NOTE, "The records are in `stdlib_bpf/hooks/`.\n"]
-    for hook in hooks.ALL.values():
+    for hook in hooks.NAMED.values():
         out.append(f"\n## {hook.name}\n\n{hook.doc[0].upper()}{hook.doc[1:]}.\n\n")
         on = "`on` interfaces" if hook.target == "interface" else "`for cgroup` paths"
         blocks = " and ".join(f"`{d}`" for d in hook.directions) or "none: rules stand alone"

@@ -407,6 +407,18 @@ FAULTS: tuple[Fault, ...] = (
         "taking.add(i, box)",
     ),
     Fault(
+        "what a leap passes over covers what lies behind it",
+        "compiler/match/coverage.py",
+        "leapt = any(first < taker < target for first, target in spans)",
+        "leapt = False",
+    ),
+    Fault(
+        "a rule that leads to a later one leads to the next",
+        "compiler/plan/lower.py",
+        "onward = parts.get(rules[rule].resume, behind)",
+        "onward = behind",
+    ),
+    Fault(
         "a match is covered when its lowest packet is",
         "compiler/match/coverage.py",
         "        left += parts\n",

@@ -28,6 +28,7 @@ STAGES = (
     ("file tests", USER_SPACE, ("tests/filetests",)),
     ("file tests, kernel", "kernel", ("tests/filetests",)),
     ("scapy", USER_SPACE, ("tests/properties/test_decode.py", "tests/properties/test_reply.py")),
+    ("random rule lists", USER_SPACE, ("tests/properties/test_passes.py",)),
     ("the law", USER_SPACE, ("tests/properties/test_law.py",)),
     ("dynamic sets", "kernel", ("tests/kernel/test_live_sets.py",)),
 )
