@@ -143,6 +143,12 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         "earlier where no verdict can tell. It changes speed alone.",
     )
     @click.option("--no-verify", is_flag=True, help="Do not check the intermediate forms between passes.")
+    @click.option(
+        "--validate",
+        is_flag=True,
+        help="Prove, or where rules are too many judge by packets, that each pass and the planner kept the "
+        "meaning, and say which; a difference is an internal error that shows a packet.",
+    )
     @wraps(command)
     def wrapped(
         *arguments: Any,
@@ -153,6 +159,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         max_memory: int | None,
         profile: Path | None,
         no_verify: bool,
+        validate: bool,
         options: driver.Options,
         **rest: Any,
     ) -> None:
@@ -165,6 +172,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             skip=frozenset(skip),
             fuel=fuel,
             verify=not no_verify,
+            validate=validate,
         )
         command(*arguments, options=full, **rest)
 
@@ -369,6 +377,8 @@ def build(
             chains = session.unit.chains
             counted = f"{_many(len(chains), 'rule list')}, {_many(sum(len(c.rules) for c in chains), 'rule')}"
             click.echo(f"{target}: {counted}, {len(data)} bytes", err=True)
+    for chain_name, step, good in session.validated:
+        click.echo(f"{chain_name}, {step}: {good}", err=True)
     if time_passes:
         for stage, seconds in session.seconds:
             click.echo(f"{seconds * 1000:9.1f} ms  {stage}", err=True)

@@ -19,7 +19,7 @@ from lockgate import __version__
 from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit.llvm import render_bpf
 
-from . import errors, neighbours, policy, profile, witness
+from . import errors, neighbours, policy, profile, validate, witness
 from .codegen import bundle, elf
 from .codegen.llvm import Worker
 from .codegen.lower import lower as lower_plan
@@ -65,7 +65,8 @@ class Options:
     table the planner may choose from, None for all; `optimize`: what it chooses them for, of `choose.GOALS`;
     `max_memory`: bytes that the tables of all rule lists may take together, None for any; `profile`:
     file that says how many packets each rule decided, which changes speed alone; `skip`: passes left out;
-    `fuel`: at most that many passes; `verify`: check every IR; `cpu`: BPF instruction set (v3 runs on Linux ≥
+    `fuel`: at most that many passes; `verify`: check every IR; `validate`: compare what each pass and the
+    planner make with what they were given (`validate`); `cpu`: BPF instruction set (v3 runs on Linux ≥
     5.1)."""
 
     include: tuple[Path, ...] = ()
@@ -78,6 +79,7 @@ class Options:
     skip: frozenset[str] = frozenset()
     fuel: int | None = None
     verify: bool = True
+    validate: bool = False
     cpu: str = "v3"
 
 
@@ -95,7 +97,8 @@ class Session:
     """One compilation of `path`. Use `with`: it may own a worker process. Warnings gather in `sink`; a stage
     that finds errors raises PolicyError; one that is wrong itself makes `with` end with StageFailed. Files
     are read with `read_file`. `observe` gets what each stage made, `begun` hears which one is at work.
-    `seconds`: (stage, wall-clock seconds) in the order they ran."""
+    `seconds`: (stage, wall-clock seconds) in the order they ran; `validated`: (chain, pass or "plan", what
+    was found good)."""
 
     path: Path
     options: Options = field(default_factory=Options)
@@ -105,6 +108,7 @@ class Session:
     begun: Callable[[str], None] | None = None
     worker: Worker | None = None
     seconds: list[tuple[str, float]] = field(default_factory=list)
+    validated: list[tuple[str, str, validate.Validated]] = field(default_factory=list)
     _unit: Unit | None = None
     _cache: dict[tuple[str, str], Any] = field(default_factory=dict)
     _own_worker: Worker | None = None
@@ -164,12 +168,16 @@ class Session:
     def optimised(self, chain: Chain) -> MatchProgram:
         """The chain after all passes over the match IR."""
 
+        def compare(name: str, before: MatchProgram, after: MatchProgram) -> None:
+            self.validated.append((chain.name, name, validate.match_pass(chain, before, after)))
+
         def run() -> MatchProgram:
             result = MATCH_PIPELINE.run(
                 self.match(chain),
                 skip=self.options.skip,
                 fuel=self.options.fuel,
                 verify=self.options.verify,
+                compare=compare if self.options.validate else None,
                 observe=lambda name, ir: self._show(chain, f"match/{name}", ir),
             )
             self.seconds += [(f"  {name}", seconds) for name, seconds in result.seconds]
@@ -184,6 +192,9 @@ class Session:
             plan = self._planned(chain, self._goal())
             if self.options.verify:
                 verify_plan(plan)
+            if self.options.validate:
+                good = validate.planning(chain, self.optimised(chain), plan)
+                self.validated.append((chain.name, "plan", good))
             return plan
 
         return self._once("plan", chain, run)

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 
 IR = TypeVar("IR")
 Observer = Callable[[str, IR], None]
+Comparison = Callable[[str, IR, IR], None]
 
 
 class ContractError(TypeError):
@@ -29,8 +30,8 @@ class ContractError(TypeError):
 
 
 class PassBroken(Exception):  # noqa: N818 - reads as what happened
-    """A pass raised, or returned an IR that its verifier refuses. `before` and `after` (None when it raised)
-    are IR texts: a reproducer."""
+    """A pass raised, or returned an IR that its verifier refuses or that means something else. `before` and
+    `after` (None when it raised) are IR texts: a reproducer."""
 
     def __init__(self, pass_name: str, reason: Exception, before: str, after: str | None) -> None:
         self.pass_name, self.reason, self.before, self.after = pass_name, reason, before, after
@@ -120,12 +121,14 @@ class Pipeline(Generic[IR]):
         skip: frozenset[str] = frozenset(),
         fuel: int | None = None,
         verify: bool = True,
+        compare: Comparison[IR] | None = None,
     ) -> Result[IR]:
         """Run the passes. `observe` is called with ("input", ir), then with each pass's name and result;
         `skip`: names left out (KeyError for an unknown one); `fuel`: run no more than that many passes, to
-        find the one that breaks something; `verify`: check the input and the result of each pass.
-        Raises PassBroken for a pass that raises or has an invalid result; what the verifier raises for an
-        invalid input."""
+        find the one that breaks something; `verify`: check the input and the result of each pass; `compare`:
+        called with a pass's name, its input and its result, raises where they mean different things.
+        Raises PassBroken for a pass that raises, has an invalid result, or one that `compare` refuses; what
+        the verifier raises for an invalid input."""
         unknown = skip - set(self.names)
         if unknown:
             raise KeyError(f"no such pass: {', '.join(sorted(unknown))}")
@@ -138,8 +141,8 @@ class Pipeline(Generic[IR]):
             started = time.perf_counter()
             result = self._result(item, ir)
             seconds.append((item.name, time.perf_counter() - started))
-            if verify and result is not ir:
-                self._check(item.name, ir, result)
+            if result is not ir:
+                self._check(item.name, ir, result, verify, compare)
             ir = result
             if observe:
                 observe(item.name, ir)
@@ -151,8 +154,11 @@ class Pipeline(Generic[IR]):
         except Exception as reason:
             raise PassBroken(item.name, reason, self.level.text(ir), None) from reason
 
-    def _check(self, name: str, before: IR, after: IR) -> None:
+    def _check(self, name: str, before: IR, after: IR, verify: bool, compare: Comparison[IR] | None) -> None:
         try:
-            self.level.verify(after)
+            if verify:
+                self.level.verify(after)
+            if compare:
+                compare(name, before, after)
         except Exception as reason:
             raise PassBroken(name, reason, self.level.text(before), self.level.text(after)) from reason

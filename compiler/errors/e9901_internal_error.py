@@ -19,6 +19,9 @@ class InternalError(Finding):
     command, the traceback, and the intermediate form where one broke. Paths in it are cut down to what
     lies in your current directory.
 
+    With `--validate` a pass that changes what the policy means ends here, too. The message then shows a
+    packet that is answered otherwise, as an `expect` line that says what is right.
+
     ## Why it matters
 
     Nothing was written and nothing was loaded.
@@ -41,6 +44,7 @@ class InternalError(Finding):
     stage: str
     version: str
     reproducer: str
+    witness: str | None = None
 
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
@@ -54,4 +58,5 @@ class InternalError(Finding):
             help=[
                 f"report it with `{self.reproducer}`",
             ],
+            witness=self.witness,
         )

@@ -3,7 +3,7 @@
 A missing field is one more value of its domain, 2**width, that no test accepts; a box that does not test a
 field has the whole domain there. Fields are taken as independent, which can only make a box look larger than
 it is. One promise of the decoder is used (`present`): where a field's guards hold it is there, unless it is
-optional or lies in a transport header.
+optional; one of the transport header asks for `l4.proto` besides, which a plan knows and a match does not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def present(name: str, box: Box) -> bool:
 def _guards_of_the_sure(name: str) -> tuple[tuple[str, IntervalSet], ...] | None:
     """The guards of a field that is there whenever they hold, None for any other field."""
     row = fields.lookup(name)
-    return None if row.transport or row.optional else row.guards
+    if row.optional:
+        return None
+    return (*row.guards, (fields.L4_PROTO.name, fields.L4_PROTO.full)) if row.transport else row.guards
 
 
 @lru_cache(maxsize=256)

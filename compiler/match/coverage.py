@@ -45,7 +45,7 @@ def coverage(program: MatchProgram) -> list[tuple[int, ...] | None]:
     taking, own = _Index(), _Index()  # what keeps its packets: of rules that decide, of the rule at hand
     rule = -1
     answers: list[tuple[int, ...] | None] = []
-    leaps = _leaps(program)
+    leaps = leaps_of(program)
     for i, (match, box) in enumerate(zip(program.matches, boxes, strict=True)):
         if match.rule != rule:
             if any(rule < target <= match.rule for target in leaps):
@@ -58,7 +58,7 @@ def coverage(program: MatchProgram) -> list[tuple[int, ...] | None]:
     return answers
 
 
-def _leaps(program: MatchProgram) -> dict[int, int]:
+def leaps_of(program: MatchProgram) -> dict[int, int]:
     """Rules that others lead to → the first rule that does."""
     found: dict[int, int] = {}
     for index, rule in enumerate(program.rules):

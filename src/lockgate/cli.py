@@ -243,8 +243,9 @@ def _internal_failure(error: Exception, arguments: list[str]) -> None:
     passes = [f"pass `{name}`" for one in causes if (name := getattr(one, "pass_name", None))]
     inputs: dict[str, bytes] = next((one.inputs for one in causes if hasattr(one, "inputs")), {})
     where = ", ".join([*(f"stage `{stage}`" for stage in stages), *passes]) or f"command `{arguments[0]}`"
+    witness = next((str(text) for one in causes if (text := getattr(one, "witness", None))), None)
     archive = reproducer.write(error, arguments, inputs)
-    finding = errors.InternalError(where, __version__, str(archive)).diagnostic()
+    finding = errors.InternalError(where, __version__, str(archive), witness).diagnostic()
     click.echo(render.render([finding], _message_format(arguments)), err=True, nl=False)
 
 

@@ -48,11 +48,11 @@ def chain_of(error: BaseException) -> list[BaseException]:
 
 
 def _intermediate_forms(error: BaseException) -> dict[str, str]:
-    """Texts that exceptions of the compiler carry as `before` and `after`."""
+    """Texts that exceptions of the compiler carry: two forms, and a packet that tells them apart."""
     return {
         part: text
         for one in chain_of(error)
-        for part in ("before", "after")
+        for part in ("before", "after", "witness")
         if isinstance(text := getattr(one, part, None), str)
     }
 

@@ -11,7 +11,9 @@ import pytest
 
 from lockgate.compiler import driver
 from lockgate.compiler.match import passes
+from lockgate.compiler.match.ir import MatchProgram
 from lockgate.compiler.pipeline import Pass, Pipeline
+from lockgate.compiler.plan.ir import DEFAULT, Leaf
 from tests.unit.test_cli import run
 
 POLICY = """network x = file "lists/a.txt"
@@ -120,3 +122,40 @@ def test_it_is_said_in_the_form_that_was_asked_for(
     assert run("check", "edge.gate", "--message-format=json") == 70
     (found,) = json.loads(capsys.readouterr().err)
     assert found["code"] == "E9901" and "planted" not in str(found)
+
+
+def without_the_last(program: MatchProgram) -> MatchProgram:
+    return replace(program, matches=program.matches[:-1])
+
+
+def test_a_pass_that_changes_the_meaning(
+    policy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "MATCH_PIPELINE", broken_pass(without_the_last))
+    assert run("build", policy) == 0, "nobody looked"
+    capsys.readouterr()
+    said, members = failing(policy, capsys, "build", policy, "--validate")
+    assert f"in stage `passes edge`, pass `{passes.PASSES[0].name}`\n" in said
+    shown = (
+        "expect drop udp from 192.0.2.1 port 40000 to 198.51.100.1 port 80 by edge.gate:5; "
+        "it became pass by default, was drop by edge.gate:5"
+    )
+    assert shown in said and members["witness.txt"] == shown
+    assert members["before.txt"].startswith("matches") and members["after.txt"].startswith("matches")
+
+
+def test_a_planner_that_changes_the_meaning(
+    policy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = driver.Session._planned
+    monkeypatch.setattr(
+        driver.Session,
+        "_planned",
+        lambda session, chain, goal: replace(
+            right(session, chain, goal), nodes=(Leaf(DEFAULT),), tables=(), classifiers=()
+        ),
+    )
+    said, members = failing(policy, capsys, "build", policy, "--validate")
+    assert "in stage `plan edge`\n" in said
+    assert "it became pass by default, was drop by edge.gate:4" in members["witness.txt"]
+    assert members["witness.txt"] in said and members["after.txt"].startswith("plan")
