@@ -7,14 +7,14 @@ import re
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lockgate.compiler.decision import DEFAULT
 from lockgate.compiler.driver import FEATURES, Session
 from lockgate.compiler.plan.ir import Plan
 from lockgate.compiler.plan.predict import predict
-from lockgate.compiler.policy.model import Chain
+from lockgate.compiler.policy.model import Chain, Prefixes
 from lockgate.runtime import features
 from lockgate.runtime.bundle import Bundle
 from lockgate.stdlib_bpf import hooks
@@ -72,53 +72,70 @@ class Account:
     peers: dict[str, peers.Priced] = field(default_factory=dict)
 
 
-def account(
-    session: Session,
-    chain: Chain,
-    bundle: Bundle | None,
-    asked: Asked,
-    say: Callable[[str], object] = lambda _: None,
-) -> Account:
-    """Everything that can be told of a chain. `bundle`: to be measured, None for predictions alone; `say`
-    hears what is going on. The errors of `runtime.loader`."""
+@dataclass(frozen=True)
+class _Traffic:
+    """Packets by group; `worst`: the rule that decides those of WORST; `left_out` as in `Account`; `live`:
+    what dynamic sets hold."""
+
+    groups: dict[str, list[Sample]]
+    worst: int
+    left_out: float
+    live: dict[str, Prefixes]
+
+    def frames(self) -> dict[str, list[bytes]]:
+        """The groups' frames."""
+        return {
+            name: [one.packet.data for one in samples if isinstance(one.packet, Frame)]
+            for name, samples in self.groups.items()
+        }
+
+
+def account(session: Session, chain: Chain, bundle: Bundle | None, asked: Asked) -> Account:
+    """Everything that can be told of a chain. `bundle`: to be measured, None for predictions alone. The
+    errors of `runtime.loader`."""
     plan = _with_entries(session.plan(chain), asked.live_entries)
-    live = filled(session, chain, asked.live_entries)
-    sampler = Sampler(session, chain, live)
-    drawn = sampler.mix(hits=session.hits(chain))
-    mix = [one for one in drawn if not _answered(chain, one)]
-    groups = {TYPICAL: mix} if mix else {}
-    worst = max(by_rule(mix), key=lambda item: predict(plan, ways(item[1])).ns, default=(DEFAULT, []))[0]
-    if mix:
-        groups[WORST] = sampler.of(worst, WORST_PACKETS) if worst != DEFAULT else _decided(mix, DEFAULT)
-    told = {name: predict(plan, ways(samples)) for name, samples in groups.items()}
-    size = memory.predicted_bytes(session.module(chain), asked.live_entries)
-    predicted = Figures(
-        {name: one.ns for name, one in told.items()}, size, memory.predicted_load_ms(plan, size)
-    )
-    measured, why_not, others = None, None, {}
-    if bundle is not None and chain.hook in NO_TEST_RUN:
-        why_not = NO_TEST_RUN[chain.hook]
-    elif bundle is not None and mix:
-        frames = {name: _frames(samples) for name, samples in groups.items()}
-        say(f"measuring {chain.name}")
-        found = measure.measure(bundle, chain.name, frames, live, asked.rounds)
+    traffic = _traffic(session, chain, plan, asked)
+    predicted = _predicted(session, chain, plan, traffic, asked)
+    why_not = NO_TEST_RUN.get(chain.hook) if bundle is not None else None
+    measured, others = None, {}
+    if bundle is not None and why_not is None and traffic.groups:
+        frames = traffic.frames()
+        found = measure.measure(bundle, chain.name, frames, traffic.live, asked.rounds)
         measured = Figures(found.ns, found.bytes, found.load_ms)
         for name, peer in peers.ALL.items():
-            say(f"measuring {chain.name} in {name}")
-            others[name] = peers.priced(peer, session.match(chain), live, frames, asked.rounds)
+            others[name] = peers.priced(peer, session.match(chain), traffic.live, frames, asked.rounds)
     return Account(
         chain,
         len(plan.nodes),
-        asked.live_entries if session.match(chain).live else 0,
+        asked.live_entries if traffic.live else 0,
         predicted,
-        _label(chain, worst),
-        _shares(chain, plan, mix),
-        1 - len(mix) / len(drawn) if drawn else 0.0,
+        _label(chain, traffic.worst),
+        _shares(chain, plan, traffic.groups.get(TYPICAL, [])),
+        traffic.left_out,
         advise(_facts(session, chain, plan, measured or predicted, others, asked)),
         measured,
         why_not,
         others,
     )
+
+
+def _traffic(session: Session, chain: Chain, plan: Plan, asked: Asked) -> _Traffic:
+    live = filled(session, chain, asked.live_entries)
+    sampler = Sampler(session, chain, live)
+    drawn = sampler.mix(hits=session.hits(chain))
+    mix = [one for one in drawn if not _answered(chain, one)]
+    if not mix:
+        return _Traffic({}, DEFAULT, 1.0, live)
+    worst, packets = max(by_rule(mix), key=lambda item: predict(plan, ways(item[1])).ns)
+    if worst != DEFAULT:
+        packets = sampler.of(worst, WORST_PACKETS)
+    return _Traffic({TYPICAL: mix, WORST: packets}, worst, 1 - len(mix) / len(drawn), live)
+
+
+def _predicted(session: Session, chain: Chain, plan: Plan, traffic: _Traffic, asked: Asked) -> Figures:
+    ns = {name: predict(plan, ways(samples)).ns for name, samples in traffic.groups.items()}
+    size = memory.predicted_bytes(session.module(chain), asked.live_entries)
+    return Figures(ns, size, memory.predicted_load_ms(plan, size))
 
 
 def _with_entries(plan: Plan, entries: int) -> Plan:
@@ -132,14 +149,6 @@ def _answered(chain: Chain, one: Sample) -> bool:
     the frame that it wants."""
     verdict = chain.default if one.rule == DEFAULT else chain.rules[one.rule].verdict
     return verdict == "reject" and hooks.ALL[chain.hook].target == "interface"
-
-
-def _decided(samples: Sequence[Sample], rule: int) -> list[Sample]:
-    return [one for one in samples if one.rule == rule]
-
-
-def _frames(samples: Sequence[Sample]) -> list[bytes]:
-    return [one.packet.data for one in samples if isinstance(one.packet, Frame)]
 
 
 def _label(chain: Chain, rule: int) -> str:
