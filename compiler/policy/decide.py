@@ -8,11 +8,11 @@ that NETWORK speaks of. Nothing here rests on set algebra beyond membership.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
-from lockgate.stdlib_bpf.fields import DIRECTIONS, IP, IPPROTO_ICMP, IPPROTO_ICMPV6, end_of, split_selected
+from lockgate.stdlib_bpf.fields import DIRECTIONS, IP, IPPROTO_ICMP, IPPROTO_ICMPV6, end_of, selected_field
 from lockgate.stdlib_bpf.state.fragments import Fragment
 from lockgate.stdlib_bpf.state.limits import Buckets
 
@@ -102,15 +102,18 @@ def _address_in(
     network: Network, side: str, direction: str, facts: Facts, live: Mapping[str, Prefixes]
 ) -> bool:
     end = end_of(side, direction)
-    taken = frozenset(
-        split[1]
-        for name, value in facts.items()
-        if value and (split := split_selected(name)) and split[0] == end
-    )
+
+    def takes(number: int) -> bool:
+        return bool(facts.get(selected_field(end, number)))
+
     for family in (4, 6):
         address = facts.get(f"ip{family}.{side}")
         if address is not None:
-            return contains(network, family, address, live, taken)
+            return contains(network, family, address, live, takes)
+    return False
+
+
+def _takes_nobody(_: int) -> bool:
     return False
 
 
@@ -119,24 +122,24 @@ def contains(
     family: int,
     address: int,
     live: Mapping[str, Prefixes],
-    taken: frozenset[int] = frozenset(),
+    takes: Callable[[int], bool] = _takes_nobody,
 ) -> bool:
-    """Whether an address of that family (4 or 6) lies in a network. `taken`: the selections that take the
-    endpoint which has the address."""
+    """Whether an address of that family (4 or 6) lies in a network. `takes`: whether a selection takes the
+    endpoint that has the address."""
+
+    def inside(part: Network) -> bool:
+        return contains(part, family, address, live, takes)
+
     match network:
         case Selected(number):
-            return number in taken
+            return takes(number)
         case Prefixes(v4, v6):
             return address in (v4 if family == 4 else v6)
         case Live(name, _):
             return contains(live.get(name, NOTHING), family, address, {})
         case Union(left, right):
-            return contains(left, family, address, live, taken) or contains(
-                right, family, address, live, taken
-            )
+            return inside(left) or inside(right)
         case Minus(left, right):
-            return contains(left, family, address, live, taken) and not contains(
-                right, family, address, live, taken
-            )
+            return inside(left) and not inside(right)
         case Not(operand):
-            return family in families(operand) and not contains(operand, family, address, live, taken)
+            return family in families(operand) and not inside(operand)

@@ -23,7 +23,6 @@ from lockgate.stdlib_bpf.decode.frame import Facts, Frame, Malformed
 from lockgate.stdlib_bpf.decode.frame import decode as decode_frame
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.decode.sock_addr import decode as decode_call
-from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.fragments import Datagrams
 from lockgate.stdlib_bpf.state.limits import Buckets
@@ -80,16 +79,16 @@ def kernel(session: Session, chain: Chain, packets: Sequence[Packet], live: Live
     from lockgate.runtime import bundle, connectrun, testrun
 
     compiled = bundle.parse(session.bundle())
-    prefixes = {name: list(_prefixes(contents)) for name, contents in live.items()}
+    held = {name: list(prefixes(contents)) for name, contents in live.items()}
     if chain.hook == "connect":
         with connectrun.ConnectRunner(compiled, chain.name) as runner:
-            for name, contents in prefixes.items():
+            for name, contents in held.items():
                 runner.chain.set_live(name, contents)
             calls = [p for p in packets if isinstance(p, SocketCall)]
             called = runner.run(calls, EPOCH_NS)
             return [_decision(runner.chain.chain.slots, c.slot, c.passed) for c in called]
     with testrun.load_chain(compiled, chain.name) as loaded:
-        for name, contents in prefixes.items():
+        for name, contents in held.items():
             loaded.set_live(name, contents)
         frames = [given(p) for p in packets if not isinstance(p, SocketCall)]
         ran = loaded.run(frames)
@@ -113,13 +112,10 @@ def _decision(slots: Sequence[manifest.Slot], slot: int | None, passed: tuple[in
     return Decision(slots[slot].verdict or "", rule, tuple(s - counters.FIRST_RULE for s in passed))
 
 
-def _prefixes(contents: Prefixes) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    yield from (ipaddress.IPv4Network(p) for p in _pairs(contents.v4, 32))
-    yield from (ipaddress.IPv6Network(p) for p in _pairs(contents.v6, 128))
-
-
-def _pairs(values: IntervalSet, width: int) -> Iterator[tuple[int, int]]:
-    return values.prefixes(width)
+def prefixes(contents: Prefixes) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Both families as networks."""
+    yield from (ipaddress.IPv4Network(pair) for pair in contents.v4.prefixes(32))
+    yield from (ipaddress.IPv6Network(pair) for pair in contents.v6.prefixes(128))
 
 
 ENGINES: dict[str, Engine] = {

@@ -16,6 +16,7 @@ from lockgate.compiler.decision import DEFAULT
 from lockgate.compiler.driver import Session
 from lockgate.cost import measure, peers
 from lockgate.cost.samples import Sample, Sampler, filled
+from lockgate.engines import prefixes
 from lockgate.runtime import bundle as bundles
 from lockgate.runtime import coldrun, testrun
 from lockgate.runtime.sys import bpf, netns
@@ -61,7 +62,7 @@ def test_packets_are_decided_in_the_kernel_as_predicted(tmp_path: Path) -> None:
         wanted = Counter(one.rule + 2 for one in samples)
         with testrun.load_chain(bundles.parse(session.bundle()), "p") as loaded:
             for name, contents in filled(session, chain, 50).items():
-                loaded.set_live(name, list(measure.prefixes(contents)))
+                loaded.set_live(name, list(prefixes(contents)))
             stamps = measure.stamps(frames)
             xdp = hooks.ALL["xdp"]
             with coldrun.stamping(loaded.program(), stamps, coldrun.WHOLE_FRAME, xdp) as front:

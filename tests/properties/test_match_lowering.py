@@ -9,6 +9,7 @@ from lockgate.compiler.decision import DEFAULT, Decision
 from lockgate.compiler.match import lower as match_lower
 from lockgate.compiler.match import run as match_run
 from lockgate.compiler.match.verify import verify
+from lockgate.compiler.policy import decide
 from lockgate.compiler.policy.model import (
     AllOf,
     Chain,
@@ -106,7 +107,7 @@ def condition_fits(condition: Where, packet: Facts) -> bool:
 def test_lowering_keeps_the_meaning(chain: Chain, packets: list[Facts], live: Contents) -> None:
     program = match_lower.lower(chain)
     verify(program)
-    buckets, same_buckets = Buckets(), Buckets()
+    buckets, same_buckets, reference_buckets = Buckets(), Buckets(), Buckets()
     for packet in packets:
         expected = Decision(chain.default, DEFAULT)
         skipped: range | tuple[()] = ()
@@ -121,3 +122,4 @@ def test_lowering_keeps_the_meaning(chain: Chain, packets: list[Facts], live: Co
             expected = Decision(chain.default, DEFAULT, (*expected.passed, i))
             skipped = range(i, rule.resume or i)
         assert match_run.run(program, packet, live, same_buckets) == expected
+        assert decide(chain, packet, live, reference_buckets) == expected

@@ -7,15 +7,15 @@ chain's program and of one that does nothing, in turns.
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from lockgate.compiler.policy.model import Prefixes
+from lockgate.engines import prefixes
 from lockgate.runtime import coldrun, testrun
 from lockgate.runtime.bundle import Bundle
 from lockgate.runtime.plan import map_key
@@ -89,9 +89,3 @@ def _draining(loaded: testrun.LoadedChain, stack: ExitStack) -> Callable[[], obj
     for ring in rings:
         stack.callback(ring.close)
     return lambda: [list(ring.records()) for ring in rings]
-
-
-def prefixes(contents: Prefixes) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Both families as networks."""
-    yield from (ipaddress.IPv4Network(pair) for pair in contents.v4.prefixes(32))
-    yield from (ipaddress.IPv6Network(pair) for pair in contents.v6.prefixes(128))
