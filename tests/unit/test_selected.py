@@ -42,7 +42,7 @@ def packets() -> list[Facts]:
     found = []
     for bits in product((0, 1), repeat=5):
         facts = dict(zip(("flow.direction", "peer#0", "peer#1", "subject#0", "subject#1"), bits, strict=True))
-        addresses = {"ip4.src": 10 << 24, "ip4.dst": 8 << 24}, {"ip6.src": 1, "ip6.dst": 2}
+        addresses = {"ip4.src": 10 << 24, "ip4.dst": (10 << 24) + 1}, {"ip6.src": 1, "ip6.dst": 2}
         found += [facts | {"eth.type": 0x0800, "ip.proto": 6} | addresses[0]]
         found += [facts | {"eth.type": 0x86DD, "ip.proto": 6} | addresses[1]]
     return [*found, {"eth.type": 0x0806, "flow.direction": 0, "subject#0": 1, "subject#1": 0}]
