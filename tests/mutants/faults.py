@@ -237,7 +237,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "a dynamic set's list fetched anew for each question about a packet",
-        "compiler/codegen/lower.py",
+        "compiler/codegen/common.py",
         "table.live is not None and asked[table.name] > 1]",
         "table.live is not None and asked[table.name] > 99]",
     ),
@@ -322,21 +322,21 @@ FAULTS: tuple[Fault, ...] = (
     # ---- generated rules and counters ----
     Fault(
         "a range ends one late",
-        "compiler/codegen/lower.py",
+        "compiler/codegen/nodes.py",
         'f.branch(f.compare("ule", above, high - low), yes, no, self._likely(node))',
         'f.branch(f.compare("ule", above, high - low + 1), yes, no, self._likely(node))',
     ),
     Fault(
         "the default's verdict is that of malformed packets",
-        "compiler/codegen/lower.py",
-        "self._decide(counters.DEFAULT, self.plan.default)",
-        "self._decide(counters.DEFAULT, self.hook.malformed)",
+        "compiler/codegen/nodes.py",
+        "self.decide(counters.DEFAULT, self.plan.default)",
+        "self.decide(counters.DEFAULT, self.hook.malformed)",
     ),
     Fault(
         "counters of rules shifted by one slot",
-        "compiler/codegen/lower.py",
-        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict",
-        "self._decide(counters.FIRST_RULE + max(0, leaf.rule - 1), rule.verdict",
+        "compiler/codegen/nodes.py",
+        "self.decide(counters.FIRST_RULE + leaf.rule, rule.verdict",
+        "self.decide(counters.FIRST_RULE + max(0, leaf.rule - 1), rule.verdict",
     ),
     Fault(
         "bytes counted without the Ethernet header",
@@ -346,9 +346,9 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "named counters left out",
-        "compiler/codegen/lower.py",
-        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample, rule.effects)",
-        "self._decide(counters.FIRST_RULE + leaf.rule, rule.verdict, None, rule.sample, rule.effects)",
+        "compiler/codegen/nodes.py",
+        "self.decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample, rule.effects)",
+        "self.decide(counters.FIRST_RULE + leaf.rule, rule.verdict, None, rule.sample, rule.effects)",
     ),
     # ---- fragments and buffers ----
     Fault(
@@ -444,7 +444,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "a rule that lets the packet go on does not add to its named counter",
-        "compiler/codegen/lower.py",
+        "compiler/codegen/nodes.py",
         "        if rule.count:\n            r.set(NAMED",
         "        if False:\n            r.set(NAMED",
     ),

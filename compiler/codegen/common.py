@@ -1,0 +1,129 @@
+"""What all functions of one module share, and what a plan asks for as a whole.
+
+Knows plans and hooks; writes no code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+from lockgate import __version__
+from lockgate.stdlib_bpf import classifiers, hooks, manifest, tables
+from lockgate.stdlib_bpf.emit import fragments, limits
+from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label
+from lockgate.stdlib_bpf.emit.registers import ANSWER, DSCP, LEFT, NETWORK, TRANSPORT
+from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
+from lockgate.stdlib_bpf.tables.base import DataImage
+
+from ..plan.ir import Branch, Classifier, InTable, Plan
+
+NAMED_OF, SAMPLE_OF = "named_of", "sample_of"  # sections: of each rule, where classifiers find rules
+
+
+def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
+    """The counter slots of a plan, in the order `stdlib_bpf.state.counters` describes, then `fragments` for
+    those that are dropped before any rule, and `lost` for events that found the ring full."""
+    hook = hooks.ALL[plan.hook]
+    slots = [
+        manifest.Slot("malformed", "malformed", hook.malformed),
+        manifest.Slot("default", "default", plan.default),
+    ]
+    slots += [manifest.Slot("rule", r.label, r.verdict, r.file, r.line, r.sample) for r in plan.rules]
+    slots += [manifest.Slot("named", name) for name in sorted({r.count for r in plan.rules if r.count})]
+    if plan.fragments != DEFAULT_MODE:
+        slots.append(manifest.Slot("fragments", "fragments", hook.malformed))
+    if any(r.sample for r in plan.rules):
+        slots.append(manifest.Slot("lost", "lost events"))
+    return tuple(slots)
+
+
+def asks(plan: Plan, field: str) -> bool:
+    """Whether some test is about a field."""
+    return any(isinstance(node, Branch) and node.test.field == field for node in plan.nodes)
+
+
+def asks_the_time(plan: Plan) -> bool:
+    """Whether some way through the program reads the clock."""
+    return (
+        plan.fragments == "track"
+        or any(rule.limit is not None for rule in plan.rules)
+        or any(table.live is not None for table in plan.tables)
+    )
+
+
+def asked_again(plan: Plan) -> list[str]:
+    """Tables of dynamic sets that more than one node asks, in order."""
+    asked = Counter(n.test.table for n in plan.nodes if isinstance(n, Branch) and isinstance(n.test, InTable))
+    return [table.name for table in plan.tables if table.live is not None and asked[table.name] > 1]
+
+
+def answers_packets(plan: Plan) -> bool:
+    """Whether rejected packets are answered by packets."""
+    verdicts = {plan.default, *(rule.verdict for rule in plan.rules)}
+    return hooks.ALL[plan.hook].target == "interface" and "reject" in verdicts
+
+
+class Common:
+    """One generation: the plan with its hook, debug information, counter slots, and built tables. `line`: of
+    the policy, for code that serves no single rule; `index`: of the chain in the bundle."""
+
+    def __init__(self, plan: Plan, sources: Mapping[str, str], line: int, index: int) -> None:
+        self.plan, self.line, self.index = plan, line, index
+        self.hook = hooks.ALL[plan.hook]
+        self.debug = DebugInfo(dict(sources), f"lockgate {__version__}")
+        self.main = next(iter(sources))
+        self.slots = slots_of(plan)
+        self.slot_numbers = {(s.kind, s.label): i for i, s in enumerate(self.slots) if s.kind != "rule"}
+        self.logs = any(r.sample for r in plan.rules)
+        self.counts = any(r.count for r in plan.rules)
+        self.rewrites = any(r.effects.dscp is not None for r in plan.rules)
+        self.answers = answers_packets(plan)
+        self.registers = [*sorted(self._fields_read()), *self._for_effects()]
+        self.images = {
+            t.name: tables.ALL[t.kind].build(t.values, t.width_bits, t.max_entries) for t in plan.tables
+        }
+        self.trees = {one.name: self._tree(one) for one in plan.classifiers}
+
+    def begin(self, name: str, arguments: list[tuple[str, str, int]], section: str | None) -> Function:
+        """A function that returns an i32, with its entry block placed. `arguments`: LLVM type, name, debug
+        type of each; `section`: of its code, None for the one of functions that programs call."""
+        debug = self.debug
+        scope = debug.subprogram(
+            name, [(argument, type_) for _, argument, type_ in arguments], self.main, self.line
+        )
+        listed = ", ".join(f"{type_} %{argument}" for type_, argument, _ in arguments)
+        placed = "" if section is None else f' section "{section}"'
+        f = Function(name, f"define i32 @{name}({listed}) #0{placed} !dbg !{scope}", debug, scope, self.main)
+        f.at(self.main, self.line)
+        f.place(Label("entry"))
+        return f
+
+    def context_argument(self) -> tuple[str, str, int]:
+        """The hook's context, as `begin` takes it."""
+        debug, context = self.debug, self.hook.context
+        members = [
+            (m.name, debug.integer(m.size * 8), m.size, m.offset) for m in context.members if m.count == 1
+        ]
+        return "ptr", "ctx", debug.pointer(debug.struct(context.name, context.size, members))
+
+    def _fields_read(self) -> set[str]:
+        plan = self.plan
+        names = {n.test.field for n in plan.nodes if isinstance(n, Branch)}
+        names |= {name for one in plan.classifiers for name in one.fields}
+        names |= {name for r in plan.rules if r.limit for name in limits.fields_read(r.limit)}
+        names |= fragments.registers_of(plan.fragments)
+        if self.hook.decoder == "sock_addr" and self.logs:
+            names |= {"ip4.dst", "ip6.dst", "th.dport"}
+        return names
+
+    def _for_effects(self) -> list[str]:
+        """Registers for what rules do to packets."""
+        return [DSCP, NETWORK] * self.rewrites + [ANSWER, NETWORK, TRANSPORT, LEFT] * self.answers
+
+    def _tree(self, one: Classifier) -> DataImage:
+        """A classifier's memory, with each rule's verdict as the code of its boxes."""
+        verdicts, rules = self.hook.verdicts, self.plan.rules
+        boxes = tuple(replace(box, code=verdicts[rules[box.rule].verdict] & 0xFF) for box in one.boxes)
+        return classifiers.ALL[one.kind].build(replace(one, boxes=boxes).contents)
