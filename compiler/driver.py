@@ -246,6 +246,8 @@ class Session:
         looks = 0
         for index, takers in covered_rules(self.match(chain)):
             rule = chain.rules[index]
+            if rule.stands_for is not None:
+                continue
             by = tuple((chain.rules[i].span, chain.rules[i].label, chain.rules[i].verdict) for i in takers)
             looks += index  # the reference goes through all rules before the one that decides
             packets = (witness.of(chain, m) for m in matches[index] if looks <= MAX_EXAMPLE_LOOKS)
@@ -290,6 +292,10 @@ class Session:
 
     def module(self, chain: Chain) -> Module:
         """The chain as LLVM text, maps and slots. PolicyError when the verifier would give up on it."""
+
+        if chain.hook not in FEATURES:
+            self.sink.add(errors.NotYet("a program for endpoints", chain.span).diagnostic())
+            self.sink.stop_on_errors()
 
         def run() -> Module:
             sources = {self.unit.source.name: self.unit.source.text}

@@ -53,7 +53,9 @@ from .e0308_hook_target import HookTarget
 from .e0309_misplaced_attribute import MisplacedAttribute
 from .e0310_shared_target import SharedTarget
 from .e0311_does_not_decide import DoesNotDecide
+from .e0313_different_defaults import DifferentDefaults
 from .e0314_fragments_unsaid import FragmentsUnsaid
+from .e0315_no_tier import NoTier
 from .e0320_misplaced_option import MisplacedOption
 from .e0321_needs_device import NeedsDevice
 from .e0322_foreign_device import ForeignDevice
@@ -131,7 +133,9 @@ ALL: tuple[type[Finding], ...] = (
     MisplacedAttribute,
     SharedTarget,
     DoesNotDecide,
+    DifferentDefaults,
     FragmentsUnsaid,
+    NoTier,
     MisplacedOption,
     NeedsDevice,
     ForeignDevice,
@@ -176,6 +180,7 @@ __all__ = [
     "ConditionMismatch",
     "Cycle",
     "DefaultDropsNeighbours",
+    "DifferentDefaults",
     "DoesNotDecide",
     "DuplicateName",
     "DuplicateRule",
@@ -200,6 +205,7 @@ __all__ = [
     "NoDate",
     "NoDefault",
     "NoPorts",
+    "NoTier",
     "NotAtHook",
     "NotDelegated",
     "NotOnePacket",

@@ -46,8 +46,9 @@ class RulesNeedBlocks(Finding):
     def diagnostic(self) -> Diagnostic:
         """The facts as a message."""
         blocks = " and ".join(f"`{d} {{ … }}`" for d in self.directions)
+        where = "for endpoints" if self.hook == "endpoint" else f"at {self.hook}"
         return self.make(
-            f"at {self.hook} rules stand in a block that says the direction",
+            f"{where} rules stand in a block that says the direction",
             (self.span, "which direction?"),
             help=[f"write {blocks}, or one of them; a direction without a block is left alone"],
         )

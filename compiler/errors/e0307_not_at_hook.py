@@ -27,7 +27,7 @@ class NotAtHook(Finding):
     ## What it means
 
     At connect there is no packet yet, only a socket and the address it calls: no source, no flags, no
-    ICMP type.
+    ICMP type. Labels and groups such as `cluster` are known to policies for endpoints alone.
 
     ## Why it matters
 
@@ -61,8 +61,10 @@ class NotAtHook(Finding):
         why = (
             at_connect if self.hook == "connect" else WHY_ELSEWHERE.get(self.condition, "it cannot be known")
         )
-        return self.make(
-            f"`{self.condition}` is not known at {self.hook}",
-            (self.span, why),
-            help=[f"a policy at {' or '.join(self.seen_at)} sees it"],
-        )
+        where, remedy = why, f"a policy at {' or '.join(self.seen_at)} sees it"
+        if self.seen_at == ("endpoint",):
+            where, remedy = (
+                "it knows addresses, not labels",
+                "a policy `for [labels]` knows who has an address",
+            )
+        return self.make(f"`{self.condition}` is not known at {self.hook}", (self.span, where), help=[remedy])

@@ -20,6 +20,12 @@ WHERE = {
         "this one is at an interface or cgroup",
         "leave it out: policies at one interface have no order among them",
     ),
+    "endpoint": (
+        "does not belong to policies for endpoints",
+        "this one is for endpoints",
+        "leave it out: their fragments are tracked",
+    ),
+    "failsafe": ("does not belong to a failsafe", "only `owner` does", "leave it out"),
     "tiers": ("does not belong to `tiers`", "only `default` and `owner` do", "write it in the policies"),
 }
 
@@ -30,8 +36,9 @@ class MisplacedAttribute(Finding):
 
     ## What it means
 
-    `default`, `owner` and `fragments` hold for the whole policy, not for a block of it. `tier` belongs to
-    policies for endpoints, and a line `tiers` has no attributes but a default and an owner.
+    `default`, `owner` and `fragments` hold for the whole policy, not for a block of it. `tier`, `order`,
+    `state` and `mode` belong to policies for endpoints, and `fragments` to the others. A line `tiers` has no
+    attributes but a default and an owner.
 
     ## Why it matters
 

@@ -26,9 +26,18 @@ from .rules import Rules
 from .targets import Targets
 from .templates import Sentence, Templates
 
+# What a policy may say, by the target of its hook; and a failsafe.
+_EVERYWHERE = frozenset({"default", "owner", "fragments"})
+ATTRIBUTES = {
+    "interface": _EVERYWHERE,
+    "cgroup": _EVERYWHERE,
+    "endpoint": frozenset({"default", "owner", "tier", "order", "mode", "state"}),
+    "failsafe": frozenset({"owner"}),
+}
+
 
 @dataclass
-class _Contents:
+class Contents:
     """A policy's items by kind. `rules`: (direction, sentence) in order; `blocks`: direction → its block."""
 
     attributes: dict[str, t.Attribute]
@@ -58,6 +67,8 @@ class Policies:
         if isinstance(scope, t.NotYet):
             self._complain(errors.NotYet(scope.what, scope.span))
             return ()
+        if isinstance(scope, t.EndpointScope):
+            return ()  # `endpoints` puts all of those into one
         hook = hooks.NAMED.get(scope.hook.text)
         if hook is None:
             known = tuple((name, None) for name in hooks.NAMED)
@@ -68,11 +79,11 @@ class Policies:
             return ()
         devices = hook.target == "interface"
         targets = (self.targets.devices if devices else self.targets.cgroups)(scope.targets)
-        contents = self._contents(policy, hook)
+        contents = self.contents(policy.items, hook)
         default = self._default(policy, contents, hook)
         written = contents.attributes.get("default")
         fragments = self._fragments(policy, contents, hook)
-        self._rule_names(policy.name.text, contents.rules)
+        self.rule_names(policy.name.text, contents.rules)
         places = {
             d: Place(hook, d, targets, cgroups=Cgroups.asked(s.rule for at, s in contents.rules if at == d))
             for d in hook.points
@@ -98,16 +109,18 @@ class Policies:
                 devices=tuple(places[direction].devices.names),
                 cgroups=places[direction].cgroups.paths,
             )
-            for direction, span in self._directions(policy, contents, hook)
+            for direction, span in self.directions(policy, contents, hook)
         )
 
-    def _contents(self, policy: t.Policy, hook: hooks.Hook) -> _Contents:
-        contents = _Contents({}, [], {})
+    def contents(self, items: Sequence[t.Statement | t.Block], hook: hooks.Hook, where: str = "") -> Contents:
+        """The items of a policy, sorted. `where`: a key of `ATTRIBUTES`; by the hook's target where it is
+        not said."""
+        contents = Contents({}, [], {})
         bare: list[t.Rule | t.Use] = []
-        for item in policy.items:
+        for item in items:
             match item:
                 case t.Attribute():
-                    self._attribute(item, contents)
+                    self._attribute(item, contents, where or hook.target)
                 case t.Rule() | t.Use():
                     bare.append(item)
                 case t.Block():
@@ -119,17 +132,16 @@ class Policies:
         contents.rules += [("", s) for item in bare for s in self.templates.sentences(item)]
         return contents
 
-    def _attribute(self, item: t.Attribute, contents: _Contents) -> None:
+    def _attribute(self, item: t.Attribute, contents: Contents, where: str) -> None:
         first = contents.attributes.get(item.key)
         if first is not None:
             self._complain(errors.Repeated(f"`{item.key}`", item.span, first.span))
-        elif item.key == "tier":
-            self._complain(errors.MisplacedAttribute(item.key, item.span, "interface"))
-        elif item.key in ("mode", "state", "order"):
-            self._complain(errors.NotYet(f"`{item.key}`", item.span))
+        elif item.key not in ATTRIBUTES[where]:
+            known = where if where in ("endpoint", "failsafe") else "interface"
+            self._complain(errors.MisplacedAttribute(item.key, item.span, known))
         contents.attributes.setdefault(item.key, item)
 
-    def _block(self, block: t.Block, contents: _Contents, hook: hooks.Hook) -> None:
+    def _block(self, block: t.Block, contents: Contents, hook: hooks.Hook) -> None:
         direction = block.direction.text
         if direction not in hook.directions:
             self._complain(errors.MisplacedBlock(direction, block.direction.span, hook.name))
@@ -146,7 +158,7 @@ class Policies:
                 case t.Rule() | t.Use():
                     contents.rules += [(direction, s) for s in self.templates.sentences(item)]
 
-    def _default(self, policy: t.Policy, contents: _Contents, hook: hooks.Hook) -> str:
+    def _default(self, policy: t.Policy, contents: Contents, hook: hooks.Hook) -> str:
         attribute = contents.attributes.get("default")
         if attribute is None:
             if not self._hidden(policy):
@@ -159,7 +171,7 @@ class Policies:
             self._complain(errors.NeedsDevice(attribute.value.text, attribute.value.span, 0))
         return hook.malformed
 
-    def _fragments(self, policy: t.Policy, contents: _Contents, hook: hooks.Hook) -> str:
+    def _fragments(self, policy: t.Policy, contents: Contents, hook: hooks.Hook) -> str:
         """The mode for fragments; the usual one after a complaint."""
         attribute = contents.attributes.get("fragments")
         value = None if attribute is None else attribute.value
@@ -181,7 +193,8 @@ class Policies:
         """Whether part of a policy was left out after a syntax error: what is missing may be there."""
         return any(policy.span.start <= s.start < policy.span.end for s in self.module.skipped)
 
-    def _rule_names(self, policy: str, rules: Sequence[tuple[str, Sentence]]) -> None:
+    def rule_names(self, policy: str, rules: Sequence[tuple[str, Sentence]]) -> None:
+        """Keep the names of a policy's rules, and complain about those that are taken."""
         seen: dict[str, Span] = {}
         for direction, sentence in rules:
             if sentence.name is None:
@@ -196,7 +209,8 @@ class Policies:
                 self._complain(errors.DuplicateRule(name, span, seen[name]))
             seen.setdefault(name, span)
 
-    def _directions(self, policy: t.Policy, contents: _Contents, hook: hooks.Hook) -> list[tuple[str, Span]]:
+    def directions(self, policy: t.Policy, contents: Contents, hook: hooks.Hook) -> list[tuple[str, Span]]:
+        """The directions that a policy speaks of, each with its place; complains where there is none."""
         if not hook.directions:
             return [("", policy.span)]
         found = [(d, contents.blocks[d].span) for d in hook.directions if d in contents.blocks]

@@ -15,6 +15,7 @@ from ..source import Source, Span
 from ..syntax import tree as t
 from . import delegation, imports, settings, tiers
 from .check import Policies
+from .endpoints import Endpoints
 from .expect import Tests
 from .expiry import Expiry
 from .files import Inputs, ReadFile, UnreadableInput
@@ -74,12 +75,14 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
                 targets.declared(decl)
             case t.NotYet(span, what):
                 sink.add(errors.NotYet(what, span).diagnostic())
-    tiers.check(program, sink)
+    order = tiers.check(program, sink)
     templates.check()
     chains: list[Chain] = []
     for decl in module.decls:
         if isinstance(decl, t.Policy):
             chains += policies.chains(decl)
+    endpoints = Endpoints(policies, order, networks.selections).chain(module.decls)
+    chains += [] if endpoints is None else [endpoints]
     checked_tests = tuple(tests.test(decl, chains) for decl in module.decls if isinstance(decl, t.Test))
     _check_shared_targets(chains, sink)
     scope.warn_unused()

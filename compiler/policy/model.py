@@ -167,8 +167,27 @@ class Rule:
 
     @property
     def label(self) -> str:
-        """The rule's name, or `FILE:LINE` for an unnamed one, `FILE:LINE.NUMBER` of a template."""
-        return self.name or self.span.label + (f".{self.number}" if self.number else "")
+        """The rule's name, or `FILE:LINE` for an unnamed one, `FILE:LINE.NUMBER` of a template; what it
+        stands for."""
+        return self.stands_for or self.name or self.span.label + (f".{self.number}" if self.number else "")
+
+
+@dataclass(frozen=True)
+class Section:
+    """Neighbouring rules of a chain for endpoints, from `first` up to `last`, without it: those of a `policy`
+    in one `direction`, or those that a tier, or the whole list, ends with (`policy` ""). `selection`: number
+    of the endpoints that they are about; `order`: of the policy, None where it has none; `audit`: they decide
+    nothing; `span`: the head of the policy."""
+
+    tier: str
+    policy: str
+    direction: str
+    selection: int
+    first: int
+    last: int
+    span: Span
+    order: int | None = None
+    audit: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,7 +198,8 @@ class Chain:
     to or ask about, in the namespace of the targets; a test of `meta.iif` counts them from 1. `cgroups`:
     those that rules ask about, sorted; a test of `sock.cgroup` counts them from 1
     (`stdlib_bpf.state.cgroups`). `fragments`: a mode of `stdlib_bpf.state.fragments`. `selections`: of
-    endpoints, that rules ask about by number."""
+    endpoints, that rules ask about by number; `sections`: whose rules stand where, in a list for
+    endpoints."""
 
     policy: str
     hook: str
@@ -194,6 +214,7 @@ class Chain:
     cgroups: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE
     selections: tuple[Selection, ...] = ()
+    sections: tuple[Section, ...] = ()
 
     @property
     def lists(self) -> dict[str, tuple[str, ...]]:

@@ -10,16 +10,19 @@ from collections.abc import Sequence
 from functools import partial
 
 from lockgate.stdlib_bpf import prefix_text
+from lockgate.stdlib_bpf.labels import Selector
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
 
 from .. import errors
 from ..source import Span
 from ..syntax import tree as t
+from . import names as builtin
 from . import prefixes
 from .families import families
 from .files import Inputs, UnreadableInput
 from .model import Live, Minus, Network, Not, Prefixes, Selected, Union
 from .resolve import Scope
+from .selectors import Selections, chosen
 
 ANY = Prefixes(IntervalSet.full(32), IntervalSet.full(128))
 BROKEN: Network = Prefixes()  # stands for what was complained about; told by identity
@@ -33,9 +36,11 @@ class Networks:
 
     def __init__(self, scope: Scope, inputs: Inputs) -> None:
         self.scope, self.sink, self.inputs = scope, scope.sink, inputs
+        self.selections = Selections()
         self._values: dict[int, Network] = {}  # by identity of the declaration
         self._sizes: dict[int, tuple[int, int]] = {id(BROKEN): (0, 0)}  # by identity of declared values
         # By identity of the value, which stays alive with it.
+        self._asking: dict[int, tuple[Network, bool]] = {}
         self._fixed: dict[int, tuple[Network, Prefixes | None]] = {}
 
     def fixed(self, value: Network) -> Prefixes | None:
@@ -43,6 +48,19 @@ class Networks:
         if id(value) not in self._fixed:
             self._fixed[id(value)] = value, fixed(value)
         return self._fixed[id(value)][1]
+
+    def asks_endpoints(self, value: Network) -> bool:
+        """Whether a network names endpoints by labels."""
+        if id(value) not in self._asking:
+            match value:
+                case Union(left, right) | Minus(left, right):
+                    found = self.asks_endpoints(left) or self.asks_endpoints(right)
+                case Not(operand):
+                    found = self.asks_endpoints(operand)
+                case _:
+                    found = isinstance(value, Selected)
+            self._asking[id(value)] = value, found
+        return self._asking[id(value)][1]
 
     def declared(self, decl: t.NetworkDecl) -> Network:
         """Value of a declaration."""
@@ -87,7 +105,7 @@ class Networks:
         value = self._value(net)
         if not isinstance(net, t.Name) and value is not BROKEN:
             value = self._small_enough(net.span, value)
-        if value is not BROKEN and not isinstance(net, t.Name) and is_empty(value):
+        if value is not BROKEN and not isinstance(net, t.Name | t.Selector) and is_empty(value):
             self._complain(errors.EmptyNetwork(net.span))
         return value
 
@@ -98,9 +116,15 @@ class Networks:
                 return BROKEN if prefix is None else prefix.prefixes
             case t.AnyAddress():
                 return ANY
+            case t.Name(span, "self"):
+                self._complain(errors.NotYet("the entity `self`", span))
+            case t.Name(_, text) if text in builtin.ENTITIES:
+                return self.selections.entity(text)
             case t.Name():
                 decl = self.scope.find(net, t.NetworkDecl)
                 return BROKEN if decl is None else self.declared(decl)
+            case t.Selector():
+                return self.selections.network(chosen(net))
             case t.NetSet(_, items):
                 return self._set(items)
             case t.Sum():
@@ -129,10 +153,11 @@ class Networks:
             return None
 
     def _set(self, items: Sequence[t.Net]) -> Network:
-        """Literals become one value, everything else stays beside it."""
+        """Literals become one value, and so do selections of endpoints; everything else stays beside them."""
         v4: list[tuple[int, int]] = []
         v6: list[tuple[int, int]] = []
         others: list[Network] = []
+        selectors: list[Selector] = []
         broken = False
         for item in items:
             if isinstance(item, t.Address):
@@ -141,10 +166,14 @@ class Networks:
                     broken = True
                 else:
                     (v4 if prefix.family == 4 else v6).append((prefix.low, prefix.high))
+            elif found := chosen(item):
+                selectors += found
             else:
                 others.append(self._value(item))
         if broken or any(other is BROKEN for other in others):
             return BROKEN
+        if selectors:
+            others.append(self.selections.network(selectors))
         if v4 or v6 or not others:
             others.insert(0, Prefixes(IntervalSet.from_ranges(v4), IntervalSet.from_ranges(v6)))
         return union(others)

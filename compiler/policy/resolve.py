@@ -128,8 +128,6 @@ class Scope:
             self._complain(
                 errors.WrongKind(name.text, name.span, KINDS[type(decl)], KINDS[wanted], decl.name.span)
             )
-        elif name.text in builtin.ENTITIES and wanted is t.NetworkDecl:
-            self._complain(errors.NotYet(f"the entity `{name.text}`", name.span))
         elif name.text in builtin.PROTOCOLS:
             self._complain(errors.WrongKind(name.text, name.span, "protocol", KINDS[wanted], None))
         elif not self._may_be_skipped(name):

@@ -72,7 +72,7 @@ class Rules:
         sound = self.action(rule.action, hook)
         parts = self.parts(rule.parts, hook)
         kinds = self.kinds(rule.kinds, hook)
-        networks = {side: self._network(part) for side, part in parts.sides.items()}
+        networks = {side: self._network(part, hook) for side, part in parts.sides.items()}
         ports = {
             side: self.traffic.ports(part.ports)
             for side, part in parts.sides.items()
@@ -212,8 +212,14 @@ class Rules:
                     return ()
         return found
 
-    def _network(self, side: t.Side) -> Network | None:
-        return None if side.network is None else self.networks.value(side.network)
+    def _network(self, side: t.Side, hook: hooks.Hook) -> Network | None:
+        if side.network is None:
+            return None
+        value = self.networks.value(side.network)
+        if hook.target == "endpoint" or not self.networks.asks_endpoints(value):
+            return value
+        self._complain(errors.NotAtHook(side.network.span.text, hook.name, side.network.span, ("endpoint",)))
+        return BROKEN
 
     def _narrow(self, kinds: tuple[Traffic, ...], parts: Parts, bare: Span | None) -> tuple[Traffic, ...]:
         """Kinds of traffic with the rule's types. `bare`: the action of a rule that names no traffic."""

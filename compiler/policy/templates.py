@@ -203,7 +203,7 @@ class Templates:
                 substitute(item, samples(decl, 0), self._misfit, seen)
         if self.sink.errors > before:
             return False
-        places = [Place(hook, d) for hook in hooks.NAMED.values() for d in hook.directions or ("",)]
+        places = [Place(hook, d) for hook in hooks.ALL.values() for d in hook.directions or ("",)]
         attempts = [self._attempt(decl, place) for place in places]
         best = min(attempts, key=len)
         for diagnostic in best:

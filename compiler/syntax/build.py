@@ -17,11 +17,8 @@ from .nodes import Node
 # Grammar rules that this version does not compile → how messages name them.
 NOT_YET = {
     "proxy": "`proxy`",
-    "failsafe": "`failsafe`",
     "balance": "`balance`",
-    "selector": "a label selector",
     "at_labels": "a policy for labels at connect",
-    "for_labels": "a policy for labels",
     "flow_state": "a condition on the flow's state",
     "via": "`via`",
 }
@@ -174,6 +171,27 @@ class _Builder:
         return t.Kind(self.span(tree), self.node(what))
 
     traffic_number = kind_number = kind
+
+    # ---- endpoints ----
+
+    def selector(self, tree: Any, *items: Any) -> t.Selector:
+        labels, of_namespace = [], False
+        for item in items:
+            if isinstance(item, Token):
+                of_namespace = item.type == "NAMESPACE"
+            elif item is not None:
+                labels.append(self._label(item, of_namespace))
+        return t.Selector(self.span(tree), tuple(labels))
+
+    def _label(self, tree: Any, of_namespace: bool) -> t.Label:
+        key, *values = self.all(tree.children)
+        return t.Label(self.span(tree), key, tuple(values), tree.data == "label_not", of_namespace)
+
+    def for_labels(self, tree: Any, hosts: Any, selector: Any) -> t.EndpointScope:
+        return t.EndpointScope(self.span(tree), hosts is not None, self.node(selector))
+
+    def failsafe(self, tree: Any, selector: Any, *items: Any) -> t.Failsafe:
+        return t.Failsafe(self.span(tree), self.node(selector), self.all(items))
 
     # ---- policies and rules ----
 

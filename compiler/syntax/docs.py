@@ -27,7 +27,8 @@ _TIGHT = {
     "flags": frozenset("/"),
     "flag": frozenset("!"),
     "mark": frozenset("/"),
-    "label": frozenset({"=", "!="}),
+    "label": frozenset("="),
+    "label_not": frozenset({"!="}),
 }
 # Rules in whose lists the last item may have a comma behind it, too.
 _TRAILING_COMMA = frozenset(

@@ -118,8 +118,41 @@ class PortRange:
     high: Number
 
 
+@dataclass(frozen=True)
+class Label:
+    """`key=value`, `key in { a, b }`, `has key` (no values); `negated`: `!=`, `not in`, `lacks`.
+    `of_namespace`: it stood in `ns[…]`."""
+
+    span: Span
+    key: Name | Text
+    values: tuple[Name | Text | Number, ...]
+    negated: bool
+    of_namespace: bool
+
+
+@dataclass(frozen=True)
+class Selector:
+    """`[labels]`, `[labels]ns[labels]`: endpoints by their labels, and those of their namespaces."""
+
+    span: Span
+    labels: tuple[Label, ...]
+
+
 # A text is a mistake as a network; as an argument it may be right.
-Net = Address | AnyAddress | Name | NetSet | Sum | Negation | File | Dynamic | PortRange | Text | NotYet
+Net = (
+    Address
+    | AnyAddress
+    | Name
+    | NetSet
+    | Sum
+    | Negation
+    | File
+    | Dynamic
+    | PortRange
+    | Text
+    | Selector
+    | NotYet
+)
 
 
 # ---- ports and traffic ----
@@ -436,12 +469,30 @@ class Scope:
 
 
 @dataclass(frozen=True)
+class EndpointScope:
+    """`for [labels]`, or `for hosts [labels]`."""
+
+    span: Span
+    hosts: bool
+    selector: Selector
+
+
+@dataclass(frozen=True)
+class Failsafe:
+    """`failsafe for hosts [labels] { … }`."""
+
+    span: Span
+    selector: Selector
+    items: tuple[Statement | Block, ...]
+
+
+@dataclass(frozen=True)
 class Policy:
     """`policy NAME SCOPE { … }`."""
 
     span: Span
     name: Name
-    scope: Scope | NotYet
+    scope: Scope | EndpointScope | NotYet
     items: tuple[Statement | Block, ...]
 
 
@@ -578,7 +629,17 @@ class Tiers:
 
 
 Decl = (
-    Import | NetworkDecl | PortsDecl | ServiceDecl | InterfaceDecl | Template | Tiers | Policy | Test | NotYet
+    Import
+    | NetworkDecl
+    | PortsDecl
+    | ServiceDecl
+    | InterfaceDecl
+    | Template
+    | Tiers
+    | Failsafe
+    | Policy
+    | Test
+    | NotYet
 )
 
 

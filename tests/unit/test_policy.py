@@ -119,7 +119,7 @@ REFUSED = [
     ("drop from nowhere", [("E0202", "nowhere")]),
     ("drop nothing", [("E0202", "nothing")]),
     ("drop from tcp", [("E0203", "tcp")]),
-    ("drop from world", [("E0390", "world")]),
+    ("drop from world", [("E0307", "world")]),
     ("drop from dynamic max 5", [("E0219", "dynamic max 5")]),
     ("drop from 10.0.0.1 from 10.0.0.2", [("E0302", "from 10.0.0.2")]),
     ("drop udp to port 1 to port 2", [("E0302", "to port 2")]),
