@@ -228,8 +228,8 @@ FLOW_FIELDS = (
     Field(
         "flow.opens",
         1,
-        "1 unless it is TCP without a transport header, or other than SYN alone of SYN, ACK, FIN and RST",
-        "RFC 9293 §3.5",
+        "0 for TCP other than SYN alone of SYN, ACK, FIN and RST, and for an ICMP echo reply; else 1",
+        "RFC 9293 §3.5, RFC 792",
         hooks=frozenset({"endpoint"}),
     ),
 )

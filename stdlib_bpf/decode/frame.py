@@ -20,6 +20,7 @@ from ..fields import (
     IPPROTO_TCP,
     IPPROTO_UDP,
 )
+from . import quote
 
 VLAN_TPIDS = (0x8100, 0x88A8)
 MAX_VLAN_TAGS = 2
@@ -230,5 +231,14 @@ def _transport(segment: bytes, left: int, proto: int, ethertype: int, facts: Fac
         facts["tcp.header"] = data_offset
     elif proto == IPPROTO_ICMP:
         facts["icmp.type"], facts["icmp.code"] = segment[0], segment[1]
+        _icmp(segment, 4, facts)
     elif proto == IPPROTO_ICMPV6:
         facts["icmp6.type"], facts["icmp6.code"] = segment[0], segment[1]
+        _icmp(segment, 6, facts)
+
+
+def _icmp(segment: bytes, family: int, facts: Facts) -> None:
+    """What tells flows apart and no rule asks for: the place of an identifier, and what an error quotes."""
+    facts["meta.echo"] = _u16(segment, 4)
+    if segment[0] in quote.ERRORS[family] and facts["ip.fragment"] == WHOLE:
+        facts.update(quote.decode(family, segment[8:]))

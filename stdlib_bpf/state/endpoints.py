@@ -87,3 +87,15 @@ def address_key(address: Address) -> bytes:
     family, value = address
     raw = value.to_bytes(4 if family == 4 else 16)
     return ADDRESS_KEY.pack(address=raw, family=family)
+
+
+def stays_on_link(family: int, address: int) -> bool:
+    """Whether an address is none, or good on one link only: routers do not forward it."""
+    if family == 4:
+        return address == 0 or address >> 16 == 169 << 8 | 254
+    return address == 0 or address >> 118 == 0xFE80 >> 6
+
+
+def is_group(family: int, address: int) -> bool:
+    """Whether an address stands for many: multicast, or everyone on the link."""
+    return address >> 28 >= 14 if family == 4 else address >> 120 == 0xFF

@@ -42,6 +42,7 @@ FIELDS = (
     ("th.sport", 2),
     ("th.dport", 2),
     ("tcp.window", 2),
+    ("meta.echo", 2),
     ("tcp.flags", 1),
     ("tcp.header", 1),
     ("icmp.type", 1),
