@@ -108,14 +108,14 @@ def measured(part: Part, path: Path, rounds: int) -> dict[str, Any]:
             for name, target in targets.items()
         }
         for name, program in ready.items():
-            harness.verify(f"{part.name}, {name}", program, frame, "pass", part.hook)
+            harness.verify(f"{part.name}, {name}", program, frame, ["pass"] * harness.CHECKED, part.hook)
         found = harness.alternate(ready, frame, rounds, lambda: [drain() for drain in drains])
     net = [(b - f, w - f) for f, b, w in zip(found["floor"], found["without"], found["with"], strict=True)]
     return {
         "part": part.name,
         "hook": part.hook.name,
         "policy": part.policy(True).strip(),
-        "ratio": statistics.median(w / b for b, w in net if b > 0),
+        "ratio": statistics.median(w / max(1, b) for b, w in net),
         "more_ns": statistics.median(w - b for b, w in net),
         "without_ns": statistics.median(b for b, _ in net),
         "with_ns": statistics.median(w for _, w in net),

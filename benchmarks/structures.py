@@ -1,153 +1,120 @@
-"""Lookup structures side by side: the same set in each, new addresses in every packet.
+"""Sets of addresses side by side: in each lookup structure, in the kernel's maps, in nftables and ipset.
 
-    python -m benchmarks.structures [--quick] [--real FOLDER]
+    python -m benchmarks.structures [--quick] [--real FOLDER] [--kinds NAME,…]
 
-Tells whether the planner's choice is the fastest there is, and what memory each structure takes: hosts,
-prefixes as in a routing table, prefixes inside others, block lists of both. With `--real`, or in the folder
-that LOCKGATE_PREFIXES names, also `prefixes_v4.txt.xz` and `prefixes_v6.txt.xz`: a prefix a line, and samples
-of them. Figures are whole programs (parsing, lookup, counter, verdict) over the floor of the harness; "net"
-is without what the same program costs that asks for nothing.
+Tells whether the planner's choice is the fastest there is, what it is worth beside what others have, and what
+memory it takes: hosts, prefixes as in a routing table, prefixes inside others, block lists of both, and real
+prefixes (`sets`). Every packet has another address; "waiting" means that each waits for the reads of the one
+before. All figures are net: a program's without what the same program costs that asks for nothing, a filter's
+of the stack without what the same chain costs that has no rule and drops everything, one random read
+(`handwritten.read`, of a table as large as the chosen structure) without what the program costs around it.
+Verdicts are checked before.
 """
 
 from __future__ import annotations
 
 import argparse
-import ipaddress
-import lzma
-import os
-import random
+import math
+import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lockgate.compiler.driver import Session
 from lockgate.runtime.sys.fd import Fd
 
-from . import harness, policies, report
+from . import curves, handwritten, harness, others, policies, report, sets, stack
+from .harness import Figures
 
-Entries = list[tuple[int, int]]
-POOLS = ("hit", "zipf", "miss")
-MAX_INLINE = 100  # entries; beyond, code size is the limit and not time
+POOLS = ("hit", "zipf", "miss", *harness.WAITING.values())
 ROUNDS, QUICK_ROUNDS = 15, 7
-KERNEL = ("hash", "lpm_trie")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Sets of one kind. `sizes`: how many entries, `quick`: of them with --quick; `structures`: compared."""
-
-    name: str
-    version: int
-    entries: Callable[[int, int], Entries]
-    sizes: tuple[int, ...]
-    quick: tuple[int, ...]
-    structures: tuple[str, ...]
-
-
-KINDS = (
-    Kind("hosts", 4, policies.hosts, (100, 1_000, 10_000, 100_000, 1_000_000), (1_000, 100_000),
-         ("cuckoo", "range_index", "hash", "lpm_trie")),
-    Kind("prefixes", 4, policies.prefixes, (1, 4, 16, 64, 1_000, 10_000, 100_000, 1_000_000), (16, 100_000),
-         ("inline", "range_index", "hosts_and_ranges", "lpm_trie")),
-    Kind("nested prefixes", 4, policies.nested, (10_000, 100_000), (10_000,),
-         ("range_index", "hosts_and_ranges", "lpm_trie")),
-    Kind("block list", 4, policies.block_list, (10_000, 100_000, 1_000_000), (100_000,),
-         ("range_index", "hosts_and_ranges", "lpm_trie")),
-    Kind("hosts", 6, policies.hosts, (100, 1_000, 10_000, 100_000, 1_000_000), (100_000,),
-         ("cuckoo6", "range_tree", "hash", "lpm_trie")),
-    Kind("prefixes", 6, policies.prefixes, (4, 16, 100, 1_000, 10_000, 100_000, 1_000_000), (16, 100_000),
-         ("inline", "range_tree", "lpm_trie")),
-    Kind("nested prefixes", 6, policies.nested, (100_000,), (10_000,), ("range_tree", "lpm_trie")),
-)  # fmt: skip
-REAL = {4: ("range_index", "hosts_and_ranges", "lpm_trie"), 6: ("range_tree", "lpm_trie")}
-REAL_SIZES, REAL_QUICK = (1_000, 10_000, 100_000, 0), (100_000,)  # 0: all
+MAPS = ("hash", "lpm_trie")
+BASE, PARSED, READ = "no lookup", "headers alone", "one random read"
+SMALLEST_TABLE = 4096
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds")
     parser.add_argument("--real", type=Path, help="folder with prefixes_v4.txt.xz and prefixes_v6.txt.xz")
+    parser.add_argument("--kinds", help="only those, as in the headings, with commas")
     parser.add_argument("--results", type=Path, help="folder for the results")
     given = parser.parse_args(arguments)
     if not harness.possible():
         print("structures: skipped, it needs root and BPF")
         return
-    named = os.environ.get("LOCKGATE_PREFIXES")
+    only = given.kinds.split(",") if given.kinds else None
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="lg-bench-") as folder, ExitStack() as stack:
-        base = {version: _base(Path(folder), version, stack) for version in (4, 6)}
-        for kind in (*KINDS, *_real(given.real or (Path(named) if named else None))):
+    with tempfile.TemporaryDirectory(prefix="lg-bench-") as name, ExitStack() as opened:
+        base = {version: _base(Path(name), version, opened) for version in (4, 6)}
+        for kind in sets.every(given.real):
+            if only is not None and kind.title not in only:
+                continue
             for size in kind.quick if given.quick else kind.sizes:
                 rounds = QUICK_ROUNDS if given.quick else ROUNDS
-                found = _compare(Path(folder), kind, size, base[kind.version], rounds)
-                print(_table(found), flush=True)
+                found = compare(Path(name), kind, size, base[kind.version], rounds)
+                print(f"{kind.title}\n{_table(found)}", flush=True)
                 rows += found
     report.publish("structures", _text(rows), {"rows": rows}, given.results)
+    curves.draw("structures", "entries", "ns a packet that hits, net", _lines(rows), given.results)
 
 
-def _real(folder: Path | None) -> Iterator[Kind]:
-    """The lists of real prefixes that are there; says which are not."""
-    for version, structures in REAL.items():
-        name = f"prefixes_v{version}.txt.xz"
-        if folder is None or not (folder / name).is_file():
-            print(f"structures: without {name}: no folder that has it (--real)")
-            continue
-        every = _read(folder / name)
-
-        def sample(count: int, version: int, every: Entries = every) -> Entries:
-            return sorted(random.Random(f"real {version}").sample(every, count or len(every)))
-
-        yield Kind("real prefixes", version, sample, REAL_SIZES, REAL_QUICK, structures)
-
-
-def _read(path: Path) -> Entries:
-    with lzma.open(path, "rt") as lines:
-        networks = [line.strip().partition("/") for line in lines]
-    return [(int(ipaddress.ip_address(address)), int(length)) for address, _, length in networks]
-
-
-def _base(folder: Path, version: int, stack: ExitStack) -> Fd:
+def _base(folder: Path, version: int, opened: ExitStack) -> Fd:
     """A program that decodes and counts, and looks nothing up."""
     path = folder / f"base{version}.gate"
     path.write_text('policy edge at xdp on "lo" {\n  fragments first-only\n  default pass\n  drop tcp\n}\n')
-    (program,) = stack.enter_context(harness.loaded(path)).programs.values()
+    (program,) = opened.enter_context(harness.loaded(path)).programs.values()
     return program
 
 
-def _compare(folder: Path, kind: Kind, size: int, base: Fd, rounds: int) -> list[dict[str, Any]]:
+def compare(folder: Path, kind: sets.Kind, size: int, base: Fd, rounds: int) -> list[dict[str, Any]]:
+    """A row for each structure, each other filter and one random read. `base`: what asks for nothing."""
     entries = kind.entries(size, kind.version)
     path = policies.entries_policy(folder, f"set{kind.version}", entries, kind.version)
-    asked = harness.pools(entries, kind.version)
     chosen = _chosen(path, kind.version)
-    memory: dict[str, int] = {}
-    with ExitStack() as stack:
+    about: dict[str, dict[str, Any]] = {}
+    with ExitStack() as opened:
         programs: dict[str, Fd] = {}
-        for structure in kind.structures:
-            if structure == "inline" and size > MAX_INLINE:
+        for structure in dict.fromkeys((*kind.compared(len(entries)), chosen)):
+            one = opened.enter_context(harness.loaded(path, frozenset({structure})))
+            (programs[structure],) = one.programs.values()
+            sort = "map" if structure in MAPS else "structure"
+            about[structure] = {"sort": sort, "map_bytes": harness.map_bytes(one.maps)}
+        bases = {BASE: base}
+        if kind.version == 4:
+            size = max(SMALLEST_TABLE, 1 << round(math.log2(about[chosen]["map_bytes"])))
+            bases[READ], _ = (opened.enter_context(fd) for fd in handwritten.read(size))
+            bases |= {PARSED: opened.enter_context(handwritten.rules(()))}
+            about[READ] = {"sort": "read", "map_bytes": size}
+        filters = {}
+        for other in others.ALL:
+            if other.set is None or other.missing():
                 continue
-            found = stack.enter_context(harness.loaded(path, frozenset({structure})))
-            (programs[structure],) = found.programs.values()
-            memory[structure] = harness.map_bytes(found.maps)
-        figures = harness.measure(programs, asked, kind.version, rounds, base)
-    idle = figures.pop("base")
+            held = opened.enter_context(stack.loaded(other, other.set(entries, kind.version), kind.version))
+            filters[other.name], about[other.name] = held, {"sort": "filter", "load_s": held.load_s}
+        asked = harness.pools(entries, kind.version)
+        figures = harness.measure(programs, asked, kind.version, rounds, bases, filters)
+    common = {"set": kind.name, "version": kind.version, "entries": len(entries)}
+    common["base_ns"] = figures[BASE].median("miss")
     return [
-        {
-            "set": kind.name,
-            "version": kind.version,
-            "entries": len(entries),
-            "structure": structure,
-            "chosen": structure == chosen,
-            "map_bytes": memory[structure],
-            "base_ns": idle.best("miss"),
-            "base_median_ns": idle.median("miss"),
-            **{f"{what}_ns": f.best(what) for what in POOLS},
-            **{f"{what}_median_ns": f.median(what) for what in POOLS},
-        }
-        for structure, f in figures.items()
+        {**common, "structure": name, "chosen": name == chosen, **facts, **_net(figures, name, facts["sort"])}
+        for name, facts in about.items()
     ]
+
+
+def _net(figures: Mapping[str, Figures], name: str, sort: str) -> dict[str, float]:
+    """ns by pool: the middle of the differences within each round, and that of the smallest figures."""
+    of, found = figures[name], dict[str, float]()
+    for what, rounds in of.pools.items():
+        below = of.floor
+        if sort != "filter":
+            alike = harness.WAITING["miss"] if what in harness.WAITING.values() else "miss"
+            below = figures[PARSED if sort == "read" else BASE].pools[alike]
+        found[f"{what}_ns"] = statistics.median(a - b for a, b in zip(rounds, below, strict=True))
+        found[f"{what}_best_ns"] = float(min(rounds) - min(below))
+    return found
 
 
 def _chosen(path: Path, version: int) -> str:
@@ -158,36 +125,50 @@ def _chosen(path: Path, version: int) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """The rows of sets of one kind. The ratio is of net medians, hits, to the best map of the kernel's."""
+    """The rows of sets of one kind; how many times the chosen structure's cost others take."""
+    ours = {r["entries"]: r for r in rows if r["chosen"]}
     body = []
     for r in rows:
-        figures = [f"{report.ns(r[f'{w}_ns'])} ({report.ns(r[f'{w}_median_ns'])})" for w in POOLS]
-        name = f"{r['entries']:,} in {r['structure']}" + (" (chosen)" if r["chosen"] else "")
-        memory = f"{r['map_bytes'] / 1024:,.0f}"
-        body.append((name, *figures, _ratio(r, rows), memory, f"{r['map_bytes'] / r['entries']:,.1f}"))
-    head = ("set", *POOLS, "kernel's / this, net", "maps, KiB", "bytes an entry")
+        figures = [report.ns(r[f"{what}_ns"]) if f"{what}_ns" in r else "" for what in POOLS]
+        beside = [_times(r, ours[r["entries"]], what) for what in ("hit", "miss")]
+        memory = ("", "")
+        if "map_bytes" in r:
+            memory = (f"{r['map_bytes'] / 1024:,.0f}", f"{r['map_bytes'] / r['entries']:,.1f}")
+        name = f"{r['entries']:,} in {r['structure']}" if r["sort"] != "read" else r["structure"]
+        name += " (chosen)" if r["chosen"] else ""
+        body.append((name, *figures, *beside, *memory))
+    head = ("set", *POOLS, "hit, to chosen", "miss, to chosen", "maps, KiB", "bytes an entry")
     return report.table(head, body)
 
 
-def _ratio(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    alike = [r for r in rows if r["entries"] == row["entries"] and r["structure"] in KERNEL]
-    if row["structure"] in KERNEL or not alike:
+def _times(row: dict[str, Any], ours: dict[str, Any], what: str) -> str:
+    if row is ours or f"{what}_ns" not in row or row["sort"] == "read":
         return ""
-    net = row["hit_median_ns"] - row["base_median_ns"]
-    theirs = min(r["hit_median_ns"] - r["base_median_ns"] for r in alike)
-    return report.times(theirs / max(net, 1.0))
+    return report.times(row[f"{what}_ns"] / max(1.0, ours[f"{what}_ns"]))
 
 
 def _text(rows: list[dict[str, Any]]) -> str:
     parts = [
-        "# Lookup structures\n\nns a packet over the floor, minimum (median of rounds); rounds alternate "
-        "between all programs of a set, on a machine that also has other work.\n"
+        "# Sets of addresses\n\nns a packet for the lookup alone, medians of rounds that alternate between "
+        "all programs and filters of a set. Programs: without what the same program costs that asks for "
+        "nothing. nftables and ipset: without what the same chain costs that drops everything.\n"
     ]
     for version, name in dict.fromkeys((r["version"], r["set"]) for r in rows):
         mine = [r for r in rows if (r["version"], r["set"]) == (version, name)]
         base = report.ns(min(r["base_ns"] for r in mine))
-        parts.append(f"## IPv{version} {name}\n\nWithout a lookup: {base} ns.\n\n{_table(mine)}")
+        parts.append(f"## IPv{version} {name}\n\nThe program without a lookup: {base} ns.\n\n{_table(mine)}")
     return "\n".join(parts)
+
+
+def _lines(rows: list[dict[str, Any]]) -> curves.Panels:
+    """A picture for each kind: what is chosen, the kernel's maps, other filters."""
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in rows:
+        label = "chosen" if row["chosen"] else row["structure"]
+        if row["sort"] in ("map", "filter") or row["chosen"]:
+            lines = panels.setdefault(f"IPv{row['version']} {row['set']}", {})
+            lines.setdefault(label, []).append((row["entries"], max(1.0, row["hit_ns"])))
+    return panels
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from .sys import attrs, bpf
 from .sys.fd import Fd
 
 SLICE_NS = 5_000_000
+LEAST, PACED, PACE_NS = 64, 10_000, 1_000_000  # packets of a slice; packets and time to find out how many
 TAIL_CALL = 12  # enum bpf_func_id
 BPF_SIZE = {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}
 Key = TypeVar("Key")
@@ -46,68 +47,75 @@ FRAME_BYTES = 118  # of a frame that is stamped whole
 
 def constant(action: str, hook: Hook) -> Fd:
     """A program that answers and does nothing else."""
-    return _program(_insn(0xB7, 0, 0, 0, hook.verdicts[action]) + _insn(0x95), hook)
+    return program(insn(0xB7, 0, 0, 0, hook.verdicts[action]) + insn(0x95), hook)
 
 
-def _insn(code: int, dst: int = 0, src: int = 0, offset: int = 0, imm: int = 0) -> bytes:
+def insn(code: int, dst: int = 0, src: int = 0, offset: int = 0, imm: int = 0) -> bytes:
+    """One instruction (Documentation/bpf/standardization/instruction-set.rst)."""
     return struct.pack("<BBhi", code, src << 4 | dst, offset, imm)
 
 
-def _map_insn(dst: int, map_: Fd, value: bool) -> bytes:
+def map_insn(dst: int, map_: Fd, value: bool) -> bytes:
+    """Two instructions: a register becomes a map, or the address of its first value."""
     kind = attrs.PSEUDO_MAP_VALUE if value else attrs.PSEUDO_MAP_FD
-    return _insn(0x18, dst, kind, 0, map_.number) + _insn(0)
+    return insn(0x18, dst, kind, 0, map_.number) + insn(0)
 
 
-def _program(code: bytes, hook: Hook) -> Fd:
+def program(code: bytes, hook: Hook) -> Fd:
     """Loaded as programs of policies are: one of another kind cannot call them."""
     point = next(iter(hook.points.values()))[0]
-    program = bpf.Program(
-        "coldrun", point.prog_type, point.load_attach_type, code, "GPL", flags=point.load_flags
-    )
-    return bpf.prog_load(program, None)[0]
+    kind = (point.prog_type, point.load_attach_type)
+    return bpf.prog_load(bpf.Program("coldrun", *kind, code, "GPL", flags=point.load_flags), None)[0]
 
 
-def _generator(pool: Fd, packets: int, position: Fd, targets: Fd, stamp: Stamp, hook: Hook) -> Fd:
+# r7 = position, which grows by one; r5 is its address. An atomic operation waits for all reads before it.
+NEXT = insn(0x79, 7, 5) + insn(0xBF, 8, 7) + insn(0x07, 8, 0, 0, 1) + insn(0x7B, 5, 8)
+NEXT_IN_ORDER = insn(0xB7, 7, 0, 0, 1) + insn(0xDB, 5, 7, 0, 0x01)
+
+
+def _generator(
+    pool: Fd, packets: int, position: Fd, targets: Fd, stamp: Stamp, hook: Hook, in_order: bool
+) -> Fd:
     """Next stamp of the pool into the frame, then on to the target."""
     copy = b"".join(
-        _insn(0x61 | BPF_SIZE[size], 0, 5, at, 0) + _insn(0x63 | BPF_SIZE[size], 2, 0, to, 0)
+        insn(0x61 | BPF_SIZE[size], 0, 5, at, 0) + insn(0x63 | BPF_SIZE[size], 2, 0, to, 0)
         for at, to, size in stamp.parts
     )
     body = b"".join(
         (
-            _map_insn(5, position, True),
-            _insn(0x79, 7, 5),  # r7 = position
-            _insn(0xBF, 8, 7),
-            _insn(0x07, 8, 0, 0, 1),
-            _insn(0x7B, 5, 8),  # position + 1
-            _insn(0x57, 7, 0, 0, packets - 1),
-            _insn(0x67, 7, 0, 0, stamp.size.bit_length() - 1),
-            _map_insn(5, pool, True),
-            _insn(0x0F, 5, 7),
+            map_insn(5, position, True),
+            NEXT_IN_ORDER if in_order else NEXT,
+            insn(0x57, 7, 0, 0, packets - 1),
+            insn(0x67, 7, 0, 0, stamp.size.bit_length() - 1),
+            map_insn(5, pool, True),
+            insn(0x0F, 5, 7),
             copy,
-            _insn(0xBF, 1, 6),
-            _map_insn(2, targets, False),
-            _insn(0xB7, 3),
-            _insn(0x85, 0, 0, 0, TAIL_CALL),
+            insn(0xBF, 1, 6),
+            map_insn(2, targets, False),
+            insn(0xB7, 3),
+            insn(0x85, 0, 0, 0, TAIL_CALL),
         )
     )
     end = max(to + size for _, to, size in stamp.parts)
     head = b"".join(
         (
-            _insn(0xBF, 6, 1),
-            _insn(0x61, 2, 1, hook.context.offset("data")),
-            _insn(0x61, 3, 1, hook.context.offset("data_end")),
-            _insn(0xBF, 4, 2),
-            _insn(0x07, 4, 0, 0, end),
-            _insn(0x2D, 4, 3, len(body) // 8),
+            insn(0xBF, 6, 1),
+            insn(0x61, 2, 1, hook.context.offset("data")),
+            insn(0x61, 3, 1, hook.context.offset("data_end")),
+            insn(0xBF, 4, 2),
+            insn(0x07, 4, 0, 0, end),
+            insn(0x2D, 4, 3, len(body) // 8),
         )
     )
-    return _program(head + body + _insn(0xB7, 0) + _insn(0x95), hook)
+    return program(head + body + insn(0xB7, 0) + insn(0x95), hook)
 
 
 @contextmanager
-def stamping(target: Fd, pool_of: Sequence[bytes], stamp: Stamp, hook: Hook) -> Iterator[Fd]:
-    """The generator in front of a target. `pool_of`: stamps, a power of two of them."""
+def stamping(
+    target: Fd, pool_of: Sequence[bytes], stamp: Stamp, hook: Hook, in_order: bool = False
+) -> Iterator[Fd]:
+    """The generator in front of a target. `pool_of`: stamps, a power of two of them. `in_order`: a packet
+    waits for all reads of the one before, so that times are those of a lookup that something waits for."""
     with ExitStack() as stack:
         packets = len(pool_of)
         pool = stack.enter_context(
@@ -117,29 +125,34 @@ def stamping(target: Fd, pool_of: Sequence[bytes], stamp: Stamp, hook: Hook) -> 
         position = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, 8, 1, 0, "position"))
         targets = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_PROG_ARRAY, 4, 4, 1, 0, "targets"))
         bpf.map_update(targets, bytes(4), struct.pack("<I", target.number))
-        yield stack.enter_context(_generator(pool, packets, position, targets, stamp, hook))
+        yield stack.enter_context(_generator(pool, packets, position, targets, stamp, hook, in_order))
 
 
 # ---- measuring ----
 
 
 def alternate(
-    runs: Mapping[Key, Callable[[int], int]],
+    runs: Mapping[Key, Callable[[int], float]],
     rounds: int,
     meanwhile: Callable[[], object] = lambda: None,
     slice_ns: int | None = None,
-) -> dict[Key, list[int]]:
+) -> dict[Key, list[float]]:
     """ns a packet of each run, one of each a round. A run is told how many packets, and tells ns of one;
     `meanwhile` is called between rounds."""
-    found: dict[Key, list[int]] = {key: [] for key in runs}
+    found: dict[Key, list[float]] = {key: [] for key in runs}
     slice_ns = SLICE_NS if slice_ns is None else slice_ns
     with real_time():
-        repeat = {key: max(1_000, slice_ns // max(1, run(10_000))) for key, run in runs.items()}
+        repeat = {key: max(LEAST, int(slice_ns / _pace(run))) for key, run in runs.items()}
         for _ in range(rounds):
             meanwhile()
             for key, run in runs.items():
                 found[key].append(run(repeat[key]))
     return found
+
+
+def _pace(run: Callable[[int], float]) -> float:
+    """ns a packet, at least 1. Rules that are tried one after the other may take a millisecond."""
+    return max(1, run(min(PACED, max(LEAST, int(PACE_NS / max(1, run(LEAST)))))))
 
 
 def running(program: Fd, frame: bytes, live: bool = False) -> Callable[[int], int]:

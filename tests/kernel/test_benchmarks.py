@@ -7,8 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import harness, live_sets, policies, rule_cost
-from lockgate.runtime.sys import netns
+from benchmarks import (
+    handwritten,
+    harness,
+    live_sets,
+    others,
+    policies,
+    rule_cost,
+    rule_lists,
+    rule_sets,
+    sets,
+    structures,
+    tuples,
+)
+from lockgate.runtime.sys import bpf, netns
+from lockgate.stdlib_bpf.classifiers import Box
 from lockgate.stdlib_bpf.state.events import RING_BYTES
 
 pytestmark = pytest.mark.kernel
@@ -16,7 +29,8 @@ pytestmark = pytest.mark.kernel
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness, "SLICE_NS", 1)
+    monkeypatch.setattr(harness, "SLICE_NS", 100_000)
+    monkeypatch.setattr(harness, "POOL", 1 << 12)
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -57,3 +71,48 @@ def test_a_dynamic_set_is_measured(tmp_path: Path) -> None:
     assert row["in the set"] == 100
     assert [len(row["kernel"][name]) for name in ("add", "del")] == [3, 3]
     assert len(row["loads"]["lockgate"]) == len(row["command"]) == 1
+
+
+@pytest.mark.parametrize("kind", [sets.KINDS[3], sets.KINDS[5]], ids=lambda kind: kind.title)
+def test_a_set_is_measured_beside_others(tmp_path: Path, kind: sets.Kind) -> None:
+    """Every structure, and every filter that is installed, is seen to drop what is in the set and to pass
+    what is not: `harness.compared` refuses to measure anything else."""
+    with harness.constant("pass") as base:
+        rows = structures.compare(tmp_path, kind, 64, base, 2)
+    (chosen,) = (row for row in rows if row["chosen"])
+    assert set(kind.compared(64)) <= {row["structure"] for row in rows}
+    installed = {one.name for one in others.ALL if one.set and not one.missing()}
+    assert {row["structure"] for row in rows if row["sort"] == "filter"} == installed
+    assert chosen["map_bytes"] > 0
+
+
+def test_a_rule_list_is_measured_beside_others(tmp_path: Path) -> None:
+    rows = rule_lists.compare(tmp_path, "fw", 40, 2, others.ALL)
+    installed = {one.name for one in others.ALL if one.rules and not one.missing()}
+    assert {row["way"] for row in rows} == {"chosen", "chain", "linear, by hand"} | installed
+    assert [row["refused"] for row in rows if "refused" in row] == []
+
+
+def test_layers_of_rules_do_not_overlap_and_keep_the_order() -> None:
+    rules = rule_sets.boxes("fw", 200)
+    layers = others.layers(rules)
+    assert len(layers) > 2
+    assert sorted(box.rule for layer in layers for box in layer) == list(range(len(rules)))
+    pool = tuples.inside(rules)
+    packets = [tuples.packet_of(stamp) for stamp in pool.stamps[:500]]
+    for packet, first in zip(packets, tuples.decided(packets, rules), strict=True):
+        matches = [[box.rule for box in layer if _holds(box, packet)] for layer in layers]
+        assert all(len(found) <= 1 for found in matches)
+        assert next(found[0] for found in matches if found) == first
+
+
+def _holds(box: Box, packet: tuples.Packet) -> bool:
+    return all(low <= value <= high for value, (low, high) in zip(packet, box.ranges, strict=True))
+
+
+def test_a_read_by_hand_finds_nothing() -> None:
+    program, table = handwritten.read(1 << 16)
+    with program, table, harness.generating(program, range(harness.POOL), 4) as generator:
+        harness.verify("read", generator, harness.udp_frame(4), ["drop"] * 100)
+        bpf.map_update(table, bytes(4), b"\1" * (1 << 16))
+        harness.verify("read", generator, harness.udp_frame(4), ["pass"] * 100)

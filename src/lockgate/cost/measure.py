@@ -76,7 +76,7 @@ def stamps(frames: Sequence[bytes]) -> list[bytes]:
     return [frame[: coldrun.FRAME_BYTES].ljust(coldrun.WHOLE_FRAME.size, b"\0") for frame in frames]
 
 
-def net(found: Mapping[tuple[str, str], Sequence[int]], name: str) -> float:
+def net(found: Mapping[tuple[str, str], Sequence[float]], name: str) -> float:
     """The middle of the differences within each round."""
     pairs = zip(found[name, "chain"], found[name, "floor"], strict=True)
     return statistics.median(chain - floor for chain, floor in pairs)

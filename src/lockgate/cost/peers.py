@@ -82,7 +82,7 @@ def priced(
             pool = pooled(to_loopback(frames))
             front = stack.enter_context(coldrun.stamping(up, pool, coldrun.WHOLE_FRAME, XDP))
             for what, place in places.items():
-                runs[name, what] = _within(place, coldrun.running(front, frames[0], live=True))
+                runs[name, what] = within(place, coldrun.running(front, frames[0], live=True))
         found = coldrun.alternate(runs, rounds)
         return Priced({name: net(found, name) for name in groups}, load_ms, unsaid)
 
@@ -92,8 +92,10 @@ def to_loopback(frames: Sequence[bytes]) -> list[bytes]:
     return [LOOPBACK_ADDRESS + frame[len(LOOPBACK_ADDRESS) :] for frame in frames]
 
 
-def _within(place: netns.Nameless, run: Callable[[int], int]) -> Callable[[int], int]:
-    def there(repeat: int) -> int:
+def within(place: netns.Nameless, run: Callable[[int], float]) -> Callable[[int], float]:
+    """The run, in a namespace."""
+
+    def there(repeat: int) -> float:
         with place.inside():
             return run(repeat)
 
