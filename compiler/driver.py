@@ -20,7 +20,7 @@ from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit.llvm import render_bpf
 
 from . import errors, neighbours, policy, profile, validate, witness
-from .codegen import bundle, elf
+from .codegen import balance, bundle, elf
 from .codegen.llvm import Worker
 from .codegen.lower import lower as lower_plan
 from .codegen.module import Module
@@ -39,7 +39,7 @@ from .plan.lower import lower as lower_match
 from .plan.text import write as plan_text
 from .plan.verify import verify as verify_plan
 from .policy.files import ReadFile
-from .policy.model import Chain, Rule, Unit
+from .policy.model import Balancer, Chain, Rule, Unit
 
 if TYPE_CHECKING:
     from .codegen.simulate import NativeChain
@@ -49,6 +49,7 @@ PLAN = Level("plan", verify_plan, plan_text)
 MATCH_PIPELINE = Pipeline(MATCH, match_passes.PASSES)
 
 FEATURES = {"xdp": ("xdp-link", "xdp-frags"), "tc": ("tcx-link",), "connect": ("cgroup-sock-addr",)}
+BALANCER_FEATURES = ("cgroup-sock-addr", "cgroup-getpeername", "sk-storage")
 
 # The kernel follows a million instructions of a program (BPF_COMPLEXITY_LIMIT_INSNS); some are for its rest.
 MAX_STEPS = 900_000
@@ -178,7 +179,7 @@ class Session:
                 fuel=self.options.fuel,
                 verify=self.options.verify,
                 compare=compare if self.options.validate else None,
-                observe=lambda name, ir: self._show(chain, f"match/{name}", ir),
+                observe=lambda name, ir: self._show(chain.name, f"match/{name}", ir),
             )
             self.seconds += [(f"  {name}", seconds) for name, seconds in result.seconds]
             return result.ir
@@ -325,6 +326,21 @@ class Session:
 
         return self._once("llvm", chain, run)
 
+    def balancer(self, one: Balancer) -> Module:
+        """A balancer as LLVM text, maps and slots."""
+        sources = {self.unit.source.name: self.unit.source.text}
+        return self._kept("codegen", one.name, lambda: balance.lower(one, sources))
+
+    def balancer_object(self, one: Balancer) -> bytes:
+        """A balancer as a BPF object. LlvmError when LLVM refuses it."""
+
+        def run() -> bytes:
+            module = self.balancer(one)
+            text = render_bpf(module.map_definitions + module.data_definitions + module.body)
+            return elf.fill(self._worker().request("compile", text, self.options.cpu), module.data)
+
+        return self._kept("llvm", one.name, run)
+
     def assembly(self, chain: Chain) -> str:
         """The chain as BPF assembly."""
         return str(self._worker().request("disassemble", self.llvm(chain), self.options.cpu))
@@ -343,12 +359,17 @@ class Session:
         features = {name for chain, _ in modules for name in FEATURES[chain.hook]}
         if any(m.role == "events" for _, module in modules for m in module.maps):
             features.add("ringbuf")
+        if self.unit.balancers:
+            features |= set(BALANCER_FEATURES)
         return manifest.Manifest(
             name=profile.name_of(self.unit),
             compiler=__version__,
             inputs=(*self.unit.inputs, *self._profile_input()),
             members=(),
-            chains=tuple(self._described(chain, module) for chain, module in modules),
+            chains=(
+                *(_balancer(one, self.balancer(one)) for one in self.unit.balancers),
+                *(self._described(chain, module) for chain, module in modules),
+            ),
             features=tuple(sorted(features)),
             now=self.unit.now,
         )
@@ -384,6 +405,8 @@ class Session:
     def bundle(self) -> bytes:
         """The bundle file's bytes."""
         members: dict[str, bytes] = {}
+        for one in self.unit.balancers:
+            members[_object_member(one.name)] = self.balancer_object(one)
         for chain in self.unit.chains:
             members[_object_member(chain.name)] = self.object(chain)
             for name, image in self.module(chain).images:
@@ -397,17 +420,20 @@ class Session:
         return self.worker
 
     def _once(self, stage: str, chain: Chain, make: Callable[[], T]) -> T:
-        key = (stage, chain.name)
+        return self._kept(stage, chain.name, make)
+
+    def _kept(self, stage: str, name: str, make: Callable[[], T]) -> T:
+        key = (stage, name)
         if key not in self._cache:
-            with self._timed(f"{stage} {chain.name}"):
+            with self._timed(f"{stage} {name}"):
                 self._cache[key] = make()
-            self._show(chain, stage, self._cache[key])
+            self._show(name, stage, self._cache[key])
         made: T = self._cache[key]
         return made
 
-    def _show(self, chain: Chain, stage: str, ir: Any) -> None:
+    def _show(self, name: str, stage: str, ir: Any) -> None:
         if self.observe:
-            self.observe(chain.name, stage, ir)
+            self.observe(name, stage, ir)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -434,6 +460,25 @@ def _for_people(slot: manifest.Slot, rule: Rule | None) -> manifest.Slot:
     if rule is None:
         return slot
     return replace(slot, ticket=rule.ticket, expires=rule.deadline.day if rule.deadline else None)
+
+
+def _balancer(one: Balancer, module: Module) -> manifest.Chain:
+    """The manifest's row of a balancer, which passes what is for no service of its own."""
+    return manifest.Chain(
+        name=one.name,
+        policy=one.name,
+        hook=module.hook,
+        direction="",
+        default="pass",
+        targets=one.targets,
+        object=_object_member(one.name),
+        functions=module.functions,
+        maps=module.maps,
+        slots=module.slots,
+        data=tuple(d.section for d in module.data),
+        cgroups=one.cgroups,
+        services=one.services,
+    )
 
 
 def _object_member(chain: str) -> str:

@@ -148,3 +148,17 @@ class Btf:
             )
             at += count * record
         return out
+
+
+def bytes_by_int(size: int) -> tuple[bytes, int, int]:
+    """Type information with an int and an array of so many bytes, and the numbers of these types: what the
+    kernel wants to hear of a map's keys and values, where it wants to (kernel/bpf/bpf_local_storage.c,
+    bpf_local_storage_map_check_btf)."""
+    strings = b"\0int\0byte\0"
+
+    def integer(name: int, bits: int, encoding: int) -> bytes:
+        return struct.pack("<IIII", name, _INT << 24, bits // 8, encoding << 24 | bits)
+
+    types = integer(1, 32, 1) + integer(5, 8, 0) + struct.pack("<IIIIII", 0, _ARRAY << 24, 0, 2, 1, size)
+    header = _HEADER.pack(_MAGIC, 1, 0, _HEADER.size, 0, len(types), len(types), len(strings))
+    return header + types + strings, 1, 3

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lockgate.stdlib_bpf.hooks.xdp import BPF_F_XDP_HAS_FRAGS
 
+from . import btf
 from .sys import attrs, bpf
 from .sys.fd import Fd
 
@@ -67,6 +68,16 @@ def _xdp_frags() -> bool:
     return True
 
 
+def _sk_storage() -> bool:
+    data, key, value = btf.bytes_by_int(8)
+    try:
+        with bpf.btf_load(data, "lg_probe") as types:
+            bpf.map_create(24, 4, 8, 0, 1, "lg_probe", types=(types, key, value)).close()
+    except bpf.BpfError:
+        return False
+    return True
+
+
 def _ring() -> bool:
     try:
         bpf.map_create(attrs.MAP_TYPE_RINGBUF, 0, 0, 4096, name="lg_probe").close()
@@ -82,6 +93,8 @@ ALL: dict[str, Feature] = {
         Feature("xdp-frags", "XDP programs for frames of several buffers", "5.18", _xdp_frags),
         Feature("tcx-link", "TCX links", "6.6", lambda: _link(3, 0, 46)),
         Feature("cgroup-sock-addr", "links at a cgroup's socket addresses", "5.7", lambda: _link(18, 10, 10)),
+        Feature("cgroup-getpeername", "programs at getpeername", "5.8", lambda: _link(18, 29, 29)),
+        Feature("sk-storage", "maps that keep something for each socket", "5.2", _sk_storage),
         Feature("ringbuf", "BPF ring buffers", "5.8", _ring),
     )
 }

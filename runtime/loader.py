@@ -16,10 +16,10 @@ from lockgate.stdlib_bpf.hooks.xdp import BPF_F_XDP_HAS_FRAGS
 from lockgate.stdlib_bpf.state import cgroups, devices
 from lockgate.stdlib_bpf.state.clock import CLOCK
 
-from . import generation, refusal, tries
+from . import balance, generation, refusal, tries
 from .elf import ProgramSpec
 from .errors import LockgateError, PolicyLine, VerifierRejected, telling_line
-from .plan import OWN_KEY, WORD_KEY, DataPlan, LoadPlan, MapPlan, ProgramPlan, copy_key, trie_key
+from .plan import OWN_KEY, WORD_KEY, DataPlan, LoadPlan, MapPlan, ProgramPlan, copy_key, map_key, trie_key
 from .sys import attrs, bpf, netns
 from .sys.fd import Fd
 
@@ -77,6 +77,16 @@ def load(
             freeze = not (own_clock and data.key.endswith(f":{CLOCK}"))
             loaded.maps[data.key] = _make_data(_as_found(data, found), freeze)
         _fill_devmaps(plan, loaded, ifindexes or {})
+        for chain in plan.manifest.chains:
+            if chain.services:
+                balance.fill(
+                    chain,
+                    {
+                        m.name: loaded.maps[map_key(chain.name, m)]
+                        for m in chain.maps
+                        if m.role in balance.FILLED
+                    },
+                )
         if WORD_KEY not in loaded.maps:
             loaded.maps[WORD_KEY] = generation.make_word(number)
         for program in plan.programs:
@@ -118,6 +128,8 @@ def _make_map(plan: MapPlan) -> Fd:
     spec = plan.map
     feature = "ringbuf" if spec.type == attrs.MAP_TYPE_RINGBUF else None
     try:
+        if spec.role in balance.SPECIAL:
+            return balance.make_map(spec)
         fd = bpf.map_create(
             spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags, spec.name
         )

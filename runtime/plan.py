@@ -33,6 +33,10 @@ ATTACH_TYPES: dict[int, tuple[str, str]] = {
     11: ("cgroup", "connect6"),
     14: ("cgroup", "sendmsg4"),
     15: ("cgroup", "sendmsg6"),
+    19: ("cgroup", "recvmsg4"),
+    20: ("cgroup", "recvmsg6"),
+    29: ("cgroup", "getpeername4"),
+    30: ("cgroup", "getpeername6"),
 }
 
 

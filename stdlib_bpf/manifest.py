@@ -11,6 +11,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from .balance.services import Backend, Front, Service
 from .labels import LabelTest, Selection, Selector
 
 FORMAT = "lockgate-bundle"
@@ -53,7 +54,8 @@ class Function:
 @dataclass(frozen=True)
 class Map:
     """One map of the object. `role`: counters, events, set (dynamic), table, state (what programs keep of
-    traffic), devices (`state.devices`) or previous (whom a program replaces, `state.generation`). `key` says
+    traffic), devices (`state.devices`), previous (whom a program replaces, `state.generation`), or of a
+    balancer (`state.balance`) services, tables, sockets or clients. `key` says
     how keys are written: index, lpm32, lpm128, exact (big-endian integer), none. `image`: member with the
     initial contents. `set`: name of the dynamic set; then `name` is the array of maps that holds it
     (`state.live`), and the rest describes the trie in there. Maps of one set and family are one in all
@@ -76,7 +78,8 @@ class Map:
 class Chain:
     """One rule list: an ELF object with one or more programs. `data`: names of the sections of its in-place
     tables; `devices`: interfaces that rules speak of, in the namespace of the targets; `cgroups`: paths
-    that rules ask about; `selections`: of endpoints, by their numbers. `owner`: of the policy, for people."""
+    that rules ask about; `selections`: of endpoints, by their numbers; `services`: of a balancer, which has
+    no rules. `owner`: of the policy, for people."""
 
     name: str
     policy: str
@@ -93,6 +96,7 @@ class Chain:
     devices: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
     selections: tuple[Selection, ...] = ()
+    services: tuple[Service, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def _pairs(items: list[list[str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _chain(raw: dict[str, Any]) -> Chain:
-    lists = ("functions", "maps", "slots", "targets", "data", "devices", "cgroups", "selections")
+    lists = ("functions", "maps", "slots", "targets", "data", "devices", "cgroups", "selections", "services")
     plain = {k: v for k, v in raw.items() if k not in lists}
     return Chain(
         **plain,
@@ -196,6 +200,18 @@ def _chain(raw: dict[str, Any]) -> Chain:
         devices=tuple(raw.get("devices", ())),
         cgroups=tuple(raw.get("cgroups", ())),
         selections=tuple(_selection(s) for s in raw.get("selections", ())),
+        services=tuple(_service(s) for s in raw.get("services", ())),
+    )
+
+
+def _service(raw: dict[str, Any]) -> Service:
+    lists = ("vips", "fronts", "backends", "exempt")
+    return Service(
+        **{k: v for k, v in raw.items() if k not in lists},
+        vips=tuple(raw["vips"]),
+        fronts=tuple(Front(**f) for f in raw["fronts"]),
+        backends=tuple(Backend(**b) for b in raw["backends"]),
+        exempt=tuple(raw["exempt"]),
     )
 
 

@@ -12,12 +12,13 @@ from dataclasses import replace
 from lockgate import __version__
 from lockgate.stdlib_bpf import classifiers, hooks, manifest, tables
 from lockgate.stdlib_bpf.emit import fragments, limits
-from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function, Label
+from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function
 from lockgate.stdlib_bpf.emit.registers import ANSWER, DSCP, LEFT, NETWORK, TRANSPORT
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.tables.base import DataImage
 
 from ..plan.ir import Branch, Classifier, InTable, Plan
+from . import functions
 
 NAMED_OF, SAMPLE_OF = "named_of", "sample_of"  # sections: of each rule, where classifiers find rules
 
@@ -86,27 +87,13 @@ class Common:
         }
         self.trees = {one.name: self._tree(one) for one in plan.classifiers}
 
-    def begin(self, name: str, arguments: list[tuple[str, str, int]], section: str | None) -> Function:
-        """A function that returns an i32, with its entry block placed. `arguments`: LLVM type, name, debug
-        type of each; `section`: of its code, None for the one of functions that programs call."""
-        debug = self.debug
-        scope = debug.subprogram(
-            name, [(argument, type_) for _, argument, type_ in arguments], self.main, self.line
-        )
-        listed = ", ".join(f"{type_} %{argument}" for type_, argument, _ in arguments)
-        placed = "" if section is None else f' section "{section}"'
-        f = Function(name, f"define i32 @{name}({listed}) #0{placed} !dbg !{scope}", debug, scope, self.main)
-        f.at(self.main, self.line)
-        f.place(Label("entry"))
-        return f
+    def begin(self, name: str, arguments: list[functions.Argument], section: str | None) -> Function:
+        """A function of this generation (`functions.begin`)."""
+        return functions.begin(self.debug, self.line, name, arguments, section)
 
-    def context_argument(self) -> tuple[str, str, int]:
+    def context_argument(self) -> functions.Argument:
         """The hook's context, as `begin` takes it."""
-        debug, context = self.debug, self.hook.context
-        members = [
-            (m.name, debug.integer(m.size * 8), m.size, m.offset) for m in context.members if m.count == 1
-        ]
-        return "ptr", "ctx", debug.pointer(debug.struct(context.name, context.size, members))
+        return functions.context_argument(self.debug, self.hook.context)
 
     def _fields_read(self) -> set[str]:
         plan = self.plan

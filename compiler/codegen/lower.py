@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Mapping
 
-from lockgate.stdlib_bpf import classifiers, manifest
+from lockgate.stdlib_bpf import classifiers
 from lockgate.stdlib_bpf.emit.registers import NO_SLOT
 from lockgate.stdlib_bpf.state.cgroups import CGROUPS, ID_BYTES
 from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
@@ -18,14 +18,9 @@ from lockgate.stdlib_bpf.tables.base import MapImage
 from ..plan.ir import Plan
 from . import program
 from .common import NAMED_OF, SAMPLE_OF, Common, asks, asks_the_time
+from .functions import TAIL, row
 from .maps import MapDefinitions
 from .module import DataSection, Module
-
-_ATTRIBUTES = 'attributes #0 = { nounwind "no-jump-tables"="true" }\n'
-_DECLARATIONS = "".join(
-    [f"declare i{bits} @llvm.bswap.i{bits}(i{bits})\n" for bits in (16, 32, 64)]
-    + [f"declare i64 @llvm.{name}.i64(i64, i64)\n" for name in ("umin", "umax")]
-)
 
 
 def lower(plan: Plan, sources: Mapping[str, str], line: int, index: int) -> Module:
@@ -112,18 +107,8 @@ class _Lowering:
             name = identifier(self.plan.name) + (f"_{point.name}" if len(points) > 1 else "")
             name += "_" * (name in taken)
             texts.append(program.function(self.of, name, point, previous[point.name]))
-            functions.append(
-                manifest.Function(
-                    name,
-                    point.name,
-                    point.section,
-                    point.prog_type,
-                    point.load_attach_type,
-                    point.link_attach_type,
-                    point.load_flags,
-                )
-            )
-        body = "".join([*texts, _DECLARATIONS, _ATTRIBUTES, self.debug.finish()])
+            functions.append(row(name, point))
+        body = "".join([*texts, TAIL, self.debug.finish()])
         return Module(
             chain=self.plan.name,
             hook=self.plan.hook,

@@ -41,18 +41,18 @@ class MapDefinitions:
         row = manifest.Map(
             "counters", "counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, COUNTER.size, slots, key="index"
         )
-        self._define(row, debug.integer(32), value)
+        self.define(row, debug.integer(32), value)
 
     def limit(self, name: str, limit: Limit) -> None:
         """The buckets of a rule's limit."""
         debug, u64 = self.debug, self.debug.integer(64)
         if limit.per is None:
             row = manifest.Map(name, "state", BPF_MAP_TYPE_ARRAY, 4, 8, 1, key="index")
-            self._define(row, debug.integer(32), u64)
+            self.define(row, debug.integer(32), u64)
             return
         struct = KEY_OF[limit.per]
         key = debug.array(debug.integer(8), 8, struct.size)
-        self._define(manifest.Map(name, "state", BPF_MAP_TYPE_LRU_HASH, struct.size, 8, KEYS), key, u64)
+        self.define(manifest.Map(name, "state", BPF_MAP_TYPE_LRU_HASH, struct.size, 8, KEYS), key, u64)
 
     def fragments(self) -> None:
         """The table of datagrams whose first fragment has been seen."""
@@ -69,31 +69,31 @@ class MapDefinitions:
         )
         byte = debug.integer(8)
         key, value = (debug.array(byte, 8, size) for size in (row.key_size, row.value_size))
-        self._define(row, key, value)
+        self.define(row, key, value)
 
     def events(self, size: int) -> None:
         """The ring buffer of log events."""
-        self._define(manifest.Map("events", "events", BPF_MAP_TYPE_RINGBUF, 0, 0, size), None, None)
+        self.define(manifest.Map("events", "events", BPF_MAP_TYPE_RINGBUF, 0, 0, size), None, None)
 
     def scratch(self) -> None:
         """Room for the answer to a rejected packet."""
         debug = self.debug
         type_, size = BPF_MAP_TYPE_PERCPU_ARRAY, reply.SCRATCH_BYTES
         row = manifest.Map(reply.SCRATCH, "state", type_, 4, size, 1, key="index")
-        self._define(row, debug.integer(32), debug.array(debug.integer(8), 8, size))
+        self.define(row, debug.integer(32), debug.array(debug.integer(8), 8, size))
 
     def devmap(self, count: int) -> None:
         """The devices that frames are redirected to, by their places."""
         u32 = self.debug.integer(32)
         type_, size = devices.BPF_MAP_TYPE_DEVMAP, devices.IFINDEX_BYTES
-        self._define(manifest.Map(devices.DEVMAP, "devices", type_, 4, size, count, key="index"), u32, u32)
+        self.define(manifest.Map(devices.DEVMAP, "devices", type_, 4, size, count, key="index"), u32, u32)
 
     def previous(self, name: str) -> None:
         """The array with a program's predecessor."""
         u32 = self.debug.integer(32)
         type_, slots = generation.BPF_MAP_TYPE_PROG_ARRAY, generation.SLOT + 1
         row = manifest.Map(name, generation.PREVIOUS, type_, 4, 4, slots, key="index")
-        self._define(row, u32, u32)
+        self.define(row, u32, u32)
 
     def table(self, table: Table, image: MapImage) -> None:
         """A hash or LPM map that never changes."""
@@ -115,7 +115,7 @@ class MapDefinitions:
         )
         if image.count:
             self.images.append((table.name, image))
-        self._define(row, key, byte)
+        self.define(row, key, byte)
 
     def live(self, table: Table) -> None:
         """A dynamic set: the array with its trie, which `row` describes, and a trie for stock loaders to put
@@ -136,15 +136,23 @@ class MapDefinitions:
         value = debug.struct(
             live.MEMBER.name, live.MEMBER.size, [(m.name, u64, 8, m.offset) for m in live.MEMBER.members]
         )
-        trie = self._members(row, self._lpm_key(width), value)
-        inner = f"{row.name}_trie"
-        self._global(inner, trie, "")
         type_, size = live.BPF_MAP_TYPE_ARRAY_OF_MAPS, live.SLOT_BYTES
         slot = manifest.Map(row.name, "set", type_, size, size, live.SLOT + 1)
-        values = debug.array(debug.pointer(self._struct(trie)), 64, 0)
-        members = [*self._members(slot, debug.integer(32), None), ("values", values)]
-        self._global(row.name, members, f"[ptr @{inner}]")
+        self._outer(slot, f"{row.name}_trie", self._members(row, self._lpm_key(width), value))
         self.maps.append(row)
+
+    def maps_of_maps(self, row: manifest.Map, inner: manifest.Map, key: int, value: int) -> None:
+        """An array of maps. `inner`: what its elements are like; `key` and `value`: types of theirs."""
+        self._outer(row, f"{row.name}_inner", self._members(inner, key, value))
+        self.maps.append(row)
+
+    def _outer(self, row: manifest.Map, name: str, inner: list[tuple[str, int]]) -> None:
+        """An array of maps, and a map to begin with. `inner`: members of that one's definition."""
+        debug = self.debug
+        self._global(name, inner, "")
+        values = debug.array(debug.pointer(self._struct(inner)), 64, 0)
+        members = [*self._members(row, debug.integer(32), None), ("values", values)]
+        self._global(row.name, members, f"[ptr @{name}]")
 
     def _lpm_key(self, width_bits: int) -> int:
         """struct bpf_lpm_trie_key with its data."""
@@ -154,7 +162,8 @@ class MapDefinitions:
             "lpm_key", 4 + size, [("prefixlen", debug.integer(32), 4, 0), ("data", data, size, 4)]
         )
 
-    def _define(self, row: manifest.Map, key: int | None, value: int | None) -> None:
+    def define(self, row: manifest.Map, key: int | None, value: int | None) -> None:
+        """A map whose manifest row says everything but the types of keys and values."""
         self._global(row.name, self._members(row, key, value), "")
         self.maps.append(row)
 

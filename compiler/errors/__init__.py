@@ -59,6 +59,12 @@ from .e0315_no_tier import NoTier
 from .e0320_misplaced_option import MisplacedOption
 from .e0321_needs_device import NeedsDevice
 from .e0322_foreign_device import ForeignDevice
+from .e0330_bad_service_address import BadServiceAddress
+from .e0331_shared_service_address import SharedServiceAddress
+from .e0332_no_backend import NoBackend
+from .e0333_incomplete_service import IncompleteService
+from .e0334_not_balanced import NotBalanced
+from .e0335_repeated_backend import RepeatedBackend
 from .e0390_not_yet import NotYet
 from .e0401_not_delegated import NotDelegated
 from .e0402_bad_settings import BadSettings
@@ -139,6 +145,12 @@ ALL: tuple[type[Finding], ...] = (
     MisplacedOption,
     NeedsDevice,
     ForeignDevice,
+    BadServiceAddress,
+    SharedServiceAddress,
+    NoBackend,
+    IncompleteService,
+    NotBalanced,
+    RepeatedBackend,
     NotYet,
     NotDelegated,
     BadSettings,
@@ -175,6 +187,7 @@ __all__ = [
     "BadFlags",
     "BadProfile",
     "BadRelation",
+    "BadServiceAddress",
     "BadSettings",
     "BadTarget",
     "ConditionMismatch",
@@ -196,17 +209,20 @@ __all__ = [
     "HookTarget",
     "HostBits",
     "ImportCycle",
+    "IncompleteService",
     "InternalError",
     "MappedAddress",
     "MisplacedAttribute",
     "MisplacedBlock",
     "MisplacedOption",
     "NeedsDevice",
+    "NoBackend",
     "NoDate",
     "NoDefault",
     "NoPorts",
     "NoTier",
     "NotAtHook",
+    "NotBalanced",
     "NotDelegated",
     "NotOnePacket",
     "NotYet",
@@ -215,11 +231,13 @@ __all__ = [
     "OverMemory",
     "PortsNeedProtocol",
     "Repeated",
+    "RepeatedBackend",
     "ReservedName",
     "ReversedRange",
     "RulesNeedBlocks",
     "SettledCondition",
     "ShadowedRule",
+    "SharedServiceAddress",
     "SharedTarget",
     "StaleProfile",
     "TooDeep",

@@ -14,6 +14,7 @@ from ..diagnostics import Sink
 from ..source import Source, Span
 from ..syntax import tree as t
 from . import delegation, imports, settings, tiers
+from .balance import Balances
 from .check import Policies
 from .endpoints import Endpoints
 from .expect import Tests
@@ -62,6 +63,7 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
     rules = Rules(networks, traffic, targets)
     templates = Templates(scope, networks, traffic, targets, rules)
     policies = Policies(module, rules, targets, templates, Expiry(now, sink))
+    balances = Balances(networks, targets)
     tests = Tests(scope, networks, traffic, policies)
     for decl in (decl for each in program.modules for decl in each.decls):
         match decl:
@@ -81,6 +83,8 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
     for decl in module.decls:
         if isinstance(decl, t.Policy):
             chains += policies.chains(decl)
+        elif isinstance(decl, t.Balance):
+            balances.declared(decl)
     endpoints = Endpoints(policies, order, networks.selections).chain(module.decls)
     chains += [] if endpoints is None else [endpoints]
     checked_tests = tuple(tests.test(decl, chains) for decl in module.decls if isinstance(decl, t.Test))
@@ -90,6 +94,7 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
         source=module.source,
         chains=tuple(chains),
         tests=checked_tests,
+        balancers=balances.balancers(),
         live=_live_of(chains),
         inputs=inputs.digests,
         now=None if now is None else now.isoformat(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lockgate.stdlib_bpf.balance.services import Service
 from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.effects import NONE, Effects
@@ -227,6 +228,18 @@ class Chain:
         return f"{self.policy}.{self.direction}" if self.direction else self.policy
 
 
+@dataclass(frozen=True)
+class Balancer:
+    """The services of a file that are for the same cgroups. `targets`: cgroup paths below the cgroup2 root;
+    `cgroups`: those that services exempt, sorted; `span`: of the first `balance`."""
+
+    name: str
+    targets: tuple[str, ...]
+    services: tuple[Service, ...]
+    span: Span
+    cgroups: tuple[str, ...] = ()
+
+
 # ---- tests ----
 
 
@@ -276,6 +289,7 @@ class Unit:
     source: Source
     chains: tuple[Chain, ...]
     tests: tuple[Test, ...] = ()
+    balancers: tuple[Balancer, ...] = ()
     live: dict[str, Live] = field(default_factory=dict)
     inputs: tuple[tuple[str, str], ...] = ()
     now: str | None = None

@@ -18,9 +18,18 @@ from ..syntax import tree as t
 from . import names as builtin
 from .imports import Program
 
-Named = t.NetworkDecl | t.PortsDecl | t.ServiceDecl | t.InterfaceDecl | t.Template | t.Policy | t.Import
+Named = (
+    t.NetworkDecl
+    | t.PortsDecl
+    | t.ServiceDecl
+    | t.InterfaceDecl
+    | t.Template
+    | t.Policy
+    | t.Balance
+    | t.Import
+)
 Declaration = TypeVar(
-    "Declaration", t.NetworkDecl, t.PortsDecl, t.ServiceDecl, t.InterfaceDecl, t.Template, t.Policy
+    "Declaration", t.NetworkDecl, t.PortsDecl, t.ServiceDecl, t.InterfaceDecl, t.Template, t.Policy, t.Balance
 )
 Value = TypeVar("Value")
 
@@ -31,6 +40,7 @@ KINDS: dict[type, str] = {
     t.InterfaceDecl: "interface",
     t.Template: "template",
     t.Policy: "policy",
+    t.Balance: "balance",
     t.Import: "import",
 }
 MAX_DEPTH = 100  # declarations that rest on one another
@@ -107,7 +117,7 @@ class Scope:
         decl = file.names.get(alias)
         target = self.program.imported.get(decl) if isinstance(decl, t.Import) else None
         found = None if target is None else self._files[target.source].names.get(inner)
-        return None if isinstance(found, t.Policy | t.Import) else found
+        return None if isinstance(found, t.Policy | t.Balance | t.Import) else found
 
     def alias(self, name: t.Name) -> t.Import | None:
         """The `import` that a dotted name goes through."""
@@ -148,7 +158,7 @@ class Scope:
             if isinstance(decl, wanted):
                 yield text, decl.name.span
             target = self.program.imported.get(decl) if isinstance(decl, t.Import) else None
-            if target is not None and wanted is not t.Policy:
+            if target is not None and wanted not in (t.Policy, t.Balance):
                 for inner, other in self._files[target.source].names.items():
                     if isinstance(other, wanted):
                         yield f"{text}.{inner}", other.name.span
@@ -194,9 +204,9 @@ class Scope:
         names = self._files[self.program.main.source].names
         if self.sink.has_errors:
             return  # what is wrong may be why the name is not used
-        library = not any(isinstance(decl, t.Policy) for decl in names.values())
+        library = not any(isinstance(decl, t.Policy | t.Balance) for decl in names.values())
         for name, decl in names.items():
-            if id(decl) in self._used or isinstance(decl, t.Policy):
+            if id(decl) in self._used or isinstance(decl, t.Policy | t.Balance):
                 continue
             if isinstance(decl, t.Import):
                 self._complain(errors.UnusedImport(name, decl.path.text, decl.span))

@@ -17,7 +17,6 @@ from .nodes import Node
 # Grammar rules that this version does not compile → how messages name them.
 NOT_YET = {
     "proxy": "`proxy`",
-    "balance": "`balance`",
     "at_labels": "a policy for labels at connect",
     "flow_state": "a condition on the flow's state",
     "via": "`via`",
@@ -327,6 +326,42 @@ class _Builder:
 
     def use(self, tree: Any, label: Any, template: Any, *arguments: Any) -> t.Use:
         return t.Use(self.span(tree), self.optional(label), self.node(template), self.all(arguments))
+
+    # ---- balancing ----
+
+    def balance(self, tree: Any, name: Any, home: Any, *items: Any) -> t.Balance:
+        paths = () if home is None else self.all(home.children)
+        return t.Balance(self.span(tree), self.node(name), paths, self.all(items))
+
+    def vip(self, tree: Any, *addresses: Any) -> t.Vip:
+        return t.Vip(self.span(tree), tuple(t.Address(self.span(a)) for a in addresses))
+
+    def front(self, tree: Any, protocol: Any, port: Any, target: Any) -> t.Front:
+        return t.Front(self.span(tree), self.node(protocol), self.node(port), self.optional(target))
+
+    def backends(self, tree: Any, *items: Any) -> t.Backends:
+        return t.Backends(self.span(tree), self.all(items))
+
+    def backend(self, tree: Any, address: Any, port: Any, *qualities: Any) -> t.Backend:
+        weights = tuple(self.node(q.children[0]) for q in qualities if q.data == "weight")
+        return t.Backend(
+            self.span(tree),
+            t.Address(self.span(address)),
+            self.optional(port),
+            weights,
+            any(q.data == "draining" for q in qualities),
+        )
+
+    def spread(self, tree: Any, word: Any) -> t.Attribute:
+        return t.Attribute(self.span(tree), tree.data, self.node(word))
+
+    empty = spread
+
+    def affinity(self, tree: Any, duration: Any) -> t.Affinity:
+        return t.Affinity(self.span(tree), self.node(duration))
+
+    def exempt(self, tree: Any, *cgroups: Any) -> t.Exempt:
+        return t.Exempt(self.span(tree), self.all(cgroups))
 
     # ---- tests ----
 

@@ -628,6 +628,76 @@ class Tiers:
     attributes: tuple[Attribute, ...]
 
 
+# ---- balancing ----
+
+
+@dataclass(frozen=True)
+class Vip:
+    """`vip ADDRESS, …`."""
+
+    span: Span
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True)
+class Front:
+    """`port PROTOCOL PORT [-> PORT]`."""
+
+    span: Span
+    protocol: Name
+    port: Number
+    target: Number | None
+
+
+@dataclass(frozen=True)
+class Backend:
+    """`ADDRESS [port PORT] [weight N] [draining]`. `weights`: as often as it is said."""
+
+    span: Span
+    address: Address
+    port: Number | None
+    weights: tuple[Number, ...]
+    draining: bool
+
+
+@dataclass(frozen=True)
+class Backends:
+    """`backends { … }`, or `backends [labels]`."""
+
+    span: Span
+    items: tuple[Backend | Selector, ...]
+
+
+@dataclass(frozen=True)
+class Affinity:
+    """`affinity client DURATION`."""
+
+    span: Span
+    duration: Quantity
+
+
+@dataclass(frozen=True)
+class Exempt:
+    """`exempt cgroup PATHS`, or `exempt [labels]`."""
+
+    span: Span
+    cgroups: tuple[Text | Selector, ...]
+
+
+Setting = Vip | Front | Backends | Affinity | Exempt | Attribute
+
+
+@dataclass(frozen=True)
+class Balance:
+    """`balance NAME [for cgroup PATHS] { … }`. `home`: the paths; `spread`, `empty` and `owner` are
+    attributes."""
+
+    span: Span
+    name: Name
+    home: tuple[Text, ...]
+    items: tuple[Setting, ...]
+
+
 Decl = (
     Import
     | NetworkDecl
@@ -638,6 +708,7 @@ Decl = (
     | Tiers
     | Failsafe
     | Policy
+    | Balance
     | Test
     | NotYet
 )

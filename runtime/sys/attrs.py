@@ -58,6 +58,9 @@ MAP_CREATE: Struct = packed(
     ("numa_node", 4),
     ("map_name", 1, OBJ_NAME_LEN),
     ("map_ifindex", 4),
+    ("btf_fd", 4),
+    ("btf_key_type_id", 4),
+    ("btf_value_type_id", 4),
     source=SOURCE,
 )
 

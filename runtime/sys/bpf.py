@@ -111,8 +111,11 @@ def map_create(
     flags: int = 0,
     name: str = "",
     inner: Fd | None = None,
+    types: tuple[Fd, int, int] | None = None,
 ) -> Fd:
-    """A new map; sizes in bytes. `inner`: for a map of maps, one of the shape of its elements."""
+    """A new map; sizes in bytes. `inner`: for a map of maps, one of the shape of its elements; `types`: type
+    information, and the numbers of the key's and the value's type in it."""
+    btf, key_type, value_type = (types[0].number, *types[1:]) if types is not None else (0, 0, 0)
     attr = attrs.MAP_CREATE.pack(
         map_type=map_type,
         key_size=key_size,
@@ -121,6 +124,9 @@ def map_create(
         map_flags=flags,
         map_name=_name(name),
         inner_map_fd=inner.number if inner is not None else 0,
+        btf_fd=btf,
+        btf_key_type_id=key_type,
+        btf_value_type_id=value_type,
     )
     return Fd(_call(Command.MAP_CREATE, attr, f"map {name}")[0], f"map {name}")
 

@@ -289,6 +289,10 @@ class Function:
         pair = self._value(f"{{ {new.type}, i1 }}", f"cmpxchg {pointer}, {expected}, {new} seq_cst seq_cst")
         return self._value(new.type, f"extractvalue {pair}, 0")
 
+    def fetch_add(self, pointer: Value, by: Value) -> Value:
+        """Atomically add to memory; what it held."""
+        return self._value(by.type, f"atomicrmw add {pointer}, {by} seq_cst")
+
     def zext(self, value: Value, type_: str) -> Value:
         """Widen with zeros; the value itself when it has the type."""
         return value if value.type == type_ else self._value(type_, f"zext {value} to {type_}")

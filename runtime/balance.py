@@ -1,0 +1,157 @@
+"""A balancer's maps: made, filled with the manifest's services, and tables put in force.
+
+A pool's table is an array of its own behind a slot of TABLES: one pointer decides which table calls see, so
+none ever sees half of one. Knows `stdlib_bpf.state.balance`; who changes backends later is `backends`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from lockgate.stdlib_bpf.balance import choice
+from lockgate.stdlib_bpf.balance.services import EMPTY, SPREADS, Backend, Pool, Service, pools, raw
+from lockgate.stdlib_bpf.manifest import Chain, Map
+from lockgate.stdlib_bpf.state import balance as layout
+
+from . import btf
+from .refusal import explain
+from .sys import bpf
+from .sys.fd import Fd
+
+SPECIAL = ("tables", "sockets")  # roles of maps that `make_map` makes
+FILLED = ("services", "tables")  # and those of maps that `fill` fills
+_NS_PER_MS = 1_000_000
+_AT_ONCE = 256  # tables made before they are put in their slots: descriptors are few
+
+
+@dataclass(frozen=True)
+class Member:
+    """A backend in its place: `serial` is its own for ever."""
+
+    place: int
+    serial: int
+    pool: int
+    backend: Backend
+
+
+def serials() -> Iterator[int]:
+    """Numbers that no backend of this machine has had since it was started."""
+    return itertools.count(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+
+def make_map(spec: Map) -> Fd:
+    """A map that needs more than its row says: TABLES an array to compare others with, SOCKETS types.
+    BpfError when the kernel refuses."""
+    if spec.role == "tables":
+        with _new_table(b"", spec.name) as inner:
+            return bpf.map_create(spec.type, 4, 4, spec.max_entries, spec.flags, spec.name, inner)
+    data, key, value = btf.bytes_by_int(spec.value_size)
+    with bpf.btf_load(data, f"types of {spec.name}") as types:
+        return bpf.map_create(
+            spec.type, spec.key_size, spec.value_size, 0, spec.flags, spec.name, types=(types, key, value)
+        )
+
+
+def fill(chain: Chain, maps: Mapping[str, Fd]) -> None:
+    """Write all services of a balancer into its new maps. `maps`: by name. SystemRefused or another
+    LockgateError when the kernel refuses."""
+    try:
+        numbers = {(pool.place, pool.family): pool.number for pool in pools(chain.services)}
+        for place, service in enumerate(chain.services):
+            _write_service(maps, place, service, numbers)
+        fresh, places = serials(), itertools.count()
+        members = [
+            Member(next(places), next(fresh), pool.number, backend)
+            for pool in pools(chain.services)
+            for backend in pool.service.backends
+            if backend.family == pool.family
+        ]
+        write(maps[layout.BACKENDS], members)
+        by_pool: dict[int, list[Member]] = {}
+        for member in members:
+            by_pool.setdefault(member.pool, []).append(member)
+        put_tables(
+            maps[layout.TABLES],
+            ((pool.number, table(pool, by_pool.get(pool.number, []))) for pool in pools(chain.services)),
+        )
+    except bpf.BpfError as error:
+        raise explain(error, f"filling the maps of `{chain.name}`") from error
+
+
+def _write_service(
+    maps: Mapping[str, Fd], place: int, service: Service, numbers: Mapping[tuple[int, int], int]
+) -> None:
+    slot = place * layout.SLOTS
+    exempt = sum(1 << n for n in service.exempt)
+    for vip in service.vips:
+        address = raw(vip)
+        bpf.map_update(maps[layout.VIPS], address, layout.VIP.pack(exempt=exempt, slot=slot))
+        family = 4 if "." in vip else 6
+        for front in service.fronts:
+            key = layout.FRONT.pack(address=address, port=front.port, protocol=front.protocol)
+            value = layout.SERVICE.pack(
+                affinity_ns=service.affinity_ms * _NS_PER_MS,
+                pool=numbers[place, family],
+                slot=slot,
+                port=front.target,
+                spread=SPREADS.index(service.spread),
+                empty=EMPTY.index(service.empty),
+            )
+            bpf.map_update(maps[layout.SERVICES], key, value)
+
+
+def write(backends: Fd, members: Iterable[Member]) -> None:
+    """Write backends in their places."""
+    listed = list(members)
+    if not listed:
+        return
+    keys = b"".join(m.place.to_bytes(4, "little") for m in listed)
+    bpf.map_update_batch(backends, keys, b"".join(_packed(m) for m in listed), len(listed))
+
+
+def _packed(member: Member) -> bytes:
+    backend = member.backend
+    return layout.BACKEND.pack(
+        serial=member.serial,
+        address=backend.raw,
+        pool=member.pool,
+        port=backend.port,
+        weight=backend.weight,
+        draining=int(backend.draining),
+    )
+
+
+def table(pool: Pool, members: Sequence[Member]) -> bytes:
+    """A pool's table as its array has it."""
+    chosen = choice.table(pool.service, [m.backend for m in members])
+    return layout.blocks([members[place].place for place in chosen])
+
+
+def put_tables(tables: Fd, found: Iterable[tuple[int, bytes]]) -> None:
+    """Put tables in force, pool by pool. Returns when no program uses one from before any more."""
+    pending = iter(found)
+    while part := list(itertools.islice(pending, _AT_ONCE)):
+        with ExitStack() as stack:
+            made = [(pool, stack.enter_context(_new_table(data, "table"))) for pool, data in part]
+            keys = b"".join(pool.to_bytes(4, "little") for pool, _ in made)
+            values = b"".join(fd.number.to_bytes(4, "little") for _, fd in made)
+            bpf.map_update_batch(tables, keys, values, len(made))
+
+
+def _new_table(data: bytes, name: str) -> Fd:
+    """An array that holds a table."""
+    count = max(1, len(data) // layout.BLOCK_BYTES)
+    made = bpf.map_create(
+        layout.BPF_MAP_TYPE_ARRAY, 4, layout.BLOCK_BYTES, count, layout.BPF_F_INNER_MAP, name
+    )
+    try:
+        if data:
+            bpf.map_update_batch(made, b"".join(n.to_bytes(4, "little") for n in range(count)), data, count)
+    except BaseException:
+        made.close()
+        raise
+    return made
