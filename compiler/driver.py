@@ -48,7 +48,12 @@ MATCH = Level("match", verify_match, match_text)
 PLAN = Level("plan", verify_plan, plan_text)
 MATCH_PIPELINE = Pipeline(MATCH, match_passes.PASSES)
 
-FEATURES = {"xdp": ("xdp-link", "xdp-frags"), "tc": ("tcx-link",), "connect": ("cgroup-sock-addr",)}
+FEATURES = {
+    "xdp": ("xdp-link", "xdp-frags"),
+    "tc": ("tcx-link",),
+    "connect": ("cgroup-sock-addr",),
+    "endpoint": ("tcx-link",),
+}
 BALANCER_FEATURES = ("cgroup-sock-addr", "cgroup-getpeername", "sk-storage")
 
 # The kernel follows a million instructions of a program (BPF_COMPLEXITY_LIMIT_INSNS); some are for its rest.
@@ -68,7 +73,7 @@ class Options:
     file that says how many packets each rule decided, which changes speed alone; `skip`: passes left out;
     `fuel`: at most that many passes; `verify`: check every IR; `validate`: compare what each pass and the
     planner make with what they were given (`validate`); `cpu`: BPF instruction set (v3 runs on Linux ≥
-    5.1)."""
+    5.1); `unfinished`: make programs that nothing can load yet, for tests."""
 
     include: tuple[Path, ...] = ()
     now: date | None = None
@@ -82,6 +87,7 @@ class Options:
     verify: bool = True
     validate: bool = False
     cpu: str = "v3"
+    unfinished: bool = False
 
 
 class StageFailed(Exception):  # noqa: N818 - reads as what happened
@@ -294,7 +300,7 @@ class Session:
     def module(self, chain: Chain) -> Module:
         """The chain as LLVM text, maps and slots. PolicyError when the verifier would give up on it."""
 
-        if chain.hook not in FEATURES:
+        if chain.hook == "endpoint" and not self.options.unfinished:
             self.sink.add(errors.NotYet("a program for endpoints", chain.span).diagnostic())
             self.sink.stop_on_errors()
 
@@ -400,6 +406,7 @@ class Session:
             data=tuple(d.section for d in module.data),
             devices=chain.devices,
             cgroups=chain.cgroups,
+            selections=chain.selections,
         )
 
     def bundle(self) -> bytes:

@@ -19,9 +19,11 @@ from lockgate.stdlib_bpf.manifest import Chain, Map
 from lockgate.stdlib_bpf.state.clock import CLOCK, CLOCK_BYTES
 from lockgate.stdlib_bpf.state.counters import DECIDING
 from lockgate.stdlib_bpf.state.devices import DEVMAP
+from lockgate.stdlib_bpf.state.endpoints import Endpoints
+from lockgate.stdlib_bpf.state.flows import Flow, Key
 from lockgate.stdlib_bpf.state.live import NEVER
 
-from . import loader, tries
+from . import flowtable, loader, records, tries
 from .bundle import Bundle
 from .counters import CounterReader
 from .errors import SystemRefused
@@ -41,7 +43,8 @@ class Given:
     """A frame to run. `segments`: how many packets of the wire it stands for (tc only); `clock_ns`: what the
     program's clock says, 0 for the kernel's own; `mark` and `iif`: the packet's (tc only), as in
     `decode.frame.Frame`; `first_buffer`: bytes in the first of several buffers, None for as many as fit (XDP
-    only, Linux 6.18)."""
+    only, Linux 6.18). `point`: the program that runs, by its place, "" for the first; `ifindex`: of the
+    interface that the frame is at, which must be there, 0 for loopback (tc only)."""
 
     data: bytes
     segments: int = 1
@@ -49,6 +52,8 @@ class Given:
     mark: int = 0
     iif: int | None = 0
     first_buffer: int | None = None
+    point: str = ""
+    ifindex: int = 0
 
 
 class Ran(NamedTuple):
@@ -156,6 +161,24 @@ class LoadedChain:
             for place in range(len(self.chain.devices)):
                 bpf.map_update(devmap, place.to_bytes(4, "little"), LOOPBACK_IFINDEX.to_bytes(4, "little"))
 
+    def know(self, endpoints: Endpoints) -> None:
+        """Who has which address and interface, from now on."""
+        found = {
+            m.name: self.map(map_key(self.chain.name, m)) for m in self.chain.maps if m.role == "endpoints"
+        }
+        records.fill(found, endpoints, len(self.chain.selections))
+
+    def flows(self) -> dict[Key, Flow]:
+        """The flows that the programs know."""
+        tables = {m.name: self.map(map_key(self.chain.name, m)) for m in self.chain.maps if m.role == "flows"}
+        return dict(flowtable.read(tables))
+
+    def forget(self) -> None:
+        """Empty the tables of flows."""
+        for m in self.chain.maps:
+            if m.role == "flows":
+                flowtable.clear(self.map(map_key(self.chain.name, m)))
+
     def set_clock(self, clock_ns: int) -> None:
         """What the programs' clock says from now on, 0 for the kernel's own."""
         if self._clock is not None:
@@ -164,13 +187,13 @@ class LoadedChain:
     def run(self, frames: Sequence[bytes | Given]) -> list[Ran | None]:
         """Decide frames one at a time, in order. None where the kernel cannot run one: under 14 bytes, or for
         XDP over what fits a page (some 3,500 bytes)."""
-        program = self.program()
+        points = {f.point: self.program(i) for i, f in enumerate(self.chain.functions)}
         out: list[Ran | None] = []
         before = self._counters.raw()
         for item in frames:
             given = Given(item) if isinstance(item, bytes) else item
             self.set_clock(given.clock_ns)
-            ran = self._run_one(program, given)
+            ran = self._run_one(points.get(given.point, self.program()), given)
             if ran is None:
                 out.append(None)
                 continue
@@ -186,8 +209,10 @@ class LoadedChain:
     def _run_one(self, program: Fd, given: Given) -> _Run | None:
         """What the program made of a frame; None when the kernel cannot run it."""
         data, context, tc = given.data, b"", hooks.ALL["tc"].context
-        if self.chain.hook == "tc":
+        at_tc = hooks.ALL[self.chain.hook].context is tc
+        if at_tc:
             context = tc.pack(
+                ifindex=given.ifindex,
                 mark=given.mark,
                 ingress_ifindex=0 if given.iif is None else NO_DEVICE + given.iif,
                 gso_segs=0 if given.segments == 1 else given.segments,
@@ -198,13 +223,13 @@ class LoadedChain:
             return None
         try:
             ran = bpf.test_run(program, data, context=context)
-            mark = tc.unpack(ran.context)["mark"] if self.chain.hook == "tc" else 0
+            mark = tc.unpack(ran.context)["mark"] if at_tc else 0
             assert isinstance(mark, int)
             return _Run(_signed(ran.value), ran.data, mark)
         except bpf.BpfError as error:
             if error.errno != errno.EINVAL:
                 raise explain(error, f"running a frame of {len(data)} bytes") from error
-        if self.chain.hook != "tc":
+        if not at_tc or given.ifindex:  # a wire has an interface of its own
             return None
         if self._wire is None:
             self._wire = Wire(program)

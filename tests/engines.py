@@ -126,7 +126,9 @@ class Opened:
     def __init__(self, case: Case, unit: Unit | None = None) -> None:
         self.case = case
         self.unit = load(case.source, case.files) if unit is None else unit
-        self.session = Session(Path(NAME), Options(structures=case.structures), worker=worker())
+        self.session = Session(
+            Path(NAME), Options(structures=case.structures, unfinished=True), worker=worker()
+        )
         self.session._unit = self.unit  # the text is at hand, and no file
         names = [c.name for c in self.unit.chains]
         self.chain: Chain = self.unit.chains[names.index(case.chain) if case.chain else 0]

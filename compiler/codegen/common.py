@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lockgate import __version__
-from lockgate.stdlib_bpf import classifiers, hooks, manifest, tables
+from lockgate.stdlib_bpf import classifiers, fields, hooks, manifest, tables
 from lockgate.stdlib_bpf.emit import fragments, limits
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function
 from lockgate.stdlib_bpf.emit.registers import ANSWER, DSCP, LEFT, NETWORK, TRANSPORT
@@ -19,13 +19,15 @@ from lockgate.stdlib_bpf.tables.base import DataImage
 
 from ..plan.ir import Branch, Classifier, InTable, Plan
 from . import functions
+from .around import around
 
 NAMED_OF, SAMPLE_OF = "named_of", "sample_of"  # sections: of each rule, where classifiers find rules
 
 
 def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
     """The counter slots of a plan, in the order `stdlib_bpf.state.counters` describes, then `fragments` for
-    those that are dropped before any rule, and `lost` for events that found the ring full."""
+    those that are dropped before any rule, what the hook decides without one, and `lost` for events that
+    found the ring full."""
     hook = hooks.ALL[plan.hook]
     slots = [
         manifest.Slot("malformed", "malformed", hook.malformed),
@@ -35,6 +37,7 @@ def slots_of(plan: Plan) -> tuple[manifest.Slot, ...]:
     slots += [manifest.Slot("named", name) for name in sorted({r.count for r in plan.rules if r.count})]
     if plan.fragments != DEFAULT_MODE:
         slots.append(manifest.Slot("fragments", "fragments", hook.malformed))
+    slots += around(plan).slots
     if any(r.sample for r in plan.rules):
         slots.append(manifest.Slot("lost", "lost events"))
     return tuple(slots)
@@ -49,6 +52,7 @@ def asks_the_time(plan: Plan) -> bool:
     """Whether some way through the program reads the clock."""
     return (
         plan.fragments == "track"
+        or around(plan).keeps_time
         or any(rule.limit is not None for rule in plan.rules)
         or any(table.live is not None for table in plan.tables)
     )
@@ -81,6 +85,7 @@ class Common:
         self.counts = any(r.count for r in plan.rules)
         self.rewrites = any(r.effects.dscp is not None for r in plan.rules)
         self.answers = answers_packets(plan)
+        self.around = around(plan)
         self.registers = [*sorted(self._fields_read()), *self._for_effects()]
         self.images = {
             t.name: tables.ALL[t.kind].build(t.values, t.width_bits, t.max_entries) for t in plan.tables
@@ -100,6 +105,7 @@ class Common:
         names = {n.test.field for n in plan.nodes if isinstance(n, Branch)}
         names |= {name for one in plan.classifiers for name in one.fields}
         names |= {name for r in plan.rules if r.limit for name in limits.fields_read(r.limit)}
+        names = {name for name in names if fields.split_selected(name) is None} | self.around.registers
         names |= fragments.registers_of(plan.fragments)
         if self.hook.decoder == "sock_addr" and self.logs:
             names |= {"ip4.dst", "ip6.dst", "th.dport"}

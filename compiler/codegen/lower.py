@@ -72,6 +72,7 @@ class _Lowering:
                 definitions.limit(f"limit{index}", rule.limit)
         if self.plan.fragments == "track":
             definitions.fragments()
+        data += self.of.around.define(definitions)
         if asks_the_time(self.plan):
             data.append(DataSection(CLOCK, bytes(CLOCK_BYTES), CLOCK_BYTES))
         redirects = any(rule.verdict == "redirect" for rule in self.plan.rules)
@@ -122,6 +123,7 @@ class _Lowering:
             slots=self.of.slots,
             devices=self.plan.devices,
             cgroups=self.plan.cgroups,
+            selections=self.plan.selections,
             classifier_steps=sum(
                 classifiers.ALL[one.kind].steps(self.of.trees[one.name], one.contents.widths)
                 for one in self.plan.classifiers

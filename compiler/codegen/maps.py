@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit import reply
+from lockgate.stdlib_bpf.emit.endpoints import scratch
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo
 from lockgate.stdlib_bpf.lpm_key import BPF_F_NO_PREALLOC, BPF_MAP_TYPE_LPM_TRIE
-from lockgate.stdlib_bpf.state import devices, fragments, generation, live
+from lockgate.stdlib_bpf.state import devices, endpoints, flows, fragments, generation, live
 from lockgate.stdlib_bpf.state.counters import COUNTER
 from lockgate.stdlib_bpf.state.limits import KEY_OF, KEYS, Limit
 from lockgate.stdlib_bpf.tables.base import MapImage
@@ -16,7 +17,8 @@ from lockgate.stdlib_bpf.tables.base import MapImage
 from ..plan.ir import Table
 from .module import DataSection
 
-BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LRU_HASH = 2, 6, 9
+BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY = 1, 2
+BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LRU_HASH = 6, 9
 BPF_MAP_TYPE_RINGBUF = 27
 
 
@@ -70,6 +72,34 @@ class MapDefinitions:
         byte = debug.integer(8)
         key, value = (debug.array(byte, 8, size) for size in (row.key_size, row.value_size))
         self.define(row, key, value)
+
+    def endpoints(self, selections: int) -> None:
+        """Who has which address and interface, how often that has changed, and room for what a program knows
+        of the packet at hand."""
+        debug, size = self.debug, endpoints.record(selections).size
+        byte, u32 = debug.integer(8), debug.integer(32)
+        for name, key, room in (
+            (endpoints.ADDRESSES, endpoints.ADDRESS_KEY.size, endpoints.MAX_ADDRESSES),
+            (endpoints.INTERFACES, 4, endpoints.MAX_INTERFACES),
+        ):
+            row = manifest.Map(name, "endpoints", BPF_MAP_TYPE_HASH, key, size, room, BPF_F_NO_PREALLOC)
+            self._define(row, debug.array(byte, 8, key), debug.array(byte, 8, size))
+        version = manifest.Map(endpoints.VERSION, "endpoints", BPF_MAP_TYPE_ARRAY, 4, 8, 1, key="index")
+        self._define(version, u32, debug.integer(64))
+        size = scratch(selections).size
+        row = manifest.Map(endpoints.SCRATCH, "state", BPF_MAP_TYPE_PERCPU_ARRAY, 4, size, 1, key="index")
+        self._define(row, u32, debug.array(byte, 8, size))
+
+    def flows(self) -> None:
+        """Flows of which only the beginning has been seen, and those that both ends have confirmed."""
+        byte = self.debug.integer(8)
+        key, value = (self.debug.array(byte, 8, s.size) for s in (flows.KEY, flows.FLOW))
+        for name, type_, room, flags in (
+            (flows.OPENINGS, BPF_MAP_TYPE_LRU_HASH, flows.MAX_OPENINGS, 0),
+            (flows.FLOWS, BPF_MAP_TYPE_HASH, flows.MAX_FLOWS, BPF_F_NO_PREALLOC),
+        ):
+            row = manifest.Map(name, "flows", type_, flows.KEY.size, flows.FLOW.size, room, flags)
+            self._define(row, key, value)
 
     def events(self, size: int) -> None:
         """The ring buffer of log events."""

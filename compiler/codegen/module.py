@@ -43,4 +43,5 @@ class Module:
     slots: tuple[manifest.Slot, ...]
     devices: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
+    selections: tuple[str, ...] = ()
     classifier_steps: int = 0

@@ -142,6 +142,14 @@ class NativeProgram:
             if set_name == name:
                 self._set(name, ranges, offset, length)
 
+    def read(self, name: str) -> dict[bytes, bytes]:
+        """What a map holds that the program writes."""
+        return self._states.read(self._engine.get_global_value_address(name))
+
+    def write(self, name: str, contents: dict[bytes, bytes]) -> None:
+        """Make a map that the program knows hold this: key → value."""
+        self._states.write(self._engine.get_global_value_address(name), contents)
+
     def counters(self) -> list[tuple[int, int]]:
         """(packets, bytes) of every slot since loading."""
         return list(struct.iter_unpack("<QQ", self._counters.raw))
@@ -195,9 +203,14 @@ class _States:
         pointer = ctypes.c_void_p
         self._lookup = ctypes.CFUNCTYPE(pointer, pointer, pointer)(self._find)
         self._update = ctypes.CFUNCTYPE(ctypes.c_int64, *[pointer] * 3, ctypes.c_uint64)(self._change)
+        self._delete = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer)(self._remove)
         self.callbacks = tuple(
             (symbol, ctypes.cast(function, pointer).value or 0)
-            for symbol, function in (("lg.lookup", self._lookup), ("lg.update", self._update))
+            for symbol, function in (
+                ("lg.lookup", self._lookup),
+                ("lg.update", self._update),
+                ("lg.delete", self._delete),
+            )
         )
 
     def _find(self, map_: int, key: int) -> int | None:
@@ -216,6 +229,21 @@ class _States:
         entry = entries.setdefault(name, ctypes.create_string_buffer(value_size))
         ctypes.memmove(entry, value, value_size)
         return 0
+
+    def _remove(self, map_: int, key: int) -> int:
+        key_size, _, _, entries = self._maps[map_]
+        return 0 if entries.pop(ctypes.string_at(key, key_size), None) is not None else -errno.ENOENT
+
+    def read(self, map_: int) -> dict[bytes, bytes]:
+        """What a map holds."""
+        return {key: entry.raw for key, entry in self._maps[map_][3].items()}
+
+    def write(self, map_: int, contents: dict[bytes, bytes]) -> None:
+        """Make a map hold this."""
+        _, value_size, _, entries = self._maps[map_]
+        entries.clear()
+        for key, value in contents.items():
+            entries[key] = ctypes.create_string_buffer(value, value_size)
 
 
 class _LowMemory:

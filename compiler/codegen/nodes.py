@@ -15,7 +15,17 @@ from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.emit import effects, limits, live, reply, state
 from lockgate.stdlib_bpf.emit.classifiers import CLASSIFY
 from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
-from lockgate.stdlib_bpf.emit.registers import ANSWER, DSCP, NAMED, NO_DSCP, NO_SLOT, SAMPLE, SLOT, Registers
+from lockgate.stdlib_bpf.emit.registers import (
+    ANSWER,
+    DSCP,
+    NAMED,
+    NO_DSCP,
+    NO_SLOT,
+    SAMPLE,
+    SLOT,
+    STATELESS,
+    Registers,
+)
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.events import EVENT
@@ -118,6 +128,8 @@ class Nodes:
             self.decide(counters.DEFAULT, self.plan.default)
             return
         rule = self._at(leaf.rule)
+        if rule.stateless:
+            self.registers.set(STATELESS, const("i32", 1))
         self.decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample, rule.effects)
 
     def _at(self, index: int) -> RuleInfo:
@@ -218,7 +230,7 @@ class Nodes:
             rule = self.plan.rules[node.rule]
             f.at(rule.file, rule.line, rule.column)
         yes, no = labels[node.yes], labels[node.no]
-        value = self.registers.get(node.test.field)
+        value = self.value(node.test.field)
         match node.test:
             case Between(_, low, high) if low == high:
                 f.branch(f.compare("eq", value, low), yes, no, self._likely(node))
@@ -234,6 +246,10 @@ class Nodes:
                     return
                 trie = f.load("ptr", self.tries[name]) if name in self.tries else live.trie(f, name, no)
                 live.member(f, trie, value, table.width_bits, yes, no)
+
+    def value(self, field: str) -> Value:
+        """The value of a field."""
+        return self.registers.get(field)
 
     def _likely(self, node: Branch) -> bool | None:
         """Whether `yes` is the usual way: the way to another rule is, since most rules do not match. With the

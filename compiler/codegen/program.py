@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lockgate.stdlib_bpf import hooks
-from lockgate.stdlib_bpf.emit import effects, fragments, frame, generation, live, reply, sock_addr, state
-from lockgate.stdlib_bpf.emit.llvm import Function, Label, const
+from lockgate.stdlib_bpf.emit import effects, frame, generation, live, reply, sock_addr, state
+from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import DSCP, NAMED, NO_DSCP, NO_SLOT, SAMPLE, SLOT, Registers
 from lockgate.stdlib_bpf.state import counters
-from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 
 from .common import Common, asked_again, asks
 from .nodes import Nodes
@@ -24,7 +23,7 @@ DECODERS: dict[str, Callable[..., None]] = {"frame": frame.emit, "sock_addr": so
 def function(of: Common, name: str, point: hooks.AttachPoint, previous: str) -> str:
     """The program for one place. `previous`: the map with its predecessor."""
     f = of.begin(name, [of.context_argument()], point.section)
-    _Program(of, f, point.variant).emit(previous)
+    _Program(of, f, point.variant).emit(point.name, previous)
     return f.text()
 
 
@@ -34,23 +33,21 @@ class _Program(Nodes):
         tries = {name: f.alloca("ptr", "trie") for name in asked_again(of.plan)}
         super().__init__(of, f, variant, Registers(f, of.registers), verdict, tries)
 
-    def emit(self, previous: str) -> None:
+    def emit(self, point: str, previous: str) -> None:
         f = self.f
         generation.emit(f, self.ctx, previous)
         labels = {i: Label(f"n{i}") for i in range(len(self.plan.nodes))}
         malformed = f.label("malformed")
-        decoded = labels[0] if self._usual else f.label("fragments")
+        around = self.of.around
+        decoded = labels[0] if around.direct else f.label("decoded")
         DECODERS[self.hook.decoder](
             f, self.hook.context, self.variant, self.ctx, self.registers, decoded, malformed
         )
         f.place(malformed)
         self.decide(counters.MALFORMED, self.hook.malformed)
-        if not self._usual:
-            refused = f.label("refused_fragment")
+        if not around.direct:
             f.place(decoded)
-            fragments.emit(f, self.registers, self.plan.fragments, labels[0], refused)
-            f.place(refused)
-            self.decide(self.of.slot_numbers["fragments", "fragments"], self.hook.malformed)
+            around.before(self, point, labels[0], malformed)
         asked = any(asks(self.plan, field) for field in ("meta.iif", "sock.cgroup"))
         if asked or self.of.rewrites or self.tries:
             f.place(labels[0])
@@ -61,10 +58,14 @@ class _Program(Nodes):
             self.emit_node(number, labels)
         self._epilogue()
 
-    @property
-    def _usual(self) -> bool:
-        """Whether fragments go from the decoder straight to the rules."""
-        return self.plan.fragments == DEFAULT_MODE
+    def decide_before(self, kind: str) -> None:
+        """Decide without a rule, by the kind of counter slot."""
+        number = self.of.slot_numbers[kind, kind]
+        self.decide(number, self.of.slots[number].verdict or "")
+
+    def value(self, field: str) -> Value:
+        """The value of a field, wherever it is kept."""
+        return self.of.around.value(self, field)
 
     def _before_rules(self, never: Label) -> None:
         """What is known of a packet besides what the decoder reads, and the dynamic sets that it may be asked
@@ -84,6 +85,7 @@ class _Program(Nodes):
         event."""
         f, r = self.f, self.registers
         f.at(self.of.main, self.of.line)
+        self.of.around.behind(self)
         f.place(self.finish)
         seen = f.alloca("i64", "seen") if self.of.logs else None
         state.count(f, r, r.address(SLOT), seen)

@@ -26,6 +26,7 @@ _TEXT = """
 @lg.slot_count = global i32 0, align 8
 @lg.lookup = global i64 0, align 8
 @lg.update = global i64 0, align 8
+@lg.delete = global i64 0, align 8
 @lg.act = global i64 0, align 8
 @lg.events = global i64 0, align 8
 @lg.data_at = global i32 0, align 8
@@ -119,7 +120,18 @@ define i64 @bpf_helper_2(ptr %map, ptr %key, ptr %value, i64 %flags) {
   ret i64 %r
 }
 
+define i64 @bpf_helper_3(ptr %map, ptr %key) {
+  %delete.i = load i64, ptr @lg.delete
+  %delete = inttoptr i64 %delete.i to ptr
+  %r = call i64 %delete(ptr %map, ptr %key)
+  ret i64 %r
+}
+
 define i64 @bpf_helper_5() {
+  ret i64 0
+}
+
+define i64 @bpf_helper_160() {
   ret i64 0
 }
 

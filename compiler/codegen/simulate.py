@@ -13,6 +13,8 @@ from lockgate.stdlib_bpf.outcome import SELF, Outcome, Sent
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state import cgroups, counters, devices
 from lockgate.stdlib_bpf.state.counters import DECIDING
+from lockgate.stdlib_bpf.state.endpoints import ADDRESSES, INTERFACES, VERSION, Endpoints, address_key
+from lockgate.stdlib_bpf.state.flows import FLOWS, OPENINGS, Flow, Key, unpack
 from lockgate.stdlib_bpf.state.live import NEVER
 from lockgate.stdlib_bpf.tables.base import MapImage
 
@@ -45,7 +47,9 @@ class NativeChain:
         spec = NativeSpec(
             sets=sets,
             states=tuple(
-                (m.name, m.key_size, m.value_size, m.key == "index") for m in module.maps if m.role == "state"
+                (m.name, m.key_size, m.value_size, m.key == "index")
+                for m in module.maps
+                if m.role in ("state", "endpoints", "flows")
             ),
             data=tuple((d.name, self._numbered(d)) for d in module.data),
             data_at=self.hook.context.offset("data") if on_packets else None,
@@ -71,6 +75,29 @@ class NativeChain:
         for m in self.module.maps:
             if m.set is not None and m.set in contents:
                 self.fill(m.name, _for_ever(contents[m.set][m.key == "lpm128"]))
+
+    def know(self, endpoints: Endpoints) -> None:
+        """Who has which address and interface, from now on."""
+        count = len(self.module.selections)
+        addresses = {address_key(a): r.pack(count) for a, r in endpoints.addresses.items()}
+        interfaces = {i.to_bytes(4, "little"): r.pack(count) for i, r in endpoints.interfaces.items()}
+        version = {bytes(4): endpoints.version.to_bytes(8, "little")}
+        for name, contents in ((ADDRESSES, addresses), (INTERFACES, interfaces), (VERSION, version)):
+            self._worker.request("write", self._number, name, contents)
+
+    def flows(self) -> dict[Key, Flow]:
+        """The flows that it knows."""
+        found: dict[Key, Flow] = {}
+        for table in (FLOWS, OPENINGS):
+            held = self._worker.request("read", self._number, table)
+            found |= dict(unpack(key, value, table == FLOWS) for key, value in held.items())
+        return found
+
+    def forget(self) -> None:
+        """Empty every map that it writes."""
+        for m in self.module.maps:
+            if m.role in ("state", "flows"):
+                self._worker.request("write", self._number, m.name, {})
 
     def fill(self, name: str, ranges: Sequence[Range]) -> None:
         """Fill the dynamic set's map `name` with sorted, disjoint ranges and their ends in ns."""
@@ -138,14 +165,15 @@ class NativeChain:
     def _function(self, packet: Packet) -> str:
         if isinstance(packet, SocketCall):
             return self._functions[f"{packet.operation}{4 if packet.family == AF_INET else 6}"]
-        return self.module.functions[0].name
+        point = packet.point if isinstance(packet, Frame) else ""
+        return self._functions.get(point, self.module.functions[0].name)
 
     def _call(self, packet: Packet) -> Call:
         if isinstance(packet, SocketCall):
             clock_ns, around = packet.time_ns + EPOCH_NS, self._around(packet)
             return Call(socket_context(packet), clock_ns=clock_ns, uid=packet.uid, cgroups=around)
         frame = packet if isinstance(packet, Frame) else Frame(packet)
-        if self.module.hook == "tc":
+        if self.hook.context is hooks.ALL["tc"].context:
             return Call(packet_context(frame), frame.data, frame.linear, frame.time_ns + EPOCH_NS)
         context = self.hook.context.pack(ingress_ifindex=_arrival(frame))
         return Call(context, frame.data, frame.first_buffer, frame.time_ns + EPOCH_NS)
@@ -163,7 +191,7 @@ def packet_context(frame: Frame) -> bytes:
         vlan_present=frame.vlan_tci is not None,
         vlan_tci=frame.vlan_tci or 0,
         mark=frame.mark,
-        ifindex=SELF_IFINDEX,
+        ifindex=frame.ifindex or SELF_IFINDEX,
         ingress_ifindex=_arrival(frame),
         gso_segs=0 if frame.segments == 1 else frame.segments,
     )

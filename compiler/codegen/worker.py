@@ -68,6 +68,10 @@ class _Server:
                 return self.programs[number].run(function, calls)
             case ("fill", number, name, ranges):
                 return self.programs[number].fill(name, ranges)
+            case ("read", number, name):
+                return self.programs[number].read(name)
+            case ("write", number, name, contents):
+                return self.programs[number].write(name, contents)
             case ("counters", number):
                 return self.programs[number].counters()
             case ("unload", number):

@@ -33,7 +33,8 @@ Piece = Conjunction | Classifier
 def is_plain(rule: RuleInfo, hook: str) -> bool:
     """Whether a rule only decides and counts, so that a number can stand for it."""
     answers = rule.verdict == "reject" and hooks.ALL[hook].target == "interface"
-    return rule.final and rule.effects == NONE and rule.verdict != "redirect" and not answers
+    plain = rule.final and rule.effects == NONE and not rule.stateless
+    return plain and rule.verdict != "redirect" and not answers
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,8 @@ def map_batches(
     map_: Fd, key_size: int, value_bytes: int, count: int, after: bytes | None = None
 ) -> Iterator[tuple[bytes, bytes]]:
     """(keys, values) of all elements behind the key `after` (None: from the first), in the map's own order,
-    end to end, at most `count` at a time. For maps whose place in the order is a key (LPM tries; not hashes).
+    end to end, at most `count` at a time. `after`: only for maps whose place in the order is a key (LPM
+    tries; not hashes).
     """
     keys, values = (
         ctypes.create_string_buffer(key_size * count),
@@ -207,6 +208,14 @@ def map_batches(
         assert isinstance(found, int)
         yield keys.raw[: found * key_size], values.raw[: found * value_bytes]
         began = True
+
+
+def map_items(map_: Fd, key_size: int, value_bytes: int, count: int = 4096) -> Iterator[tuple[bytes, bytes]]:
+    """Key and value of each element, `count` at a time. Of a hash that changes meanwhile, an element that was
+    there all the time is among them."""
+    for keys, values in map_batches(map_, key_size, value_bytes, count):
+        for i in range(len(keys) // key_size):
+            yield keys[i * key_size : (i + 1) * key_size], values[i * value_bytes : (i + 1) * value_bytes]
 
 
 class ArrayReader:

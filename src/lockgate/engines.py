@@ -101,7 +101,14 @@ def given(packet: bytes | Frame) -> testrun.Given:
 
     frame = packet if isinstance(packet, Frame) else Frame(packet)
     return testrun.Given(
-        frame.data, frame.segments, frame.time_ns + EPOCH_NS, frame.mark, frame.iif, frame.first_buffer
+        frame.data,
+        frame.segments,
+        frame.time_ns + EPOCH_NS,
+        frame.mark,
+        frame.iif,
+        frame.first_buffer,
+        frame.point,
+        frame.ifindex,
     )
 
 

@@ -36,7 +36,7 @@ from ..fields import (
 )
 from ..layout import Struct
 from .llvm import Function, Label, Value, const
-from .registers import DATAGRAM, LEFT, NETWORK, TRANSPORT, Registers
+from .registers import DATAGRAM, ECHO, LEFT, NETWORK, TRANSPORT, Registers
 
 BPF_SKB_PULL_DATA, BPF_XDP_GET_BUFF_LEN = 39, 188
 ROUTING_FIELDS = ("ip6.routing-type", "ip6.segments-left")  # bytes 2 and 3 of the header
@@ -444,4 +444,6 @@ def _transport(frame: _Frame, rules: Label) -> None:
         header = whole(number, label.name)
         registers.set(f"{label.name}.type", f.load("i8", header))
         registers.set(f"{label.name}.code", f.load("i8", f.gep(header, 1)))
+        if registers.wanted(ECHO):
+            registers.set(ECHO, frame.load_be("i16", header, 4))
         f.jump(rules)

@@ -71,14 +71,14 @@ def admit(
     f.jump(no)
 
 
-def clock(f: Function) -> Value:
-    """The time in ns (i64): what the loader says, or CLOCK_MONOTONIC."""
+def clock(f: Function, helper: int = BPF_KTIME_GET_NS) -> Value:
+    """The time in ns (i64): what the loader says, or CLOCK_MONOTONIC, by a helper that reads it."""
     now = f.alloca("i64", "now")
     told, real, known = f.load("i64", Value("ptr", f"@{CLOCK}")), f.label("real_time"), f.label("time")
     f.store(told, now)
     f.branch(f.compare("eq", told, 0), real, known, likely=True)
     f.place(real)
-    f.store(f.call_helper(BPF_KTIME_GET_NS, "i64"), now)
+    f.store(f.call_helper(helper, "i64"), now)
     f.jump(known)
     f.place(known)
     return f.load("i64", now)

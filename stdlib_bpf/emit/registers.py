@@ -27,6 +27,8 @@ ALWAYS = ("eth.type", "ip.proto", "l4.proto")
 # and of how many packets one sends an event (0: none).
 LENGTH, SLOT, NAMED, SAMPLE = "meta.length", "slot", "named", "sample"
 DATAGRAM = "meta.datagram"  # identification of a fragment's datagram, where fragments are tracked
+ECHO = "meta.echo"  # identifier of an ICMP echo, where flows are known
+STATELESS = "stateless"  # 1 where the deciding rule opens no flow
 NO_SLOT = 0xFFFFFFFF
 # For what rules do to a packet: where its network and transport headers begin (bytes into the frame; the
 # latter missing where there is none), bytes of the IP packet from the transport header on, the new DSCP and

@@ -18,6 +18,7 @@ in. Generated code: `emit.flows`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -263,6 +264,27 @@ class Flow:
         if not (closed(self.state) and following == self.state):
             self.seen_ns = now_ns
         self.state = following
+
+
+def unpack(key: bytes, value: bytes, confirmed: bool) -> tuple[Key, Flow]:
+    """A flow from the bytes of an entry of FLOWS (`confirmed`) or OPENINGS."""
+    number = {n: one for n, one in (KEY.unpack(key) | FLOW.unpack(value)).items() if isinstance(one, int)}
+    subject, peer = (
+        high << 64 | low
+        for high, low in (struct.unpack_from("<2Q", key, KEY.offset(end)) for end in ("subject", "peer"))
+    )
+    flow = Flow(
+        number["epoch"],
+        number["marks"] | CONFIRMED * confirmed,
+        number["opener"],
+        number["kind"],
+        number["since_ns"],
+        number["seen_ns"],
+        list(struct.unpack_from("<2Q", value, FLOW.offset("packets"))),
+        list(struct.unpack_from("<2Q", value, FLOW.offset("bytes"))),
+    )
+    head = number["ifindex"], number["family"], number["protocol"]
+    return (*head, subject, number["subject_port"], peer, number["peer_port"]), flow
 
 
 def begin(facts: Mapping[str, int], state: int, epoch: int) -> Flow:

@@ -1,0 +1,166 @@
+"""What stands around the nodes of a plan in a program: fragments, and at the hook of endpoints who is judged
+and which flow a packet belongs to (`stateful` is the reference).
+
+One row a kind of target; a program asks no hook what it is. Knows the emitters; must never know a policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from lockgate.stdlib_bpf import hooks, manifest
+from lockgate.stdlib_bpf.emit import endpoints, flows, fragments
+from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
+from lockgate.stdlib_bpf.emit.registers import Registers
+from lockgate.stdlib_bpf.fields import split_selected
+from lockgate.stdlib_bpf.state import endpoints as records
+from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
+
+from ..decision import FOLLOWS, INVALID, NO_RULE, SPOOFED, UNJUDGED
+from ..plan.ir import Plan
+from .maps import MapDefinitions
+from .module import DataSection
+
+ALLOW = "allow"
+
+
+class Program(Protocol):
+    """What is asked of a program under construction. `finish`: where decisions go."""
+
+    f: Function
+    registers: Registers
+    ctx: Value
+    verdict: Value
+    finish: Label
+
+    def decide_before(self, kind: str) -> None:
+        """Decide without a rule, by the kind of counter slot."""
+
+
+class Around:
+    """Hooks that know no flows. `slots`: of what is decided without rules; `registers`: that are needed
+    beyond those that the plan reads; `keeps_time`: whether the clock is read."""
+
+    slots: tuple[manifest.Slot, ...] = ()
+    registers: frozenset[str] = frozenset()
+    keeps_time = False
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.hook = plan, hooks.ALL[plan.hook]
+
+    @property
+    def direct(self) -> bool:
+        """Whether packets go from the decoder straight to the rules."""
+        return self.plan.fragments == DEFAULT_MODE
+
+    def define(self, definitions: MapDefinitions) -> list[DataSection]:
+        """Its maps; gives its tables."""
+        return []
+
+    def before(self, program: Program, point: str, rules: Label, never: Label) -> None:
+        """From a decoded packet to `rules`, if they are asked. `point`: name of the place of attachment;
+        `never`: where no run ends up."""
+        self._fragments(program, rules)
+
+    def behind(self, program: Program) -> None:
+        """What decisions of rules do before they are counted."""
+
+    def value(self, program: Program, field: str) -> Value:
+        """The value of a field."""
+        return program.registers.get(field)
+
+    def _fragments(self, program: Program, onward: Label) -> None:
+        refused = program.f.label("refused_fragment")
+        fragments.emit(program.f, program.registers, self.plan.fragments, onward, refused)
+        program.f.place(refused)
+        program.decide_before("fragments")
+
+
+class AroundFlows(Around):
+    """The hook of endpoints."""
+
+    slots = tuple(
+        manifest.Slot(NO_RULE[number], NO_RULE[number], verdict)
+        for number, verdict in ((FOLLOWS, ALLOW), (INVALID, "drop"), (SPOOFED, "drop"), (UNJUDGED, ALLOW))
+    )
+    registers = endpoints.REGISTERS | flows.REGISTERS
+    keeps_time = True
+    direct = False
+
+    def define(self, definitions: MapDefinitions) -> list[DataSection]:
+        """Records and flows, and the tables of steps and times."""
+        definitions.endpoints(len(self.plan.selections))
+        definitions.flows()
+        return [DataSection(name, data, size) for name, (data, size) in flows.TABLES.items()]
+
+    def before(self, program: Program, point: str, rules: Label, never: Label) -> None:
+        """Who is it, and does a flow decide?"""
+        f, r = program.f, program.registers
+        way, kind = records.POINTS[point]
+        exits = endpoints.Exits(f.label("unjudged"), f.label("foreign"), never)
+        ends = endpoints.Ends(
+            f, r, self.hook.context, program.ctx, way == "egress", kind, len(self.plan.selections), exits
+        )
+        self._ends, self._flow = ends, flows.Flow(ends)
+        follows, invalid, ask = f.label("follows"), f.label("invalid"), f.label("ask")
+        addressed, bare, whole = f.label("addressed"), f.label("bare"), f.label("whole")
+        judged, free = f.label("judged"), f.label("free")
+        ends.begin(addressed, exits.unjudged if kind == "host" else bare)
+        f.place(addressed)
+        ends.the_hosts()
+        if self.plan.fragments == DEFAULT_MODE:
+            f.jump(whole)
+        else:
+            self._fragments(program, whole)
+        f.place(whole)
+        self._flow.find(flows.Ways(follows, invalid, ask))
+        for label, number in (
+            (follows, FOLLOWS),
+            (invalid, INVALID),
+            (exits.foreign, SPOOFED),
+            (exits.unjudged, UNJUDGED),
+        ):
+            f.place(label)
+            program.decide_before(NO_RULE[number])
+        f.place(ask)
+        ends.who()
+        self._flow.as_opened(invalid)
+        f.jump(judged)
+        if kind != "host":
+            f.place(bare)
+            r.set(flows.FATE, const("i32", flows.NONE))
+            ends.bare()
+            f.jump(judged)
+        f.place(judged)
+        self._counted, program.finish = program.finish, f.label("settle")
+        self._flow.free(free)
+        f.jump(rules)
+        f.place(free)
+        program.decide_before(NO_RULE[UNJUDGED])
+
+    def behind(self, program: Program) -> None:
+        """The flow begins, goes on, or ends."""
+        f, done = program.f, program.f.label("settled")
+        f.place(program.finish)
+        allowed = f.compare("eq", f.load("i32", program.verdict), self.hook.verdicts[ALLOW])
+        self._flow.settle(allowed, done)
+        f.place(done)
+        program.finish = self._counted
+        f.jump(program.finish)
+
+    def value(self, program: Program, field: str) -> Value:
+        """Bits of selections lie in no register."""
+        return super().value(program, field) if split_selected(field) is None else self._ends.taken(field)
+
+
+AROUND: dict[str, Callable[[Plan], Around]] = {
+    "interface": Around,
+    "cgroup": Around,
+    "endpoint": AroundFlows,
+}
+
+
+def around(plan: Plan) -> Around:
+    """What stands around the nodes of a plan."""
+    return AROUND[hooks.ALL[plan.hook].target](plan)
