@@ -83,12 +83,12 @@ class MapDefinitions:
             (endpoints.INTERFACES, 4, endpoints.MAX_INTERFACES),
         ):
             row = manifest.Map(name, "endpoints", BPF_MAP_TYPE_HASH, key, size, room, BPF_F_NO_PREALLOC)
-            self._define(row, debug.array(byte, 8, key), debug.array(byte, 8, size))
+            self.define(row, debug.array(byte, 8, key), debug.array(byte, 8, size))
         version = manifest.Map(endpoints.VERSION, "endpoints", BPF_MAP_TYPE_ARRAY, 4, 8, 1, key="index")
-        self._define(version, u32, debug.integer(64))
+        self.define(version, u32, debug.integer(64))
         size = scratch(selections).size
         row = manifest.Map(endpoints.SCRATCH, "state", BPF_MAP_TYPE_PERCPU_ARRAY, 4, size, 1, key="index")
-        self._define(row, u32, debug.array(byte, 8, size))
+        self.define(row, u32, debug.array(byte, 8, size))
 
     def flows(self) -> None:
         """Flows of which only the beginning has been seen, and those that both ends have confirmed."""
@@ -99,7 +99,7 @@ class MapDefinitions:
             (flows.FLOWS, BPF_MAP_TYPE_HASH, flows.MAX_FLOWS, BPF_F_NO_PREALLOC),
         ):
             row = manifest.Map(name, "flows", type_, flows.KEY.size, flows.FLOW.size, room, flags)
-            self._define(row, key, value)
+            self.define(row, key, value)
 
     def events(self, size: int) -> None:
         """The ring buffer of log events."""
