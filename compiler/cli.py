@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from . import driver, emits, errors, fixes, render
+from . import driver, emits, errors, fixes, render, targets
 from .diagnostics import Diagnostic, Fix, PolicyError, Severity, Sink
 from .plan.choose import GOALS
 from .progress import progress
@@ -322,7 +322,17 @@ def _finish_fixes(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the bundle goes; beside the policy as NAME.bundle by default.",
+    help="Where the result goes; beside the policy by default, as NAME.bundle or with the target's suffix.",
+)
+@click.option(
+    "--target",
+    "plane",
+    type=click.Choice(list(targets.ALL)),
+    default=targets.DEFAULT,
+    show_default=True,
+    help="The data plane to build for: "
+    + "; ".join(f"{t.name} is {t.about}" for t in targets.ALL.values())
+    + ".",
 )
 @click.option(
     "--emit",
@@ -351,6 +361,7 @@ def _finish_fixes(
 def build(
     policy: Path,
     output: Path | None,
+    plane: str,
     emit: tuple[str, ...],
     emit_after: tuple[str, ...],
     objects: Path | None,
@@ -359,18 +370,20 @@ def build(
     style: str,
     options: driver.Options,
 ) -> None:
-    """Compile a policy to a bundle. Needs neither root nor BPF; same input, same bytes, on any machine."""
+    """Compile a policy, to a bundle if no other target is named. Needs neither root nor BPF; same input, same
+    bytes, on any machine."""
+    chosen = targets.ALL[plane]
     session = driver.Session(policy, options)
     if emit_after:
         session.observe = _print_after(emit_after)
     with no_collector(), reporting(session.sink, style), session, progress(session):
         session.prepare()
-        session.analyse()
+        session.analyse(chosen.check)
         if emit or emit_after or explain:
             _print_stages(session, emit, explain)
         else:
-            target = output or policy.with_suffix(".bundle")
-            data = session.bundle()
+            target = output or policy.with_suffix(chosen.suffix)
+            data = chosen.build(session)
             _write(target, data)
             if objects:
                 _write_objects(session, objects)
@@ -429,4 +442,10 @@ def _write_objects(session: driver.Session, folder: Path) -> None:
         _write(folder / f"{chain.name}.o", session.object(chain))
 
 
-COMMANDS = {"check": check, "build": build}
+@click.command(name="targets")
+def targets_command() -> None:
+    """Show what each data plane can do, and where each judges otherwise than the language says."""
+    click.echo(targets.table(), nl=False)
+
+
+COMMANDS = {"check": check, "build": build, "targets": targets_command}

@@ -234,17 +234,24 @@ class Session:
         """Start the worker now, so that it is ready when code is generated."""
         self._worker().start()
 
-    def analyse(self) -> None:
-        """Everything that can be said of the policy without generating code: rules that never decide, plans
-        that no kernel takes. PolicyError when there are errors."""
+    def analyse(self, fits: Callable[[Session], None] | None = None) -> None:
+        """Everything that can be said of the policy without generating code: rules that never decide, and
+        what `fits` adds to the sink, of what a data plane cannot do (None: programs that no kernel takes).
+        PolicyError when there are errors."""
         for chain in self.unit.chains:
             with self._timed(f"analysis {chain.name}"):
                 self._shadowed(chain)
                 for finding in neighbours.forgotten(chain, self.match(chain)):
                     self.sink.add(finding.diagnostic())
+        (fits or Session.fits)(self)
+        self.sink.stop_on_errors()
+
+    def fits(self) -> None:
+        """Report plans that no kernel takes."""
+        for chain in self.unit.chains:
+            with self._timed(f"budget {chain.name}"):
                 self._budget(chain)
         self._memory()
-        self.sink.stop_on_errors()
 
     def _shadowed(self, chain: Chain) -> None:
         matches: dict[int, list[Match]] = {}

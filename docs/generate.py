@@ -1,4 +1,5 @@
-"""Writes the generated pages: `cli.md` from the commands' own help, `fields.md` and `hooks.md` from tables.
+"""Writes the generated pages: `cli.md` from the commands' own help, `fields.md`, `hooks.md` and `targets.md`
+from tables.
 
     make docs            (or: python docs/generate.py)
 
@@ -14,6 +15,7 @@ from pathlib import Path
 import click
 
 from lockgate import cli
+from lockgate.compiler import targets
 from lockgate.compiler.errors import pages
 from lockgate.compiler.lsp import textmate
 from lockgate.stdlib_bpf import fields, hooks
@@ -117,7 +119,46 @@ def hooks_page() -> str:
     return "".join(out)
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "fields.md": fields_page, "hooks.md": hooks_page}
+TARGETS_HEAD = """\
+`lockgate build --target NAME` builds a policy for a data plane; `lockgate targets` prints this page's
+tables. What a plane cannot do, or not exactly, is an error with its line ([E0710](errors/E0710.md)) before
+anything is written. The records are in `compiler/targets/`: another plane is one more file there.
+
+"""
+
+NFTABLES = """
+## nftables
+
+```sh
+lockgate build --target nftables edge.gate     # edge.nft, for people to read
+nft -f edge.nft                                # loads it, or replaces what is loaded, at one instant
+nft delete table netdev lockgate-edge          # and away with it
+```
+
+The file makes one table, `lockgate-NAME`, and touches no other. A policy at XDP or tc becomes chains at the
+device's ingress and egress hooks (what XDP judges stands before what tc judges); each rule has a counter
+of its name, whose comment tells verdict and line; networks of more than four ranges are sets. A dynamic set
+`ban` is the two sets `ban-4` and `ban-6`, which `nft add element` fills. After a replacement they are
+empty, and counters zero. `pass` and `allow` are both `accept`.
+
+Rules are written once for each class of packets (IPv4, IPv6, later fragments of either, ARP, others), so
+none reads ports where there are none. The random policies of the law are built, loaded in a namespace, and
+judge the same frames as the reference (`tests/kernel/test_nftables_target.py`); frames of the table above
+are not compared.
+"""
+
+
+def targets_page() -> str:
+    """What data planes can do."""
+    return f"# Data planes\n\n{NOTE}{TARGETS_HEAD}{targets.table()}{NFTABLES}"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "fields.md": fields_page,
+    "hooks.md": hooks_page,
+    "targets.md": targets_page,
+}
 
 
 def main() -> None:

@@ -77,6 +77,7 @@ from .e0690_expectation_fails import ExpectationFails
 from .e0703_over_budget import OverBudget
 from .e0704_over_memory import OverMemory
 from .e0705_bad_profile import BadProfile
+from .e0710_not_on_target import NotOnTarget
 from .e9901_internal_error import InternalError
 from .w0230_unused_name import UnusedName
 from .w0231_empty_network import EmptyNetwork
@@ -169,6 +170,7 @@ ALL: tuple[type[Finding], ...] = (
     OverMemory,
     BadProfile,
     StaleProfile,
+    NotOnTarget,
     InternalError,
 )
 
@@ -224,6 +226,7 @@ __all__ = [
     "NotAtHook",
     "NotBalanced",
     "NotDelegated",
+    "NotOnTarget",
     "NotOnePacket",
     "NotYet",
     "OutOfRange",

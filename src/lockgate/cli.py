@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": (JUDGE, "Run the tests written in a policy."),
     "eval": (JUDGE, "Say what a policy does with packets, and which rule decides."),
     "cost": (COST, "Say what a policy costs a packet, and what to use for it."),
+    "targets": (COMPILER, "Show what each data plane can do."),
     "fmt": ("lockgate.compiler.fmt", "Put policies into the one style."),
     "lsp": ("lockgate.compiler.lsp.command", "Serve an editor."),
     "explain": (COMPILER, "Explain an error code."),

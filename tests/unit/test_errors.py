@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lockgate import cli
-from lockgate.compiler import errors
+from lockgate.compiler import errors, targets
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError, Severity
 from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.errors import pages
@@ -26,12 +26,13 @@ def diagnose(text: str) -> list[Diagnostic]:
     """What `check` says of a policy beside this file."""
     path = ROOT / "tests" / "unit" / "example.gate"
     day = re.search(r"with --now (\S+)", text)
+    target = re.search(r"with --target (\S+)", text)
     options = Options(now=date.fromisoformat(day[1]) if day else None)
     with Session(
         path, options, read_file=lambda p: text.encode() if p == path else p.read_bytes()
     ) as session:
         with suppress(PolicyError):
-            session.analyse()
+            session.analyse(targets.ALL[target[1] if target else targets.DEFAULT].check)
         return sorted(session.sink.diagnostics, key=lambda d: d.sort_key)
 
 

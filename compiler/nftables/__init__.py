@@ -1,0 +1,1 @@
+"""Rule lists for nftables: match programs to one table that loads, replaces and leaves at one instant."""

@@ -1,0 +1,46 @@
+"""What a data plane is to the compiler: a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..driver import Session
+from ..otherwise import Row
+
+# What the table of capabilities asks of each, in its order.
+CAPABILITIES = (
+    "hooks",
+    "actions",
+    "conditions",
+    "dynamic sets",
+    "`limit`",
+    "`count`",
+    "`log`",
+    "`mark`, `dscp`",
+    "`fragments`",
+    "malformed packets",
+    "changes at one instant",
+    "counters",
+    "tested",
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """`name` as `--target` takes it; `about`: one line; `takes`: what it is made from;
+    `suffix` of the file; `capabilities`: CAPABILITIES, each in a few words; `check`: adds what the plane
+    cannot do to the session's sink; `build`: the file's bytes, for a session without errors;
+    `exceptions`: where it judges otherwise than the language says."""
+
+    name: str
+    about: str
+    takes: str
+    suffix: str
+    capabilities: Mapping[str, str]
+    check: Callable[[Session], None]
+    build: Callable[[Session], bytes]
+    exceptions: tuple[Row, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert tuple(self.capabilities) == CAPABILITIES, f"{self.name} says something of each, in their order"
