@@ -64,10 +64,10 @@ def check(chain: Chain, claim: Assert, given: Mapping[str, Prefixes]) -> Counter
     """None when the assertion holds for every packet. `given`: contents of dynamic sets; others may hold
     anything."""
     asked = claim.rule
-    boxes = [box for tests in conjunctions(asked, Cubes()) if (box := _known(dict(tests), given)) is not None]
+    boxes = [box for tests in conjunctions(asked, Cubes()) if (box := known(dict(tests), given)) is not None]
     tried = 0
     try:
-        for suspect in suspects(_told(lower(chain), given), boxes, asked.verdict):
+        for suspect in suspects(told(lower(chain), given), boxes, asked.verdict):
             found = _packet_of(chain, asked, suspect.box, given)
             if found is not None:
                 return found
@@ -79,17 +79,17 @@ def check(chain: Chain, claim: Assert, given: Mapping[str, Prefixes]) -> Counter
     return Unproved("some packets might contradict it, and none was found that exists") if tried else None
 
 
-def _told(program: MatchProgram, given: Mapping[str, Prefixes]) -> MatchProgram:
+def told(program: MatchProgram, given: Mapping[str, Prefixes]) -> MatchProgram:
     """The program with the contents of dynamic sets put in."""
     kept = []
     for match in program.matches:
-        box = _known(dict(match.tests), given)
+        box = known(dict(match.tests), given)
         if box is not None:
             kept.append(replace(match, tests=tuple(box.items())))
     return replace(program, matches=tuple(kept))
 
 
-def _known(box: Box, given: Mapping[str, Prefixes]) -> Box | None:
+def known(box: Box, given: Mapping[str, Prefixes]) -> Box | None:
     """A box without tests of sets whose contents are given; None when nothing is left of it."""
     out = dict(box)
     for name, member in box.items():
@@ -106,19 +106,29 @@ def _known(box: Box, given: Mapping[str, Prefixes]) -> Box | None:
 
 
 def _packet_of(chain: Chain, asked: Rule, box: Box, given: Mapping[str, Prefixes]) -> Counterexample | None:
-    for point in _points(box):
-        assumed = {name: Prefixes(*_single(field, value)) for field, name, value in _members(point)}
-        live = {**assumed, **given}
-        facts = {name: value for name, value in point.items() if fields.split_live(name) is None}
-        describe = packet.describe_call if chain.hook == "connect" else packet.describe
-        text = describe(facts, chain.lists)
-        decoded = _decoded(text, chain)
-        if decoded is None or not matches(asked, decoded, live):
+    for text, decoded, live in packets(chain, box, given):
+        if not matches(asked, decoded, live):
             continue
         decision = policy.decide(chain, decoded, live)
         if decision.verdict != asked.verdict:
-            return Counterexample(text, decoded, decision, chain.lists, tuple(assumed.items()))
+            assumed = tuple((name, held) for name, held in live.items() if name not in given)
+            return Counterexample(text, decoded, decision, chain.lists, assumed)
     return None
+
+
+def packets(
+    chain: Chain, box: Box, given: Mapping[str, Prefixes]
+) -> Iterator[tuple[str, Facts, dict[str, Prefixes]]]:
+    """Some packets of a box that exist: as text, decoded, and what dynamic sets hold then. What a packet does
+    not say of itself, such as who an end is, is left aside."""
+    for point in _points(box):
+        assumed = {name: Prefixes(*_single(field, value)) for field, name, value in _members(point)}
+        facts = {name: value for name, value in point.items() if name in fields.BY_NAME}
+        describe = packet.describe_call if chain.hook == "connect" else packet.describe
+        text = describe(facts, chain.lists)
+        decoded = _decoded(text, chain)
+        if decoded is not None:
+            yield text, decoded, {**assumed, **given}
 
 
 def _decoded(text: str, chain: Chain) -> Facts | None:
@@ -166,9 +176,9 @@ def _single(field: str, address: int) -> tuple[IntervalSet, IntervalSet]:
     return (none, one) if field.startswith("ip6.") else (one, none)
 
 
-def sentence(example: Counterexample, by: str) -> str | None:
+def sentence(example: Counterexample, by: str, ends: Mapping[str, str] | None = None) -> str | None:
     """The counterexample as an `expect` line to paste into the test; None for what a sentence has no words
-    for beside the packet's text."""
+    for beside the packet's text. `ends`: who is behind "from" and "to", where that is no address."""
     facts = example.facts
     words = ["expect", example.decision.verdict]
     name = next((n for n, number in packet.PROTOCOLS.items() if number == facts.get("ip.proto")), None)
@@ -179,7 +189,7 @@ def sentence(example: Counterexample, by: str) -> str | None:
     for side, end, port in (("from", "src", "th.sport"), ("to", "dst", "th.dport")):
         address = facts.get(f"ip{family}.{end}")
         if address is not None:
-            words += [side, packet.address_text(family, address)]
+            words += [side, (ends or {}).get(side) or packet.address_text(family, address)]
             words += ["port", str(facts[port])] if port in facts else []
     if "tcp.flags" in facts:
         words += ["flags", ", ".join(n for n, bit in TCP_FLAGS.items() if facts["tcp.flags"] & bit)]

@@ -61,6 +61,11 @@ class Policies:
         found = self._labels.get(policy, ())
         return {name: span for where, name, span in found if direction in (None, where)}
 
+    @property
+    def named(self) -> list[tuple[str, str, Span]]:
+        """(policy, rule, where) of every named rule of all checked policies."""
+        return [(policy, name, span) for policy, found in self._labels.items() for _, name, span in found]
+
     def chains(self, policy: t.Policy) -> tuple[Chain, ...]:
         """The policy's chains; empty after a complaint that leaves nothing to check."""
         scope = policy.scope

@@ -66,6 +66,8 @@ class Tests:
                     now_ns += duration_ns(step.duration.text)
                 case t.Given():
                     self._given(step, given)
+                case t.ExpectReply(span):
+                    self._complain(errors.NotYet("`expect reply` without a policy for labels", span))
                 case t.Expect() if policy is not None and mine:
                     expect = self._expect(step, policy, mine)
                     if expect is not None:
@@ -184,7 +186,7 @@ class Tests:
         if kind is None:
             return None
         asked = self._where(parts, kind, place)
-        ends = {side: self._address(part) for side, part in parts.sides.items()}
+        ends = self._ends(parts, kind)
         self._name_family(step, kind, asked, [end for end in ends.values() if end is not None])
         for side, word in (("from", "src"), ("to", "dst")):
             if (end := ends.get(side)) is not None:
@@ -259,6 +261,10 @@ class Tests:
         span = next(iter(parts.conditions.values())).span
         self._complain(errors.NotOnePacket("this", span, f"describes no packet: `{missed[0]}` cannot be so"))
         return None
+
+    def _ends(self, parts: Parts, kind: Traffic) -> dict[str, tuple[int, int] | None]:
+        """(family, address) of the ends that a sentence names, by side."""
+        return {side: self._address(part) for side, part in parts.sides.items()}
 
     def _address(self, side: t.Side) -> tuple[int, int] | None:
         """(family, address) of one end, None when it has none or after a complaint."""

@@ -15,9 +15,9 @@ from ..source import Source, Span
 from ..syntax import tree as t
 from . import delegation, imports, settings, tiers
 from .balance import Balances
+from .between import EndpointTests
 from .check import Policies
 from .endpoints import Endpoints
-from .expect import Tests
 from .expiry import Expiry
 from .files import Inputs, ReadFile, UnreadableInput
 from .model import Chain, Live, Minus, Network, Not, Union, Unit
@@ -64,7 +64,7 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
     templates = Templates(scope, networks, traffic, targets, rules)
     policies = Policies(module, rules, targets, templates, Expiry(now, sink))
     balances = Balances(networks, targets)
-    tests = Tests(scope, networks, traffic, policies)
+    tests = EndpointTests(scope, networks, traffic, policies)
     for decl in (decl for each in program.modules for decl in each.decls):
         match decl:
             case t.NetworkDecl():

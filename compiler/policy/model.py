@@ -244,10 +244,33 @@ class Balancer:
 
 
 @dataclass(frozen=True)
+class Party:
+    """An endpoint of a test, with exactly these labels, those of its namespace, and an address of each
+    family. `kind`: of `labels.KINDS`."""
+
+    name: str
+    kind: str
+    labels: dict[str, str]
+    namespace: dict[str, str]
+    addresses: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a packet is judged: at an endpoint, by the name of its party, and at a point of
+    `state.endpoints`."""
+
+    party: str
+    point: str
+
+
+@dataclass(frozen=True)
 class Expect:
     """One expectation: `packet` (a frame, or a socket call at connect) gets `verdict` in `chain`, `repeat`
     times in a row, `time_ns` after the test's begin; `by`: the deciding rule's name, "default", or None when
-    not asked; `into` and `how`: device of a redirect and answer of a rejection, None when not asked."""
+    not asked; `into` and `how`: device of a redirect and answer of a rejection, None when not asked. `ends`:
+    of a packet between endpoints, those at which it is judged one after the other; `answers`: it belongs to
+    the flow of the packet before it, any other one begins anew."""
 
     span: Span
     chain: str
@@ -258,26 +281,35 @@ class Expect:
     time_ns: int = 0
     into: str | None = None
     how: str | None = None
+    ends: tuple[End, ...] = ()
+    answers: bool = False
 
 
 @dataclass(frozen=True)
 class Assert:
-    """One assertion: every packet of `chain` that `rule` matches gets its verdict."""
+    """One assertion: every packet of `chain` that `rule` matches gets its verdict. At endpoints: in
+    `directions`, of the endpoint that sends and of the one that receives; `policy`: it is about endpoints
+    that this one selects, "" for all; `selections`: those of the chain, and behind them what the sentence
+    names besides."""
 
     span: Span
     chain: str
     rule: Rule
+    directions: tuple[str, ...] = ()
+    policy: str = ""
+    selections: tuple[Selection, ...] = ()
 
 
 @dataclass(frozen=True)
 class Test:
-    """A `test` block. `given`: contents of dynamic sets by name."""
+    """A `test` block. `given`: contents of dynamic sets by name; `parties`: endpoints by name."""
 
     span: Span
     title: str
     given: dict[str, Prefixes]
     expects: tuple[Expect, ...]
     asserts: tuple[Assert, ...] = ()
+    parties: dict[str, Party] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

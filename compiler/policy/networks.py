@@ -37,6 +37,7 @@ class Networks:
     def __init__(self, scope: Scope, inputs: Inputs) -> None:
         self.scope, self.sink, self.inputs = scope, scope.sink, inputs
         self.selections = Selections()
+        self.given: dict[str, Network] = {}  # endpoints of the test that is being read, by name
         self._values: dict[int, Network] = {}  # by identity of the declaration
         self._sizes: dict[int, tuple[int, int]] = {id(BROKEN): (0, 0)}  # by identity of declared values
         # By identity of the value, which stays alive with it.
@@ -116,6 +117,8 @@ class Networks:
                 return BROKEN if prefix is None else prefix.prefixes
             case t.AnyAddress():
                 return ANY
+            case t.Name(_, text) if text in self.given:
+                return self.given[text]
             case t.Name(span, "self"):
                 self._complain(errors.NotYet("the entity `self`", span))
             case t.Name(_, text) if text in builtin.ENTITIES:

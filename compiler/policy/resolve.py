@@ -204,14 +204,24 @@ class Scope:
         names = self._files[self.program.main.source].names
         if self.sink.has_errors:
             return  # what is wrong may be why the name is not used
-        library = not any(isinstance(decl, t.Policy | t.Balance) for decl in names.values())
+        policies = [decl for decl in names.values() if isinstance(decl, t.Policy | t.Balance)]
+        scopes = [decl.scope for decl in policies if isinstance(decl, t.Policy)]
+        library, endpoints = not policies, any(isinstance(scope, t.EndpointScope) for scope in scopes)
         for name, decl in names.items():
             if id(decl) in self._used or isinstance(decl, t.Policy | t.Balance):
                 continue
-            if isinstance(decl, t.Import):
+            if isinstance(decl, t.Import) and not (endpoints and self._brings_tiers(decl)):
                 self._complain(errors.UnusedImport(name, decl.path.text, decl.span))
-            elif not library:
+            elif not library and not isinstance(decl, t.Import):
                 self._complain(errors.UnusedName(KINDS[type(decl)], name, decl.name.span, decl.span))
+
+    def _brings_tiers(self, decl: t.Import) -> bool:
+        """Whether a file says in which order policies for endpoints are asked, or imports one that does."""
+        target = self.program.imported.get(decl)
+        return target is not None and any(
+            isinstance(each, t.Tiers) or (isinstance(each, t.Import) and self._brings_tiers(each))
+            for each in target.decls
+        )
 
     def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())

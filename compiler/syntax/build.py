@@ -368,13 +368,18 @@ class _Builder:
     def test(self, tree: Any, title: Any, policy: Any, *steps: Any) -> t.Test:
         return t.Test(self.span(tree), self.node(title), self.optional(policy), self.all(steps))
 
-    def given(self, tree: Any, name: Any, value: Any) -> t.Given:
-        return t.Given(self.span(tree), self.node(name), self.node(value))
+    def given(self, tree: Any, name: Any, hosts: Any, value: Any) -> t.Given:
+        return t.Given(self.span(tree), self.node(name), self.node(value), hosts is not None)
 
-    def expect(self, tree: Any, repeat: Any, direction: Any, outcome: Any, by: Any) -> t.Expect | t.NotYet:
+    def expect(
+        self, tree: Any, repeat: Any, direction: Any, outcome: Any, by: Any
+    ) -> t.Expect | t.ExpectReply | t.NotYet:
         if outcome.data == "outcome_reply":
             word = self.span(outcome).text.split()[0]
-            return self._not_yet(outcome, f"`expect {word}`")
+            if word != "reply":
+                return self._not_yet(outcome, f"`expect {word}`")
+            rest = self.all((repeat, direction, None if by is None else by.children[0]))
+            return t.ExpectReply(self.span(tree), self.node(outcome.children[0]), rest)
         action, via, into, how, *rest = outcome.children
         if via is not None:
             return self._not_yet(via, "`via`")

@@ -501,11 +501,12 @@ class Policy:
 
 @dataclass(frozen=True)
 class Given:
-    """`given NAME = NETWORK`."""
+    """`given NAME = NETWORK`; `given NAME = [labels]` and `given NAME = hosts [labels]` name an endpoint."""
 
     span: Span
     name: Name
     value: Net
+    hosts: bool = False
 
 
 @dataclass(frozen=True)
@@ -521,6 +522,16 @@ class Expect:
     into: Name | Text | None = None
     how: Name | None = None
     repeat: Number | None = None
+
+
+@dataclass(frozen=True)
+class ExpectReply:
+    """`expect reply allowed` or `expect reply dropped`: what becomes of the answer to the last packet. The
+    rest, which `expect` takes elsewhere, must be missing."""
+
+    span: Span
+    outcome: Name
+    misplaced: tuple[Name | Number, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -549,7 +560,7 @@ class Test:
     span: Span
     title: Text
     policy: Name | None
-    steps: tuple[Given | Expect | Assert | After | NotYet, ...]
+    steps: tuple[Given | Expect | ExpectReply | Assert | After | NotYet, ...]
 
 
 # ---- declarations ----

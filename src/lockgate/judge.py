@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from lockgate.compiler import captures, errors, packet, proof
+from lockgate.compiler import captures, claims, errors, packet, proof
 from lockgate.compiler.cli import (
     exit_code,
     expanded,
@@ -36,7 +36,7 @@ from lockgate.compiler.progress import progress
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.sets import IntervalSet
 
-from . import junit
+from . import junit, passage
 from .engines import ENGINES
 from .junit import Case, Suite
 
@@ -121,6 +121,8 @@ def describe(chain: Chain, decision: Decision | None) -> dict[str, object]:
         return {"verdict": decision.verdict, "rule": NO_RULE[decision.rule], "line": None}
     decided = chain.rules[decision.rule]
     told: dict[str, object] = {"verdict": decision.verdict, "rule": decided.label, "line": decided.span.line}
+    if decided.stands_for is not None:
+        told["default"] = True
     if decision.verdict == "redirect":
         told["into"] = decided.effects.into[0]
     elif decision.verdict == "reject" and decided.effects.how:
@@ -278,6 +280,9 @@ def _problems(session: Session, block: Test, engines: Sequence[str]) -> Iterator
         by_chain.setdefault(expect.chain, []).append(expect)
     for name, expects in by_chain.items():
         chain = session.chain(name)
+        if chain.sections:
+            yield from _between(session, chain, block, expects, engines)
+            continue
         for engine in engines:
             decisions = iter(ENGINES[engine](session, chain, list(_packets(expects)), block.given))
             for expect in expects:
@@ -285,6 +290,23 @@ def _problems(session: Session, block: Test, engines: Sequence[str]) -> Iterator
                 wrong = next((got for got in answers if not _holds(expect, got)), None)
                 if wrong is not None:
                     yield expect, engine, wrong
+
+
+def _between(
+    session: Session, chain: Chain, block: Test, expects: Sequence[Expect], engines: Sequence[str]
+) -> Iterator[Problem]:
+    """As `_problems`, of packets between endpoints."""
+    for engine in engines:
+        if engine not in passage.ENGINES:
+            continue
+        run = passage.Passage(
+            chain.selections, block.parties, passage.ENGINES[engine](session, chain, block.given)
+        )
+        for expect in expects:
+            answers = [describe(chain, run(expect)) for _ in range(expect.repeat)]
+            wrong = next((got for got in answers if not _holds(expect, got)), None)
+            if wrong is not None:
+                yield expect, engine, wrong
 
 
 def _packets(expects: Sequence[Expect]) -> Iterator[Packet]:
@@ -296,7 +318,7 @@ def _packets(expects: Sequence[Expect]) -> Iterator[Packet]:
 def _holds(expect: Expect, got: dict[str, object]) -> bool:
     return (
         got["verdict"] == expect.verdict
-        and expect.by in (None, got["rule"])
+        and expect.by in (None, got["rule"], "default" if got.get("default") else None)
         and expect.into in (None, got.get("into"))
         and expect.how in (None, got.get("with", ""))
     )
@@ -306,15 +328,21 @@ def _refuted(session: Session, block: Test) -> Iterator[Diagnostic]:
     """One finding for each assertion that does not hold for every packet."""
     for claim in block.asserts:
         chain = session.chain(claim.chain)
-        match proof.check(chain, claim, block.given):
-            case proof.Unproved(reason):
-                yield errors.AssertionNotProved(claim.span, reason).diagnostic()
-            case proof.Counterexample() as example:
-                by = str(describe(chain, example.decision)["rule"])
-                deciding = None if example.decision.rule < 0 else chain.rules[example.decision.rule].span
-                held = tuple(f"`{name}` holds its address" for name, _ in example.live)
-                text = proof.sentence(example, by) or example.packet
-                yield errors.AssertionFails(claim.span, text, by, deciding, held).diagnostic()
+        if chain.sections:
+            between = claims.check(chain, claim, block.parties.values(), block.given)
+            example = between.example if isinstance(between, claims.Counterexample) else between
+        else:
+            between, example = None, proof.check(chain, claim, block.given)
+        if isinstance(example, proof.Unproved):
+            yield errors.AssertionNotProved(claim.span, example.reason).diagnostic()
+        elif example is not None:
+            told = describe(chain, example.decision)
+            by = str(told["rule"])
+            ends = claims.ends(between) if isinstance(between, claims.Counterexample) else {}
+            text = proof.sentence(example, "default" if told.get("default") else by, ends) or example.packet
+            deciding = None if example.decision.rule < 0 else chain.rules[example.decision.rule].span
+            held = tuple(f"`{name}` holds its address" for name, _ in example.live)
+            yield errors.AssertionFails(claim.span, text, by, deciding, held).diagnostic()
 
 
 def _print_test(block: Test, problems: list[Problem], findings: list[Diagnostic], output: str) -> None:

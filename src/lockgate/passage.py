@@ -1,0 +1,122 @@
+"""Packets between the endpoints of a test, through an engine: judged at one end after the other.
+
+Each endpoint is judged on a node of its own. A packet begins a flow, and an answer goes on with that of the
+packet before it; limits remember them all. Knows tests and engines; must never know text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from lockgate.compiler import policy
+from lockgate.compiler.decision import Decision
+from lockgate.compiler.driver import Session
+from lockgate.compiler.match.run import run as run_match
+from lockgate.compiler.plan.run import Runner
+from lockgate.compiler.policy.model import Chain, End, Expect, Party, Prefixes
+from lockgate.compiler.stateful import Ask, Stateful
+from lockgate.stdlib_bpf.decode.frame import Frame
+from lockgate.stdlib_bpf.labels import HOST, Selection
+from lockgate.stdlib_bpf.state.endpoints import THIS_HOST, Endpoints, Record
+from lockgate.stdlib_bpf.state.limits import Buckets
+
+IFINDEX = 10  # of the interface at which a test's workload is judged
+
+Live = Mapping[str, Prefixes]
+
+
+class Node(Protocol):
+    """What judges the packets of one node."""
+
+    def decide(self, frame: Frame) -> Decision:
+        """The decision about a packet, with the flows that are known."""
+
+    def forget(self) -> None:
+        """No flow is known any more."""
+
+
+Engine = Callable[[Endpoints], Node]
+
+
+@dataclass
+class Passage:
+    """One run of a test. `engine`: what judges the packets of a node where such endpoints are known."""
+
+    selections: tuple[Selection, ...]
+    parties: Mapping[str, Party]
+    engine: Engine
+    _nodes: dict[str, Node] = field(default_factory=dict)
+
+    def __call__(self, expect: Expect) -> Decision:
+        """The decision about a packet: of the first end that stops it, or else of the last one."""
+        assert isinstance(expect.packet, Frame) and expect.ends
+        for node in self._nodes.values() if not expect.answers else ():
+            node.forget()
+        for end in expect.ends:
+            frame = replace(expect.packet, point=end.point, ifindex=IFINDEX, time_ns=expect.time_ns)
+            found = self._node(end).decide(frame)
+            if found.verdict != "allow":
+                break
+        return found
+
+    def _node(self, end: End) -> Node:
+        if end.party not in self._nodes:
+            me = self.parties[end.party]
+            self._nodes[end.party] = self.engine(node_of(me, self.parties.values(), self.selections))
+        return self._nodes[end.party]
+
+
+def node_of(me: Party, parties: Iterable[Party], selections: tuple[Selection, ...]) -> Endpoints:
+    """What is known on the node of an endpoint."""
+    records = {}
+    for number, party in enumerate(parties, 1):
+        taken = (n for n, s in enumerate(selections) if s.takes(party.kind, party.labels, party.namespace))
+        here = party is me and party.kind != HOST
+        records[party.name] = party, Record(number, party.kind, IFINDEX if here else 0, frozenset(taken))
+    addresses = {address: record for party, record in records.values() for address in party.addresses}
+    place = THIS_HOST if me.kind == HOST else IFINDEX
+    return Endpoints(addresses, {place: records[me.name][1]})
+
+
+def interp(session: Session, chain: Chain, live: Live) -> Engine:
+    """The reference."""
+    return _around(chain, lambda buckets: lambda facts: policy.decide(chain, facts, live, buckets))
+
+
+def match(session: Session, chain: Chain, live: Live) -> Engine:
+    """The match IR after all passes."""
+    program = session.optimised(chain)
+    return _around(chain, lambda buckets: lambda facts: run_match(program, facts, live, buckets))
+
+
+def plan(session: Session, chain: Chain, live: Live) -> Engine:
+    """The plan IR."""
+    runner = Runner(session.plan(chain))
+    return _around(chain, lambda buckets: lambda facts: runner.run(facts, live, buckets))
+
+
+def _around(chain: Chain, ask: Callable[[Buckets], Ask]) -> Engine:
+    return lambda endpoints: _Interpreted(Stateful.of(chain, endpoints), ask(Buckets()))
+
+
+@dataclass
+class _Interpreted:
+    """A node whose flows are the reference's, with some judge of facts."""
+
+    state: Stateful
+    ask: Ask
+
+    def decide(self, frame: Frame) -> Decision:
+        return self.state.decide(frame, self.ask)
+
+    def forget(self) -> None:
+        self.state.flows.clear()
+
+
+ENGINES: dict[str, Callable[[Session, Chain, Live], Engine]] = {
+    "interp": interp,
+    "match": match,
+    "plan": plan,
+}
