@@ -16,9 +16,9 @@ READY := $(VENV)/.ready
 TOOLS := $(VENV)/.tools
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-# Commands that tests run, and the Debian packages that have them.
-SYSTEM_COMMANDS := ip tc nft bpftool
-SYSTEM_PACKAGES := iproute2 nftables bpftool
+# Commands that tests and benchmarks run, and the Debian packages that have them.
+SYSTEM_COMMANDS := ip tc nft bpftool ipset iptables
+SYSTEM_PACKAGES := iproute2 nftables bpftool ipset iptables
 
 .PHONY: help setup demo test test-all bench mutants lint format docs clean
 
@@ -26,7 +26,7 @@ help:
 	@echo "make demo      policies at work: compiled, loaded, judging real packets (root), or simulated"
 	echo "make test      all tests but the long ones"
 	echo "make test-all  all tests"
-	echo "make bench     speed, as ratios within one run"
+	echo "make bench     speed, as ratios within one run; QUICK=1: under five minutes"
 	echo "make mutants   plant faults and see that the tests catch each"
 	echo "make lint      style, types, import contracts"
 	echo "make format    put the Python files into the one format"
@@ -45,7 +45,7 @@ test-all: $(READY) $(TOOLS)
 	@$(PYTEST)
 
 bench: $(READY) $(TOOLS)
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 mutants: $(READY) $(TOOLS)
 	@$(BIN)/python -m tests.mutants

@@ -26,12 +26,16 @@ def attached(program: Fd) -> Iterator[None]:
     """Attach an XDP program to a device that nobody else uses meanwhile."""
     with _place().inside():
         device = _free.pop() if _free else _made()
-        link = bpf.link_create(
-            program, socket.if_nametoindex(device), POINT.link_attach_type, attrs.XDP_FLAGS_DRV_MODE, device
-        )
-    with link:
+        held = link(program, device)
+    with held:
         yield
     _free.append(device)
+
+
+def link(program: Fd, device: str) -> Fd:
+    """Attach an XDP program to a device of this namespace, in the driver."""
+    mode = attrs.XDP_FLAGS_DRV_MODE
+    return bpf.link_create(program, socket.if_nametoindex(device), POINT.link_attach_type, mode, device)
 
 
 @cache

@@ -1,11 +1,12 @@
-"""Large inputs: what time and memory `check` and `build` take as prefixes, rules and files grow tenfold.
+"""Large inputs: what time and memory `check`, `build` and loading take as prefixes, rules and files grow.
 
     python -m benchmarks.large_inputs [--quick]
 
 Whole commands, each a new process. Memory is the sum of the largest resident sizes (VmHWM) of the command and
 of its worker, so it bounds what both took at any one time; `ru_maxrss` would not do, since a new process
 inherits that of the one that made it. What is kept besides is the exponent of growth between two sizes, of
-processor time beyond that of a policy of one rule: 1 is linear, 2 quadratic.
+processor time beyond that of a policy of one rule: 1 is linear, 2 quadratic. Loading is from a bundle's bytes
+to programs that can be attached, in this process; its memory is what the kernel charges for maps. Needs root.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import policies, report
+from lockgate.runtime import bundle, loader, plan
+
+from . import curves, harness, policies, report
 
 COMMAND = [sys.executable, "-m", "lockgate"]
 SAMPLE_S = 0.01
 LIMIT_S = 600
 LONG_S = 20
+LOAD = "load"  # no command of ours; what `up` does before it attaches
+COMMANDS = ("check", "build", LOAD, "test")
 SHORT_S = 0.1  # what is shorter says nothing of growth
 PREFIXES = (10_000, 100_000, 1_000_000)
 RULES = (1_000, 10_000, 100_000)
@@ -51,7 +56,7 @@ class Input(NamedTuple):
     kind: str
     size: int
     policy: Path
-    commands: tuple[str, ...] = ("check", "build")
+    commands: tuple[str, ...] = COMMANDS[:3]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,14 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="lg-bench-") as name:
         folder = Path(name)
         trivial = Input("one rule", 1, policies.rules_policy(folder, 1))
-        base = {command: _best(command, trivial, rounds) for command in ("check", "build", "test")}
+        known = [command for command in COMMANDS if command != LOAD or harness.possible()]
+        base = {command: _best(command, trivial, rounds) for command in known}
         for one in inputs(folder, 2 if given.quick else 3):
             for command in one.commands:
+                if command not in known or (command == LOAD and rows[-1]["refused"]):
+                    continue
                 taken = _best(command, one, rounds)
                 rows.append(_row(one, command, taken, base[command], rows))
                 print(f"{one.kind}, {one.size:,}: {command} {taken.seconds:.2f} s", file=sys.stderr)
     data = {"rows": rows, "one_rule": {command: taken._asdict() for command, taken in base.items()}}
     report.publish("large_inputs", _text(rows, base, rounds), data, given.results)
+    curves.draw("large_inputs", "entries, rules or files", "seconds", _lines(rows), given.results)
 
 
 def inputs(folder: Path, sizes: int) -> Iterator[Input]:
@@ -82,7 +91,7 @@ def inputs(folder: Path, sizes: int) -> Iterator[Input]:
     for size in RULES[:sizes]:
         policy = policies.rules_policy(folder, size)
         _expect(policy)
-        yield Input("rules", size, policy, ("check", "build", "test"))
+        yield Input("rules", size, policy, COMMANDS)
     for size in FILES[:sizes]:
         entries = policies.text_of(policies.prefixes(size * LINES)).splitlines(keepends=True)
         parts = ["".join(entries[i::size]) for i in range(size)]
@@ -125,8 +134,19 @@ def _best(command: str, one: Input, rounds: int) -> Taken:
     return Taken(*least, max(t.mib for t in taken), taken[0].code)
 
 
+def _load(policy: Path) -> Taken:
+    """Load what `build` wrote, and let it go."""
+    began = time.perf_counter(), time.process_time()
+    loading = plan.make(bundle.parse(policy.with_suffix(".bundle").read_bytes()))
+    with loader.load(loading) as loaded:
+        seconds, cpu_s = time.perf_counter() - began[0], time.process_time() - began[1]
+        return Taken(seconds, cpu_s, harness.map_bytes(loaded.maps) / 2**20, 0)
+
+
 def _run(command: str, policy: Path) -> Taken:
     """Run a command to its end. ValueError when it fails in another way than by refusing the policy."""
+    if command == LOAD:
+        return _load(policy)
     words = [*COMMAND, command, str(policy)]
     if command == "test":
         words += ["--engine", "interp"]
@@ -179,6 +199,14 @@ def _row(one: Input, command: str, taken: Taken, base: Taken, before: list[dict[
         "refused": taken.code == REFUSED,
         "exponent": exponent,
     }
+
+
+def _lines(rows: list[dict[str, Any]]) -> curves.Panels:
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in rows:
+        lines = panels.setdefault(row["command"], {})
+        lines.setdefault(row["kind"], []).append((row["size"], row["seconds"]))
+    return panels
 
 
 def _text(rows: list[dict[str, Any]], base: dict[str, Taken], rounds: int) -> str:

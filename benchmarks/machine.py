@@ -16,6 +16,7 @@ def facts() -> dict[str, str]:
         "cpu": _cpu(),
         "cores": str(os.cpu_count()),
         "kernel": platform.release(),
+        "load": " ".join(f"{average:.1f}" for average in os.getloadavg()),
         "bpf_jit": _read(Path("/proc/sys/net/core/bpf_jit_enable")),
         "mitigations": "; ".join(
             f"{path.name}: {text}"
@@ -33,8 +34,9 @@ def markdown() -> str:
     """The facts as one paragraph."""
     f = facts()
     return (
-        f"{f['cpu']}, {f['cores']} cores, Linux {f['kernel']}, JIT {f['bpf_jit']}; Python {f['python']}, "
-        f"llvmlite {f['llvmlite']}, lark {f['lark']}. Mitigations: {f['mitigations'] or 'none'}."
+        f"{f['cpu']}, {f['cores']} cores, Linux {f['kernel']}, JIT {f['bpf_jit']}; load of the last 1, 5 and "
+        f"15 minutes {f['load']}; Python {f['python']}, llvmlite {f['llvmlite']}, lark {f['lark']}. "
+        f"Mitigations: {f['mitigations'] or 'none'}."
     )
 
 

@@ -136,18 +136,23 @@ def _nft_maps(boxes: Sequence[Box]) -> Scripts:
 # ---- iptables ----
 
 
+def restore(version: int) -> tuple[str, ...]:
+    """The command that adds to what iptables has."""
+    return _restore(version), "--noflush"
+
+
 def _restore(version: int) -> str:
     names = [f"ip{'6' * (version == 6)}tables-{table}-restore" for table in TABLES]
     return next((name for name in names if shutil.which(name)), names[0])
 
 
 def _ipt_closes(version: int) -> Scripts:
-    return (((_restore(version), "--noflush"), "*raw\n:PREROUTING DROP [0:0]\nCOMMIT\n"),)
+    return ((restore(version), "*raw\n:PREROUTING DROP [0:0]\nCOMMIT\n"),)
 
 
 def _ipt(version: int, rules: Sequence[str]) -> tuple[tuple[str, ...], str]:
     lines = "".join(f"-A PREROUTING {rule}-j DROP\n" for rule in rules)
-    return (_restore(version),), f"*raw\n:PREROUTING ACCEPT [0:0]\n{lines}COMMIT\n"
+    return restore(version), f"*raw\n:PREROUTING ACCEPT [0:0]\n{lines}COMMIT\n"
 
 
 def _ipset_set(entries: Entries, version: int) -> Scripts:

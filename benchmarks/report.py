@@ -10,6 +10,7 @@ from typing import Any
 from . import machine
 
 RESULTS = Path(__file__).parent / "results"
+QUICK = RESULTS / "quick"  # not kept
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -94,7 +94,7 @@ def _dport(draw: random.Random, row: Family) -> tuple[int, int]:
 
 def policy_text(rules: tuple[Box, ...]) -> str:
     """The rules as a policy at XDP."""
-    lines = "".join(f"  {_sentence(box)}\n" for box in rules)
+    lines = "".join(f"  {sentence(box)}\n" for box in rules)
     return f'policy edge at xdp on "lo" {{\n  fragments first-only\n  default pass\n{lines}}}\n'
 
 
@@ -106,7 +106,8 @@ def write(folder: Path, family: str, count: int) -> tuple[Path, tuple[Box, ...]]
     return path, rules
 
 
-def _sentence(box: Box) -> str:
+def sentence(box: Box) -> str:
+    """A rule in the language."""
     source, destination, protocol, sport, dport = box.ranges
     words = [("pass", "drop")[box.code % 2], {TCP: "tcp", UDP: "udp"}.get(protocol[0], "tcp, udp")]
     for side, address, port in (("from", source, sport), ("to", destination, dport)):

@@ -2,12 +2,14 @@
 
     python -m benchmarks [--quick] [--results DIR] [NAME …]
 
-`--quick` takes under five minutes on two cores. What a machine cannot measure is skipped and said.
+`--quick` takes under five minutes on two cores, and writes beside the kept results. What a machine cannot
+measure is skipped and said.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from . import (
     compile_time,
     cost_prediction,
     edge,
+    flood,
     instructions,
     large_inputs,
     live_sets,
@@ -24,6 +27,7 @@ from . import (
     rule_cost,
     rule_lists,
     structures,
+    targets,
 )
 
 ALL: dict[str, Callable[[Sequence[str]], None]] = {
@@ -33,11 +37,13 @@ ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "structures": structures.main,
     "rule_cost": rule_cost.main,
     "rule_lists": rule_lists.main,
+    "flood": flood.main,
     "profiled": profiled.main,
     "peers": peers.main,
     "live_sets": live_sets.main,
     "edge": edge.main,
     "cost_prediction": cost_prediction.main,
+    "targets": targets.main,  # last: of the others' results
 }
 
 
@@ -49,10 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - set(ALL):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    passed = ["--quick"] if given.quick else []
-    if given.results:
-        passed += ["--results", str(given.results)]
+    folder = given.results or (report.QUICK if given.quick else report.RESULTS)
+    passed = [*(["--quick"] if given.quick else []), "--results", str(folder)]
     for name in given.names or ALL:
+        began = time.monotonic()
         print(f"== {name}", flush=True)
         ALL[name](passed)
-    print(f"results: {given.results or report.RESULTS}")
+        print(f"== {name}: {time.monotonic() - began:.0f} s", flush=True)
+    print(f"results: {folder}")

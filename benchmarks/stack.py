@@ -47,9 +47,9 @@ class Loaded:
     def verify(self, run: Run, passing: int) -> None:
         """ValueError unless so many of the next CHECKED packets get past the filter, which is not closed."""
         with self.ruled.inside():
-            before = _past(self.version)
+            before = past(self.version)
             run(CHECKED)
-            got = _past(self.version) - before
+            got = past(self.version) - before
         if got != passing:
             raise ValueError(
                 f"{self.filter.name}: {got} of {CHECKED} packets in place of {passing} got past it"
@@ -58,7 +58,7 @@ class Loaded:
     def close(self) -> None:
         """From now on, what no rule matches is dropped as well."""
         with self.ruled.inside():
-            _load(self.filter.closes(self.version))
+            load(self.filter.closes(self.version))
 
 
 @contextmanager
@@ -68,20 +68,21 @@ def loaded(one: Filter, scripts: Scripts, version: int) -> Iterator[Loaded]:
         ruled, empty = (stack.enter_context(netns.Nameless()) for _ in range(2))
         with empty.inside():
             loopback_up()
-            _load(one.closes(version))
+            load(one.closes(version))
         with ruled.inside():
             loopback_up()
             began = time.perf_counter()
-            _load(scripts)
+            load(scripts)
         yield Loaded(one, version, ruled, empty, time.perf_counter() - began)
 
 
-def _load(scripts: Scripts) -> None:
+def load(scripts: Scripts) -> None:
+    """Run the scripts here. Refused when a tool says no."""
     if (reason := peers.load(Said(scripts, (), {}))) is not None:
         raise Refused(reason)
 
 
-def _past(version: int) -> int:
+def past(version: int) -> int:
     """Packets of this namespace that got past prerouting."""
     if version == 6:
         lines = (line.split() for line in Path("/proc/thread-self/net/snmp6").read_text().splitlines())

@@ -67,10 +67,11 @@ def anywhere(boxes: Sequence[Box], seed: int = 1) -> Pool:
 def _pool(packets: Sequence[Packet], boxes: Sequence[Box]) -> Pool:
     rules = decided(packets[: stack.CHECKED], boxes)
     verdicts = ["pass" if rule is None else ACTIONS[boxes[rule].code % 2] for rule in rules[:CHECKED]]
-    return Pool([_stamped(packet) for packet in packets], verdicts, rules.count(None))
+    return Pool([stamped(packet) for packet in packets], verdicts, rules.count(None))
 
 
-def _stamped(packet: Packet) -> bytes:
+def stamped(packet: Packet) -> bytes:
+    """A packet as the generator takes it."""
     source, destination, protocol, *ports = packet
     return struct.pack("!IIHHBxH", source, destination, *ports, protocol, checksum(_header(packet)))
 

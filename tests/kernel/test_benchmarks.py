@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import (
+    flood,
     handwritten,
     harness,
     live_sets,
@@ -16,8 +17,10 @@ from benchmarks import (
     rule_cost,
     rule_lists,
     rule_sets,
+    run,
     sets,
     structures,
+    targets,
     tuples,
 )
 from lockgate.runtime.sys import bpf, netns
@@ -116,3 +119,22 @@ def test_a_read_by_hand_finds_nothing() -> None:
         harness.verify("read", generator, harness.udp_frame(4), ["drop"] * 100)
         bpf.map_update(table, bytes(4), b"\1" * (1 << 16))
         harness.verify("read", generator, harness.udp_frame(4), ["pass"] * 100)
+
+
+def test_a_flood_is_measured(tmp_path: Path) -> None:
+    """All packets arrive, and none gets past a receiver: `wire.Wire.verify` refuses anything else."""
+    rows = flood.measured(tmp_path, 500, 20, 2)
+    names = [row["receiver"] for row in rows]
+    assert names[:3] == ["drops at once", flood.PARSES, flood.EDGE]
+    installed = {one.name for one in others.ALL if not one.missing()}
+    assert set(names[3:]) >= {name for name, of in flood.FILTERS.items() if installed.issuperset(of[:2])}
+
+
+@pytest.mark.parametrize("target", targets.ALL, ids=lambda target: target.name)
+def test_a_target_is_judged_by_a_benchmark_that_there_is(target: targets.Target, tmp_path: Path) -> None:
+    """Its result is one that `make bench` writes before, and what is missing there is not met."""
+    names = list(run.ALL)
+    assert names.index(target.source) < names.index("targets")
+    assert targets.judged(target, tmp_path)["met"] is None
+    (tmp_path / f"{target.source}.json").write_text('{"rows": []}')
+    assert targets.judged(target, tmp_path)["met"] is None
