@@ -377,7 +377,7 @@ def build(
     if emit_after:
         session.observe = _print_after(emit_after)
     with no_collector(), reporting(session.sink, style), session, progress(session):
-        session.prepare()
+        chosen.begin(session)
         session.analyse(chosen.check)
         if emit or emit_after or explain:
             _print_stages(session, emit, explain)

@@ -130,9 +130,10 @@ NFTABLES = """
 ## nftables
 
 ```sh
-lockgate build --target nftables edge.gate     # edge.nft, for people to read
-nft -f edge.nft                                # loads it, or replaces what is loaded, at one instant
-nft delete table netdev lockgate-edge          # and away with it
+lockgate build --target nftables edge.gate      # edge.nft, for people to read
+lockgate up --target nftables edge.nft          # or `nft -f edge.nft`: loads it, or replaces what is loaded
+lockgate counters --target nftables edge
+lockgate down --target nftables edge            # or `nft delete table netdev lockgate-edge`
 ```
 
 The file makes one table, `lockgate-NAME`, and touches no other. A policy at XDP or tc becomes chains at the

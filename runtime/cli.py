@@ -1,4 +1,4 @@
-"""Commands of the runtime: up, down, status, counters, set, events. The only file of this room that prints.
+"""Commands of the runtime: up, down, status, counters, set, events. Only this file and `nftcli` print.
 
 `COMMANDS` is the table that `lockgate.cli` merges with the compiler's. Errors are `LockgateError`s;
 `lockgate.cli` renders them and chooses the exit code.
@@ -16,7 +16,22 @@ from typing import Any, cast
 import click
 
 from . import bundle as bundles
-from . import cgroups, counters, devices, events, expiry, pins, plan, profiles, running, sets, show, swap
+from . import (
+    cgroups,
+    counters,
+    devices,
+    events,
+    expiry,
+    nftables,
+    nftcli,
+    pins,
+    plan,
+    profiles,
+    running,
+    sets,
+    show,
+    swap,
+)
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError
 from .prefixes import parse, read
 from .recover import settle
@@ -26,10 +41,10 @@ from .sys import bpf
 
 @dataclass(frozen=True)
 class Glue:
-    """What the command line knows and this room must not: `compile` turns a policy file into a bundle, given
-    what `-I`, `--now` and `--root` say, or raises; None where there is no compiler."""
+    """What the command line knows and this room must not: `compile` turns a policy file into what a target
+    runs, given what `-I`, `--now` and `--root` say, or raises; None where there is no compiler."""
 
-    compile: Callable[[Path, Mapping[str, Any]], bytes] | None = None
+    compile: Callable[[Path, Mapping[str, Any], str], bytes] | None = None
 
 
 def _settled(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -48,6 +63,17 @@ _bpffs: dict[str, Any] = {
 }
 bpffs_option = click.option("--bpffs", **_bpffs)
 settled_bpffs_option = click.option("--bpffs", callback=_settled, **_bpffs)
+BPF, NFTABLES = "bpf", "nftables"
+target_option = click.option(
+    "--target",
+    type=click.Choice([BPF, NFTABLES]),
+    default=BPF,
+    show_default=True,
+    help="The data plane that runs the policy.",
+)
+netns_option = click.option(
+    "--netns", metavar="NAME", help="With --target nftables: the network namespace of the policy."
+)
 output_option = click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", help="For people, or for machines."
 )
@@ -55,6 +81,7 @@ output_option = click.option(
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@target_option
 @click.option("--netns", metavar="NAME", help="Network namespace of the interfaces.")
 @click.option(
     "--xdp-mode",
@@ -106,6 +133,7 @@ output_option = click.option(
 def up(
     ctx: click.Context,
     file: Path,
+    target: str,
     netns: str | None,
     xdp_mode: str,
     dry_run: bool,
@@ -120,10 +148,13 @@ def up(
 ) -> None:
     """Load FILE and attach it; replace the policy of the same name if it runs.
 
-    FILE is a bundle, or a policy that is compiled first. Either everything is switched to the new policy, or
-    nothing is changed.
+    FILE is what `build` wrote for the target, or a policy that is compiled first. Either everything is
+    switched to the new policy, or nothing is changed.
     """
     reading = {"include": include, "now": now.date() if now else None, "root": root}
+    if target == NFTABLES:
+        nftcli.up(_ruleset(ctx, file, reading), netns, dry_run, output)
+        return
     load_plan = plan.make(_bundle(ctx, file, reading), netns, cast(plan.XdpMode, xdp_mode))
     if dry_run:
         click.echo(plan.render(load_plan))
@@ -165,26 +196,42 @@ def _write_profile(policy: Running, path: Path, before: Sequence[counters.Count]
 
 
 def _bundle(ctx: click.Context, file: Path, reading: Mapping[str, Any]) -> bundles.Bundle:
+    compiled = _compiled(ctx, file, reading, BPF)
+    return bundles.read(file) if compiled is None else bundles.parse(compiled, str(file))
+
+
+def _ruleset(ctx: click.Context, file: Path, reading: Mapping[str, Any]) -> nftables.Ruleset:
+    compiled = _compiled(ctx, file, reading, NFTABLES)
+    return nftables.read(file) if compiled is None else nftables.parse(compiled, str(file))
+
+
+def _compiled(ctx: click.Context, file: Path, reading: Mapping[str, Any], target: str) -> bytes | None:
+    """A policy, compiled for a target; None for a file that is none, or where there is no compiler."""
     glue = ctx.find_object(Glue) or Glue()
     try:
         with file.open("rb") as opened:
             beginning = opened.read(4)
     except OSError:
-        return bundles.read(file)  # says what is wrong with the file
+        return None  # who reads it says what is wrong with it
     if file.suffix == ".gate" and beginning != b"PK\x03\x04" and glue.compile is not None:
-        return bundles.parse(glue.compile(file, reading), str(file))
-    return bundles.read(file)
+        return glue.compile(file, reading, target)
+    return None
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every loaded policy.")
+@target_option
+@netns_option
 @bpffs_option
 @output_option
-def down(name: str | None, everything: bool, bpffs: str, output: str) -> None:
+def down(name: str | None, everything: bool, target: str, netns: str | None, bpffs: str, output: str) -> None:
     """Detach the policy NAME and remove all that belongs to it."""
     if (name is None) != everything:
         raise click.UsageError("name a policy, or give --all")
+    if target == NFTABLES:
+        nftcli.down(name, netns, output)
+        return
     names = pins.names(pins.base(bpffs)) if name is None else [name]
     links = {n: swap.down(n, bpffs) for n in names}
     if output == "json":
@@ -213,10 +260,15 @@ def _attached(policy: Running, a: running.Attachment) -> bool:
 
 @click.command()
 @click.argument("name", required=False)
+@target_option
+@netns_option
 @settled_bpffs_option
 @output_option
-def status(name: str | None, bpffs: str, output: str) -> None:
+def status(name: str | None, target: str, netns: str | None, bpffs: str, output: str) -> None:
     """Show what is loaded and where it is attached."""
+    if target == NFTABLES:
+        nftcli.status(name, netns, output)
+        return
     policies = [running.find(bpffs, name)] if name else running.everything(bpffs)
     if output == "json":
         show.as_json(
@@ -268,10 +320,17 @@ def status(name: str | None, bpffs: str, output: str) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write how many packets each rule of the policy decided, for `build --profile`.",
 )
+@target_option
+@netns_option
 @settled_bpffs_option
 @output_option
-def counters_command(name: str | None, profile: Path | None, bpffs: str, output: str) -> None:
+def counters_command(
+    name: str | None, profile: Path | None, target: str, netns: str | None, bpffs: str, output: str
+) -> None:
     """Show packets and bytes of every rule."""
+    if target == NFTABLES:
+        nftcli.counters(name, netns, output)
+        return
     if profile is not None:
         _write_profile(_only(bpffs, name), profile)
         return

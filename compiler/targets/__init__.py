@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ..diagnostics import Sink
+from ..driver import Options, Session
 from . import bpf, nftables
 from .base import CAPABILITIES, Target
 
 ALL: dict[str, Target] = {target.name: target for target in (bpf.TARGET, nftables.TARGET)}
 DEFAULT = bpf.TARGET.name
+
+
+def build(path: Path, target: str, options: Options, sink: Sink) -> bytes:
+    """A policy file, built for a target; warnings go to `sink`. PolicyError when it has errors."""
+    with Session(path, options, sink) as session:
+        ALL[target].begin(session)
+        session.analyse(ALL[target].check)
+        return ALL[target].build(session)
 
 
 def table() -> str:

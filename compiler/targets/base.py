@@ -31,7 +31,8 @@ class Target:
     """`name` as `--target` takes it; `about`: one line; `takes`: what it is made from;
     `suffix` of the file; `capabilities`: CAPABILITIES, each in a few words; `check`: adds what the plane
     cannot do to the session's sink; `build`: the file's bytes, for a session without errors;
-    `exceptions`: where it judges otherwise than the language says."""
+    `exceptions`: where it judges otherwise than the language says; `begin`: starts what takes a while, before
+    anything else."""
 
     name: str
     about: str
@@ -41,6 +42,7 @@ class Target:
     check: Callable[[Session], None]
     build: Callable[[Session], bytes]
     exceptions: tuple[Row, ...] = ()
+    begin: Callable[[Session], None] = lambda session: None
 
     def __post_init__(self) -> None:
         assert tuple(self.capabilities) == CAPABILITIES, f"{self.name} says something of each, in their order"

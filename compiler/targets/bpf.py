@@ -27,4 +27,5 @@ TARGET = Target(
     },
     check=Session.fits,
     build=Session.bundle,
+    begin=Session.prepare,
 )

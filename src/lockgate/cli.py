@@ -110,18 +110,19 @@ def require_compiler(what: str) -> None:
             raise CompilerMissing(what, module)
 
 
-def compile_policy(path: Path, reading: Mapping[str, Any]) -> bytes:
-    """A policy file as a bundle, for `up`; prints its warnings. `reading`: `include`, `now`, `root` of
-    `driver.Options`."""
+def compile_policy(path: Path, reading: Mapping[str, Any], target: str) -> bytes:
+    """A policy file as what a target runs, for `up`; prints its warnings. `reading`: `include`, `now`, `root`
+    of `driver.Options`."""
     require_compiler(f"`{path}` is a policy: compiling it")
     from lockgate.compiler import cli as compiler
     from lockgate.compiler.diagnostics import Sink
-    from lockgate.compiler.driver import Options, build_bundle
+    from lockgate.compiler.driver import Options
+    from lockgate.compiler.targets import build
 
     sink = Sink()
-    bundle = build_bundle(path, Options(**reading), sink)
+    built = build(path, target, Options(**reading), sink)
     compiler.report(sink.diagnostics, "human")
-    return bundle
+    return built
 
 
 @click.group(

@@ -1,0 +1,96 @@
+"""up, down, status and counters for policies that nftables runs.
+
+Prints; knows `nftables`, and nothing of BPF.
+"""
+
+from __future__ import annotations
+
+import click
+
+from . import nftables, show
+
+
+def up(ruleset: nftables.Ruleset, netns: str | None, dry_run: bool, output: str) -> None:
+    """Load a ruleset, or print it."""
+    if dry_run:
+        click.echo(ruleset.text, nl=False)
+        return
+    where = netns or ruleset.netns
+    replaced = nftables.up(ruleset, where)
+    bases = nftables.status(ruleset.name, where)
+    if output == "json":
+        attached = [_attachment(base) for base in bases]
+        show.as_json({"name": ruleset.name, "replaced": replaced, "attachments": attached})
+        return
+    click.echo(f"{ruleset.name}: {'replaced' if replaced else 'attached'}")
+    for base in bases:
+        click.echo(f"  {base.hook} of {', '.join(base.devices)}")
+
+
+def down(name: str | None, netns: str | None, output: str) -> None:
+    """Remove a policy, or all."""
+    names = nftables.names(netns) if name is None else [name]
+    chains = {one: nftables.down(one, netns) for one in names}
+    if output == "json":
+        show.as_json([{"name": one, "chains": count} for one, count in chains.items()])
+        return
+    for one, count in chains.items():
+        click.echo(f"{one}: removed, {count} chain{'s' * (count != 1)} detached")
+
+
+def status(name: str | None, netns: str | None, output: str) -> None:
+    """Show what is loaded."""
+    names = nftables.names(netns) if name is None else [name]
+    found = [(one, nftables.status(one, netns)) for one in names]
+    if output == "json":
+        show.as_json([{"name": one, "attachments": [*map(_attachment, bases)]} for one, bases in found])
+        return
+    if not found:
+        click.echo("nothing is loaded")
+        return
+    gone = "gone: the interface was removed"
+    rows = [
+        (one, base.hook, ", ".join(base.devices), base.chain, "attached" if base.devices else gone)
+        for one, bases in found
+        for base in bases
+    ]
+    show.table(("policy", "hook", "target", "chain", "state"), rows)
+
+
+def counters(name: str | None, netns: str | None, output: str) -> None:
+    """Show packets and bytes of every rule."""
+    names = nftables.names(netns) if name is None else [name]
+    found = [(one, count) for one in names for count in nftables.counters(one, netns)]
+    if output == "json":
+        show.as_json(
+            [
+                {
+                    "policy": one,
+                    "chain": count.counter.chain,
+                    "kind": count.counter.kind,
+                    "label": count.counter.label,
+                    "verdict": count.counter.verdict or None,
+                    "file": count.counter.file or None,
+                    "line": count.counter.line or None,
+                    "packets": count.packets,
+                    "bytes": count.bytes,
+                }
+                for one, count in found
+            ]
+        )
+        return
+    if not found:
+        click.echo("nothing is loaded")
+        return
+    rows = [
+        (c.counter.chain, c.counter.label, c.counter.verdict, c.packets, c.bytes, _place(c)) for _, c in found
+    ]
+    show.table(("chain", "rule", "verdict", "packets", "bytes", "line"), rows)
+
+
+def _place(count: nftables.Count) -> str:
+    return f"{count.counter.file}:{count.counter.line}" if count.counter.line else ""
+
+
+def _attachment(base: nftables.Base) -> dict[str, object]:
+    return {"hook": base.hook, "target": list(base.devices), "chain": base.chain}
