@@ -307,7 +307,7 @@ def _finish_fixes(
         return
     for path in overlay.changed:
         if path != stdin:
-            _write(path.resolve(), overlay.mended[path].encode())
+            write_file(path.resolve(), overlay.mended[path].encode())
     for d, done in applied:
         place = f"{done.span.source.shown}:{done.span.line}:{done.span.column}"
         was = done.span.text.strip()
@@ -384,7 +384,7 @@ def build(
         else:
             target = output or policy.with_suffix(chosen.suffix)
             data = chosen.build(session)
-            _write(target, data)
+            write_file(target, data)
             if objects:
                 _write_objects(session, objects)
             chains = session.unit.chains
@@ -423,7 +423,7 @@ def _many(count: int, what: str) -> str:
     return f"{count:,} {what}" + "s" * (count != 1)
 
 
-def _write(target: Path, data: bytes) -> None:
+def write_file(target: Path, data: bytes) -> None:
     """Write all or nothing. Exits with 2 when the place cannot be written."""
     written = target.with_name(f".{target.name}.partial")
     try:
@@ -439,7 +439,7 @@ def _write(target: Path, data: bytes) -> None:
 def _write_objects(session: driver.Session, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for chain in session.unit.chains:
-        _write(folder / f"{chain.name}.o", session.object(chain))
+        write_file(folder / f"{chain.name}.o", session.object(chain))
 
 
 @click.command(name="targets")

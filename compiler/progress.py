@@ -7,7 +7,7 @@ standard error is no terminal or the work is done before anybody could ask.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock, Timer
 from typing import TYPE_CHECKING
@@ -25,20 +25,37 @@ SOON_S = 1.0
 @contextmanager
 def progress(session: Session) -> Iterator[None]:
     """Show what `session` is doing, while the `with` block runs."""
+    with _shown(f"compiling {session.path}") as line:
+        if line is not None:
+            session.begun = line.stage
+            session.sink.reached = line.reading
+        try:
+            yield
+        finally:
+            session.begun = session.sink.reached = None
+
+
+@contextmanager
+def saying(what: str) -> Iterator[Callable[[str], None]]:
+    """A line about work that is no compilation; what the block gets is told what it is at."""
+    with _shown(what) as line:
+        yield (lambda text: None) if line is None else line.stage
+
+
+@contextmanager
+def _shown(what: str) -> Iterator[_Line | None]:
+    """A line that shows itself after a moment; None where there is no terminal."""
     if not sys.stderr.isatty():
-        yield
+        yield None
         return
-    line = _Line(f"compiling {session.path}")
-    session.begun = line.stage
-    session.sink.reached = line.reading
+    line = _Line(what)
     timer = Timer(SOON_S, line.show)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield line
     finally:
         timer.cancel()
-        session.begun = session.sink.reached = None
         line.hide()
 
 

@@ -2,7 +2,7 @@
 
 An error is made where its facts are known and becomes a message in `diagnostic()`. `ALL` is sorted by code;
 families: 01 syntax, 02 names and types, 03 structure, 04 delegation, 05 analysis, 06 tests, 07 code
-generation, 99 our own. The runtime has 08 and 09, whose pages are in `runtime_pages.py`.
+generation, 10 import, 99 our own. The runtime has 08 and 09, whose pages are in `runtime_pages.py`.
 """
 
 from .base import Finding
@@ -78,6 +78,13 @@ from .e0703_over_budget import OverBudget
 from .e0704_over_memory import OverMemory
 from .e0705_bad_profile import BadProfile
 from .e0710_not_on_target import NotOnTarget
+from .e1001_not_this_format import NotThisFormat
+from .e1002_not_sayable import NotSayable
+from .e1003_missing_reference import MissingReference
+from .e1004_bad_import_value import BadImportValue
+from .e1005_circular_jump import CircularJump
+from .e1006_import_too_large import ImportTooLarge
+from .e1007_unknown_import_version import UnknownImportVersion
 from .e9901_internal_error import InternalError
 from .w0230_unused_name import UnusedName
 from .w0231_empty_network import EmptyNetwork
@@ -88,6 +95,8 @@ from .w0522_expired_allow import ExpiredAllow
 from .w0523_no_date import NoDate
 from .w0530_default_drops_neighbours import DefaultDropsNeighbours
 from .w0706_stale_profile import StaleProfile
+from .w1010_not_policy import NotPolicy
+from .w1011_unknown_import_field import UnknownImportField
 
 ALL: tuple[type[Finding], ...] = (
     UnknownWord,
@@ -171,6 +180,15 @@ ALL: tuple[type[Finding], ...] = (
     BadProfile,
     StaleProfile,
     NotOnTarget,
+    NotThisFormat,
+    NotSayable,
+    MissingReference,
+    BadImportValue,
+    CircularJump,
+    ImportTooLarge,
+    UnknownImportVersion,
+    NotPolicy,
+    UnknownImportField,
     InternalError,
 )
 
@@ -187,11 +205,13 @@ __all__ = [
     "BadDynamic",
     "BadFileLine",
     "BadFlags",
+    "BadImportValue",
     "BadProfile",
     "BadRelation",
     "BadServiceAddress",
     "BadSettings",
     "BadTarget",
+    "CircularJump",
     "ConditionMismatch",
     "Cycle",
     "DefaultDropsNeighbours",
@@ -211,12 +231,14 @@ __all__ = [
     "HookTarget",
     "HostBits",
     "ImportCycle",
+    "ImportTooLarge",
     "IncompleteService",
     "InternalError",
     "MappedAddress",
     "MisplacedAttribute",
     "MisplacedBlock",
     "MisplacedOption",
+    "MissingReference",
     "NeedsDevice",
     "NoBackend",
     "NoDate",
@@ -228,6 +250,9 @@ __all__ = [
     "NotDelegated",
     "NotOnTarget",
     "NotOnePacket",
+    "NotPolicy",
+    "NotSayable",
+    "NotThisFormat",
     "NotYet",
     "OutOfRange",
     "OverBudget",
@@ -247,6 +272,8 @@ __all__ = [
     "TooManyEntries",
     "UnexpectedText",
     "UnfinishedText",
+    "UnknownImportField",
+    "UnknownImportVersion",
     "UnknownName",
     "UnknownWord",
     "UnquotedDevice",

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cost": (COST, "Say what a policy costs a packet, and what to use for it."),
     "targets": (COMPILER, "Show what each data plane can do."),
     "fmt": ("lockgate.compiler.fmt", "Put policies into the one style."),
+    "import": ("lockgate.compiler.importing", "Make policies of other people's."),
     "lsp": ("lockgate.compiler.lsp.command", "Serve an editor."),
     "explain": (COMPILER, "Explain an error code."),
     "demo": (DEMO, "Show policies at work on this machine."),

@@ -1,0 +1,338 @@
+"""A dump's table `filter` as policies at the interfaces that are named.
+
+Knows which rules are whose, and what must be known beyond the file; how options and chains are read is said
+elsewhere (`matches.py`, `targets.py`, `flatten.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+
+from lockgate.stdlib_bpf import fields
+from lockgate.stdlib_bpf.sets import IntervalSet
+
+from ... import errors
+from ...diagnostics import Sink
+from ...source import Span
+from ..flatten import ChainRule, Flattener, Jump, Return, joined, labelled
+from ..model import Action, Box, FlatPolicy, FlatRule, Imported, full
+from . import matches, targets
+from .draft import BadValueError, Draft, MissingError, NotSayableError, Place
+from .dump import ChainText, Dump, RuleLine, Table
+from .hooks import BY_CHAIN, HOOKS, Hook
+from .ipsets import AddressSet
+
+FILTER = "filter"
+LOOPBACK = "lo"
+SHOWN = 15  # lines that are listed
+REWRITES = frozenset({"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "TPROXY"})
+# Fields that every packet of the family has; of whole datagrams, those of the transport header too.
+CERTAIN = frozenset(
+    {"ip.proto", "ip4.src", "ip4.dst", "ip6.src", "ip6.dst", "ip.ttl", "ip.dscp", "ip.length", "ip.fragment"}
+    | {"eth.src", "meta.mark", "meta.length"}
+)
+TRANSPORT_FIELDS = frozenset(f.name for f in fields.ALL if f.transport)
+BROADCAST = IntervalSet.of(0xFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the file does not say. `devices`: where the policies go; `local`: this host's addresses by family,
+    None where nobody said them; `ignore_nat`: translated packets do not pass those devices."""
+
+    devices: Sequence[str]
+    local: Mapping[int, IntervalSet] | None = None
+    ignore_nat: bool = False
+
+
+@dataclass
+class Converter:
+    """Makes policies of dumps, one after the other."""
+
+    settings: Settings
+    sets: Mapping[str, AddressSet]
+    sink: Sink
+    result: Imported = field(default_factory=Imported)
+
+    def convert(self, dump: Dump) -> None:
+        """Add the policies of a dump."""
+        self._other_tables(dump)
+        table = dump.tables.get(FILTER)
+        if table is None:
+            return
+        for name, chain in table.chains.items():
+            if chain.policy != "-" and name not in BY_CHAIN:
+                self._refuse(chain.span, NotSayableError(name, "the table `filter` has no such chain"))
+        forwards = self._forwards(table)
+        for hook in HOOKS:
+            built_in = table.chains.get(hook.chain)
+            if built_in is None or (not built_in.rules and built_in.policy == "ACCEPT"):
+                continue
+            if hook.chain == "INPUT" and forwards and self.settings.local is None:
+                self._refuse(
+                    built_in.span,
+                    NotSayableError(
+                        hook.chain,
+                        "this host forwards, and before routing a packet does not tell whom it is for",
+                        "say which addresses are this host's: --local ADDRESS",
+                    ),
+                )
+                continue
+            self._policies(dump, table, hook, built_in)
+
+    def _forwards(self, table: Table) -> bool:
+        """Whether the table lets forwarded packets through, or says so much that it may."""
+        chain = table.chains.get("FORWARD")
+        if chain is None or not chain.rules:
+            return False
+        accepts = any("ACCEPT" in r.words for c in table.chains.values() for r in c.rules)
+        return chain.policy == "ACCEPT" or accepts
+
+    def _other_tables(self, dump: Dump) -> None:
+        """Report what is no policy; refuse what changes what the filter's rules look at."""
+        for name, table in dump.tables.items():
+            rules = [rule for chain in table.chains.values() for rule in chain.rules]
+            if name == FILTER or not rules:
+                continue
+            rewriting = [r for r in rules if REWRITES.intersection(r.words)]
+            if rewriting and not self.settings.ignore_nat:
+                self._refuse(
+                    rewriting[0].span,
+                    NotSayableError(
+                        rewriting[0].span.text,
+                        "addresses are rewritten between this hook and the filter's chains",
+                        "if such packets do not pass this device: --ignore-nat",
+                    ),
+                )
+            else:
+                self.sink.add(errors.NotPolicy(rules[0].span, f"table {name}", len(rules)).diagnostic())
+
+    # ---- policies ----
+
+    def _policies(self, dump: Dump, table: Table, hook: Hook, chain: ChainText) -> None:
+        """The policies of one built-in chain: one for all devices that are judged alike."""
+        alike: list[tuple[list[str], list[FlatRule], list[str]]] = []
+        for device in self.settings.devices:
+            errors_before = len(self.sink.diagnostics)
+            flat, said = self._flat(dump, table, hook, chain, device)
+            if self.sink.has_errors and alike:  # the same again: told once
+                self.sink.take(errors_before)
+            for devices, rules, _ in alike:
+                if [(r.box, r.action) for r in rules] == [(r.box, r.action) for r in flat]:
+                    devices.append(device)
+                    break
+            else:
+                alike.append(([device], flat, said))
+        family = dump.family
+        for number, (devices, rules, said) in enumerate(alike):
+            name = f"{hook.chain.lower()}{'6' if family == 6 else ''}"
+            name += f"-{devices[0]}" if number else ""
+            default = "pass" if hook.forwarded else targets.DECIDES.get(chain.policy, "allow")
+            policy = f"{chain.span.line}: policy {chain.policy}"
+            self.result.policies.append(
+                FlatPolicy(
+                    name,
+                    tuple(devices),
+                    hook.direction,
+                    (
+                        ("default " + default, "" if hook.forwarded else policy),
+                        (f"fragments {hook.fragments}", hook.why),
+                    ),
+                    tuple(labelled(self._guards(hook, family) + joined(rules))),
+                    family,
+                    (f"Chain {hook.chain} of {dump.source.name}.", *said),
+                )
+            )
+
+    def _guards(self, hook: Hook, family: int) -> list[FlatRule]:
+        """Packets that the chain never sees."""
+        others = "ip6tables" if family == 6 else "iptables"
+        guards = [
+            FlatRule(
+                {"eth.type": (fields.IP6 if family == 6 else fields.IP4).complement(16)},
+                Action("pass", label="other-families"),
+                comment=f"{others} sees IPv{family} only",
+            )
+        ]
+        if hook.forwarded is False:
+            box: Box = {"meta.iif": self._arrived()}
+            guards.append(
+                FlatRule(box, Action("pass", label="forwarded"), comment="OUTPUT sees only local packets")
+            )
+        local = None if self.settings.local is None else self.settings.local[family]
+        if hook.chain == "INPUT" and local is not None:
+            inside = local | matches.MULTICAST[family] | (BROADCAST if family == 4 else IntervalSet())
+            elsewhere = inside.complement(32 if family == 4 else 128)
+            guards.append(
+                FlatRule(
+                    {f"ip{family}.dst": elsewhere},
+                    Action("pass", label="elsewhere"),
+                    comment="for other hosts",
+                )
+            )
+        return guards
+
+    def _arrived(self) -> IntervalSet:
+        """Values of `meta.iif` of packets that came in by an interface."""
+        return full("meta.iif") - IntervalSet.of(self._number(LOOPBACK))
+
+    def _number(self, device: str) -> int:
+        devices = self.result.devices
+        if device not in devices:
+            devices.append(device)
+        return devices.index(device) + 1
+
+    def _flat(
+        self, dump: Dump, table: Table, hook: Hook, chain: ChainText, device: str
+    ) -> tuple[list[FlatRule], list[str]]:
+        local = None if self.settings.local is None else self.settings.local[dump.family]
+        place = Place(
+            dump.family, device, hook.side, hook.other, hook.whole, hook.mark, local, self._number, self.sets
+        )
+        chains: dict[str, list[ChainRule]] = {}
+        never: list[int] = []
+        for name in _reachable(table, hook.chain):
+            read = [(line, self._rule(line, table, place)) for line in table.chains[name].rules]
+            chains[name] = [rule for _, rule in read if rule is not None and rule.boxes]
+            never += [line.span.line for line, rule in read if rule is not None and not rule.boxes]
+        word = targets.DECIDES.get(chain.policy, "allow")
+        certain = CERTAIN | TRANSPORT_FIELDS if hook.whole else CERTAIN
+        within: Box = {"meta.iif": self._arrived()} if hook.forwarded else {}
+        flattener = Flattener(
+            chains, self.sink, Action(word), chain.span, written=bool(hook.forwarded), certain=certain
+        )
+        flat = flattener.flatten(hook.chain, within)
+        return flat, [*_left_out(never, device), *flattener.said]
+
+    # ---- one rule ----
+
+    def _rule(self, line: RuleLine, table: Table, place: Place) -> ChainRule | None:
+        """A rule in the shared form, without boxes when it matches nothing here; None after a finding."""
+        draft = Draft(place)
+        try:
+            _read(draft, line.words)
+            then = _then(draft, table)
+        except NotSayableError as error:
+            self._refuse(line.span, error)
+            return None
+        except BadValueError as error:
+            self.sink.add(errors.BadImportValue(line.span, error.value, error.why).diagnostic())
+            return None
+        except MissingError as error:
+            self.sink.add(
+                errors.MissingReference(line.span, error.kind, error.name, error.instead).diagnostic()
+            )
+            return None
+        boxes = draft.boxes
+        if draft.transport and not place.whole:
+            boxes = [
+                b if TRANSPORT_FIELDS & b.keys() else {**b, "ip.fragment": matches.WHOLE_OR_FIRST}
+                for b in boxes
+            ]
+        return ChainRule(tuple(boxes), then, line.span, draft.comment, line.lead)
+
+    def _refuse(self, span: Span, error: NotSayableError) -> None:
+        self.sink.add(errors.NotSayable(span, error.what, error.why, error.instead).diagnostic())
+
+
+def title(names: Sequence[str]) -> list[str]:
+    """What stands at the head of the file."""
+    files = ", ".join(PurePath(name).name for name in names)
+    return [
+        f"Imported from {files}. Numbers behind rules are its lines; `9 > 12` is line 12, reached by",
+        "the jump in line 9.",
+    ]
+
+
+def _left_out(lines: Sequence[int], device: str) -> list[str]:
+    """What is said of rules that match no packet at a device."""
+    if not lines:
+        return []
+    shown = ", ".join(map(str, sorted(lines)[:SHOWN])) + (", …" if len(lines) > SHOWN else "")
+    return [f"Nothing at {device} matches line{'s' * (len(lines) > 1)} {shown}."]
+
+
+def _reachable(table: Table, start: str) -> list[str]:
+    """Chains that packets of a built-in chain can come to."""
+    found, pending = [start], [start]
+    while pending:
+        for rule in table.chains[pending.pop()].rules:
+            for name in rule.words[-2:]:
+                if name in table.chains and name not in found:
+                    found.append(name)
+                    pending.append(name)
+    return found
+
+
+def _read(draft: Draft, words: list[str]) -> None:
+    """Go through a rule's options."""
+    at, negated = 0, False
+    while at < len(words):
+        word = matches.SPELT.get(words[at], words[at])
+        at += 1
+        if word == "!":
+            negated = True
+            continue
+        if word in ("-j", "-g", "--jump", "--goto"):
+            draft.target, draft.goto = (words[at] if at < len(words) else ""), word in ("-g", "--goto")
+            _target(draft, words[at + 1 :])
+            return
+        if word in ("-m", "--match"):
+            draft.module = words[at] if at < len(words) else ""
+            draft.transport |= draft.module in matches.TRANSPORT
+            at += 1
+            if draft.module in matches.WHY:
+                raise NotSayableError(f"-m {draft.module}", matches.WHY[draft.module])
+            continue
+        option = matches.OPTIONS.get(word)
+        if option is None:
+            what = f"-m {draft.module} {word}" if draft.module else word
+            raise NotSayableError(what, "no field or condition here says this")
+        if at + option.arity > len(words):
+            raise BadValueError(word, "lacks its value")
+        option.apply(draft, words[at : at + option.arity], negated)
+        at, negated = at + option.arity, False
+
+
+def _target(draft: Draft, words: list[str]) -> None:
+    """What stands behind the target's name."""
+    name, at = draft.target, 0
+    answer, prefix = "icmp-port-unreachable" if draft.place.family == 4 else "icmp6-port-unreachable", ""
+    while at < len(words):
+        word = words[at]
+        if name == "REJECT" and word == "--reject-with" and at + 1 < len(words):
+            answer, at = words[at + 1], at + 2
+        elif name in targets.LOGS and word in targets.LOG_WORDS:
+            if word in ("--log-prefix", "--nflog-prefix") and at + 1 < len(words):
+                prefix = words[at + 1]
+            at += 1 + targets.LOG_WORDS[word]
+        else:
+            raise NotSayableError(f"-j {name} {word}", "no action here does this")
+    if name in targets.DECIDES:
+        draft.action = Action(targets.DECIDES[name], limit=draft.limit)
+    elif name == "REJECT":
+        draft.action = replace(targets.reject(draft, answer), limit=draft.limit)
+    elif name in targets.LOGS:
+        draft.action = Action("continue", log=True, label=targets.label(prefix), limit=draft.limit)
+
+
+def _then(draft: Draft, table: Table) -> Action | Jump | Return:
+    """What a rule does when it matches."""
+    if draft.action is not None:
+        return draft.action
+    if not draft.target:
+        return Action("continue", limit=draft.limit)
+    if draft.limit is not None:
+        raise NotSayableError(
+            f"limit … -j {draft.target}",
+            "a limit belongs to a rule that decides or logs, not to the way to a chain",
+        )
+    if draft.target == "RETURN":
+        return Return()
+    if draft.target in table.chains:
+        return Jump(draft.target, back=not draft.goto)
+    if draft.target.isupper():
+        raise NotSayableError(f"-j {draft.target}", "no action here does this")
+    raise MissingError("chain", draft.target)
