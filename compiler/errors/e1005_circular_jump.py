@@ -23,12 +23,12 @@ class CircularJump(Finding):
 
     ## Example (shell)
 
-        printf '*filter\n:INPUT ACCEPT\n:a -\n-A a -j a\n-A INPUT -j a\nCOMMIT\n' > rules.v4
+        printf '*filter\\n:INPUT ACCEPT\\n:a -\\n-A a -j a\\n-A INPUT -j a\\nCOMMIT\\n' > rules.v4
         lockgate import iptables-save rules.v4 --device eth0
 
     ## Instead (shell)
 
-        printf '*filter\n:INPUT ACCEPT\n:a -\n-A a -j RETURN\n-A INPUT -j a\nCOMMIT\n' > rules.v4
+        printf '*filter\\n:INPUT ACCEPT\\n:a -\\n-A a -j RETURN\\n-A INPUT -j a\\nCOMMIT\\n' > rules.v4
         lockgate import iptables-save rules.v4 --device eth0
     """
 
