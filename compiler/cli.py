@@ -98,12 +98,25 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path, file_okay=False),
         help="The outermost folder whose lockgate.toml holds; by default the one that holds .git.",
     )
+    @click.option(
+        "--endpoints",
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="An inventory: which endpoints there are, by their labels (docs/endpoints.md). It is asked for "
+        "doubtful policies, and changes no program.",
+    )
     @wraps(command)
     def wrapped(
-        *arguments: Any, include: tuple[Path, ...], now: datetime | None, root: Path | None, **rest: Any
+        *arguments: Any,
+        include: tuple[Path, ...],
+        now: datetime | None,
+        root: Path | None,
+        endpoints: Path | None,
+        **rest: Any,
     ) -> None:
         day = None if now is None else now.date()
-        command(*arguments, options=driver.Options(include=include, now=day, root=root), **rest)
+        options = driver.Options(include=include, now=day, root=root, endpoints=endpoints)
+        command(*arguments, options=options, **rest)
 
     return wrapped
 

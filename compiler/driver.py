@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lockgate import __version__
 from lockgate.stdlib_bpf import manifest
 from lockgate.stdlib_bpf.emit.llvm import render_bpf
+from lockgate.stdlib_bpf.inventory import Inventory
 
-from . import errors, neighbours, policy, profile, validate, witness
+from . import errors, neighbours, policy, profile, validate, who, witness
 from .codegen import balance, bundle, elf
 from .codegen.llvm import Worker
 from .codegen.lower import lower as lower_plan
@@ -67,8 +68,9 @@ Observer = Callable[[str, str, Any], None]  # (chain, stage or pass, IR)
 @dataclass(frozen=True)
 class Options:
     """`include`: folders where imported files are looked for; `now`: the day for which rules that expire are
-    judged, None for none; `root`: the outermost directory whose `lockgate.toml` holds; `structures`: kinds of
-    table the planner may choose from, None for all; `optimize`: what it chooses them for, of `choose.GOALS`;
+    judged, None for none; `root`: the outermost directory whose `lockgate.toml` holds; `endpoints`: file that
+    says which endpoints there are, which changes findings alone; `structures`: kinds of table the planner may
+    choose from, None for all; `optimize`: what it chooses them for, of `choose.GOALS`;
     `max_memory`: bytes that the tables of all rule lists may take together, None for any; `profile`:
     file that says how many packets each rule decided, which changes speed alone; `skip`: passes left out;
     `fuel`: at most that many passes; `verify`: check every IR; `validate`: compare what each pass and the
@@ -78,6 +80,7 @@ class Options:
     include: tuple[Path, ...] = ()
     now: date | None = None
     root: Path | None = None
+    endpoints: Path | None = None
     structures: frozenset[str] | None = None
     optimize: str = "latency"
     max_memory: int | None = None
@@ -238,13 +241,24 @@ class Session:
         """Everything that can be said of the policy without generating code: rules that never decide, and
         what `fits` adds to the sink, of what a data plane cannot do (None: programs that no kernel takes).
         PolicyError when there are errors."""
+        inventory = self._inventory()
         for chain in self.unit.chains:
             with self._timed(f"analysis {chain.name}"):
                 self._shadowed(chain)
                 for finding in neighbours.forgotten(chain, self.match(chain)):
                     self.sink.add(finding.diagnostic())
+                for doubt in who.findings(chain, self.match(chain), inventory) if chain.sections else ():
+                    self.sink.add(doubt.diagnostic())
         (fits or Session.fits)(self)
         self.sink.stop_on_errors()
+
+    def _inventory(self) -> Inventory | None:
+        """Which endpoints there are, None where nothing says so. PolicyError when it is wrong."""
+        if self.options.endpoints is None:
+            return None
+        found = who.read(self.options.endpoints, self.read_file, self.sink)
+        self.sink.stop_on_errors()
+        return found
 
     def fits(self) -> None:
         """Report plans that no kernel takes."""

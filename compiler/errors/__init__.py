@@ -53,9 +53,11 @@ from .e0308_hook_target import HookTarget
 from .e0309_misplaced_attribute import MisplacedAttribute
 from .e0310_shared_target import SharedTarget
 from .e0311_does_not_decide import DoesNotDecide
+from .e0312_disagreement import Disagreement
 from .e0313_different_defaults import DifferentDefaults
 from .e0314_fragments_unsaid import FragmentsUnsaid
 from .e0315_no_tier import NoTier
+from .e0316_bad_inventory import BadInventory
 from .e0320_misplaced_option import MisplacedOption
 from .e0321_needs_device import NeedsDevice
 from .e0322_foreign_device import ForeignDevice
@@ -89,11 +91,14 @@ from .e9901_internal_error import InternalError
 from .w0230_unused_name import UnusedName
 from .w0231_empty_network import EmptyNetwork
 from .w0242_unused_import import UnusedImport
+from .w0312_possible_disagreement import PossibleDisagreement
 from .w0501_shadowed_rule import ShadowedRule
 from .w0520_expires_soon import ExpiresSoon
 from .w0522_expired_allow import ExpiredAllow
 from .w0523_no_date import NoDate
 from .w0530_default_drops_neighbours import DefaultDropsNeighbours
+from .w0531_open_failsafe import OpenFailsafe
+from .w0532_selects_nobody import SelectsNobody
 from .w0706_stale_profile import StaleProfile
 from .w1010_not_policy import NotPolicy
 from .w1011_unknown_import_field import UnknownImportField
@@ -149,9 +154,12 @@ ALL: tuple[type[Finding], ...] = (
     MisplacedAttribute,
     SharedTarget,
     DoesNotDecide,
+    Disagreement,
+    PossibleDisagreement,
     DifferentDefaults,
     FragmentsUnsaid,
     NoTier,
+    BadInventory,
     MisplacedOption,
     NeedsDevice,
     ForeignDevice,
@@ -170,6 +178,8 @@ ALL: tuple[type[Finding], ...] = (
     ExpiredAllow,
     NoDate,
     DefaultDropsNeighbours,
+    OpenFailsafe,
+    SelectsNobody,
     AssertionFails,
     NotOnePacket,
     WhichDirection,
@@ -206,6 +216,7 @@ __all__ = [
     "BadFileLine",
     "BadFlags",
     "BadImportValue",
+    "BadInventory",
     "BadProfile",
     "BadRelation",
     "BadServiceAddress",
@@ -216,6 +227,7 @@ __all__ = [
     "Cycle",
     "DefaultDropsNeighbours",
     "DifferentDefaults",
+    "Disagreement",
     "DoesNotDecide",
     "DuplicateName",
     "DuplicateRule",
@@ -254,15 +266,18 @@ __all__ = [
     "NotSayable",
     "NotThisFormat",
     "NotYet",
+    "OpenFailsafe",
     "OutOfRange",
     "OverBudget",
     "OverMemory",
     "PortsNeedProtocol",
+    "PossibleDisagreement",
     "Repeated",
     "RepeatedBackend",
     "ReservedName",
     "ReversedRange",
     "RulesNeedBlocks",
+    "SelectsNobody",
     "SettledCondition",
     "ShadowedRule",
     "SharedServiceAddress",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lockgate.stdlib_bpf import hooks
+from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.labels import HOST, WORKLOAD
 
 from .. import errors
@@ -18,6 +18,7 @@ from . import tiered
 from .actions import Devices, Place, decisions
 from .check import Contents, Policies
 from .model import Chain, Rule
+from .networks import ANY
 from .selectors import Selections, selector
 from .tiered import LOOSE, OFF, STRICT, Said
 from .tiers import Tiers
@@ -62,9 +63,11 @@ class Endpoints:
         contents = self.policies.contents(policy.items, HOOK)
         self.policies.directions(policy, contents, HOOK)
         tier = self.tiers.of(policy, contents.attributes.get("tier"), self.sink)
+        chosen = selector(scope.selector, HOST if scope.hosts else WORKLOAD)
+        self.selections.written_at(scope.selector, (chosen,))
         return Said(
             policy.name.text,
-            selector(scope.selector, HOST if scope.hosts else WORKLOAD),
+            chosen,
             tuple(contents.blocks),
             self._rules(policy.name.text, contents),
             policy.span,
@@ -80,11 +83,13 @@ class Endpoints:
         rules = self._rules(tiered.FAILSAFE, contents)
         for _, rule in rules:
             if rule.verdict != "allow":
-                span = Span(rule.span.source, rule.span.start, rule.span.end)
                 why = "a failsafe can only allow: it is asked before every policy"
                 remedy = "write it in a policy of the first tier"
-                self._complain(errors.ActionNotAtHook(rule.verdict, "a failsafe", span, why, remedy))
+                self._complain(errors.ActionNotAtHook(rule.verdict, "a failsafe", rule.span, why, remedy))
+            elif _is_open(rule):
+                self._complain(errors.OpenFailsafe(rule.span))
         chosen = selector(failsafe.selector, HOST)
+        self.selections.written_at(failsafe.selector, (chosen,))
         return Said(tiered.FAILSAFE, chosen, tuple(contents.blocks), rules, failsafe.span, state=LOOSE)
 
     def _rules(self, name: str, contents: Contents) -> tuple[tuple[str, Rule], ...]:
@@ -145,3 +150,14 @@ class Endpoints:
 
     def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())
+
+
+def _is_open(rule: Rule) -> bool:
+    """Whether a rule lets all of a protocol with ports, or everything, in from everybody."""
+    everybody = all(network in (None, ANY) for network in (rule.src, rule.dst))
+    parts = (rule.sports, rule.dports, rule.flags, rule.where)
+    wide = any(
+        kind.ports is None and (kind.protocols is None or kind.protocols.overlaps(fields.WITH_PORTS))
+        for kind in rule.traffic
+    )
+    return everybody and wide and all(part is None for part in parts)

@@ -127,6 +127,7 @@ class Networks:
                 decl = self.scope.find(net, t.NetworkDecl)
                 return BROKEN if decl is None else self.declared(decl)
             case t.Selector():
+                self.selections.written_at(net, chosen(net))
                 return self.selections.network(chosen(net))
             case t.NetSet(_, items):
                 return self._set(items)
@@ -170,6 +171,7 @@ class Networks:
                 else:
                     (v4 if prefix.family == 4 else v6).append((prefix.low, prefix.high))
             elif found := chosen(item):
+                self.selections.written_at(item, found)
                 selectors += found
             else:
                 others.append(self._value(item))

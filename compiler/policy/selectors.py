@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf.labels import ANY, CLUSTER, NODES, WORKLOAD, LabelTest, Selection, Selector
 
+from ..source import Span
 from ..syntax import tree as t
 from .model import Network, Not, Selected
 
@@ -59,9 +60,11 @@ def _includes(wide: Selector, narrow: Selector) -> bool:
 
 @dataclass
 class Selections:
-    """Selections by number, in the order in which they are first met."""
+    """Selections by number, in the order in which they are first met; `written`: where each selector that an
+    author wrote is met first."""
 
     listed: list[Selection] = field(default_factory=list)
+    written: dict[Selector, Span] = field(default_factory=dict)
     _numbers: dict[Selection, int] = field(default_factory=dict)
 
     def number(self, selection: Selection) -> int:
@@ -70,6 +73,11 @@ class Selections:
             self._numbers[selection] = len(self.listed)
             self.listed.append(selection)
         return self._numbers[selection]
+
+    def written_at(self, node: t.Net, selectors: Iterable[Selector]) -> None:
+        """Keep the place of selectors that a node of the tree stands for."""
+        for each in selectors if isinstance(node, t.Selector) else ():
+            self.written.setdefault(each, node.span)
 
     def network(self, selectors: Iterable[Selector]) -> Network:
         """The addresses of endpoints that one of the selectors takes."""

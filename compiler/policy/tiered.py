@@ -100,6 +100,7 @@ def chain(
         fragments=HOOK.fragments or "",
         selections=tuple(selections.listed),
         sections=tuple(out.sections),
+        selectors=tuple(selections.written.items()),
     )
 
 
