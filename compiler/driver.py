@@ -34,9 +34,10 @@ from .match.text import write as match_text
 from .match.verify import verify as verify_match
 from .pipeline import Level, Pipeline
 from .plan.choose import GOALS, Goal, tightening
-from .plan.cost import asking, cost, over_budget, price
-from .plan.ir import Branch, Plan
+from .plan.cost import MAX_STEPS, asking, cost, over_budget, price, steps
+from .plan.ir import Plan
 from .plan.lower import lower as lower_match
+from .plan.parts import PART_INSNS, split
 from .plan.text import write as plan_text
 from .plan.verify import verify as verify_plan
 from .policy.files import ReadFile
@@ -56,9 +57,8 @@ FEATURES = {
     "endpoint": ("tcx-link",),
 }
 BALANCER_FEATURES = ("cgroup-sock-addr", "cgroup-getpeername", "sk-storage")
+MAX_MAPS = 64  # that one program may use: MAX_USED_MAPS in include/linux/bpf_verifier.h
 
-# The kernel follows a million instructions of a program (BPF_COMPLEXITY_LIMIT_INSNS); some are for its rest.
-MAX_STEPS = 900_000
 MAX_EXAMPLE_LOOKS = 500_000  # rules tried to show examples of what is never reached; about a second
 
 T = TypeVar("T")
@@ -74,8 +74,9 @@ class Options:
     `max_memory`: bytes that the tables of all rule lists may take together, None for any; `profile`:
     file that says how many packets each rule decided, which changes speed alone; `skip`: passes left out;
     `fuel`: at most that many passes; `verify`: check every IR; `validate`: compare what each pass and the
-    planner make with what they were given (`validate`); `cpu`: BPF instruction set (v3 runs on Linux ≥
-    5.1); `unfinished`: make programs that nothing can load yet, for tests."""
+    planner make with what they were given (`validate`); `part_insns`: about how many instructions one
+    function may have before a list becomes several (`plan.parts`); `cpu`: BPF instruction set (v3 runs on
+    Linux ≥ 5.1); `unfinished`: make programs that nothing can load yet, for tests."""
 
     include: tuple[Path, ...] = ()
     now: date | None = None
@@ -89,6 +90,7 @@ class Options:
     fuel: int | None = None
     verify: bool = True
     validate: bool = False
+    part_insns: int = PART_INSNS
     cpu: str = "v3"
     unfinished: bool = False
 
@@ -199,7 +201,7 @@ class Session:
         """The chain as a plan."""
 
         def run() -> Plan:
-            plan = self._planned(chain, self._goal())
+            plan = split(self._planned(chain, self._goal()), self.options.part_insns)
             if self.options.verify:
                 verify_plan(plan)
             if self.options.validate:
@@ -283,19 +285,16 @@ class Session:
             self.sink.add(errors.ShadowedRule(rule.span, rule.label, rule.verdict, by, shown).diagnostic())
 
     def _budget(self, chain: Chain) -> None:
-        plan = self.plan(chain)
-        over = over_budget(plan)
+        over = over_budget(self.plan(chain))
         if over is None:
             return
-        nodes = [n.rule for n in plan.nodes if isinstance(n, Branch)]
         heaviest = tuple(
-            (chain.rules[i].span, chain.rules[i].label, round(100 * nodes.count(i) / len(nodes)))
-            for i in over.rules
+            (chain.rules[rule].span, chain.rules[rule].label, round(100 * share))
+            for rule, share in over.rules
         )
-        unit = "tests in a row" if over.of == "path" else "nodes"
         self.sink.add(
             errors.OverBudget(
-                chain.policy, chain.span, over.nodes, over.limit, unit, len(chain.rules), heaviest
+                chain.policy, chain.span, over.needs, over.limit, over.unit, len(chain.rules), heaviest
             ).diagnostic()
         )
 
@@ -329,15 +328,18 @@ class Session:
             sources = {self.unit.source.name: self.unit.source.text}
             index = self.unit.chains.index(chain)
             module = lower_plan(self.plan(chain), sources, chain.span.line, index)
-            if (steps := module.classifier_steps) > MAX_STEPS:
-                too_many = errors.OverBudget(
-                    chain.policy, chain.span, steps, MAX_STEPS, "verifier steps", len(chain.rules)
-                )
-                self.sink.add(too_many.diagnostic())
-                self.sink.stop_on_errors()
+            self._fits(chain, "verifier steps", steps(self.plan(chain)) + module.classifier_steps, MAX_STEPS)
+            self._fits(chain, "maps", module.map_count, MAX_MAPS)
             return module
 
         return self._once("codegen", chain, run)
+
+    def _fits(self, chain: Chain, unit: str, needs: int, limit: int) -> None:
+        """PolicyError when a program needs more than the kernel gives."""
+        if needs > limit:
+            over = errors.OverBudget(chain.policy, chain.span, needs, limit, unit, len(chain.rules))
+            self.sink.add(over.diagnostic())
+            self.sink.stop_on_errors()
 
     def llvm(self, chain: Chain) -> str:
         """The module text for the BPF back end."""

@@ -27,6 +27,7 @@ from lockgate.compiler.decision import DEFAULT, FRAGMENT, MALFORMED, Decision
 from lockgate.compiler.diagnostics import Sink
 from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.match import run as match_run
+from lockgate.compiler.plan.parts import PART_INSNS
 from lockgate.compiler.plan.run import Runner
 from lockgate.compiler.policy.decide import decide
 from lockgate.compiler.policy.model import Chain, Prefixes, Unit
@@ -54,7 +55,8 @@ NAME = "policy.gate"
 class Case:
     """A policy and what to ask it. `files`: texts that the policy names; `live`: contents of dynamic sets;
     `structures`: kinds of table the planner may use, None for all; `chain`: None for the first; `profile`:
-    packets by the label of who decided them, None for no profile."""
+    packets by the label of who decided them, None for no profile; `part_insns`: about how many instructions a
+    function may have."""
 
     source: str
     packets: tuple[Packet, ...]
@@ -63,6 +65,7 @@ class Case:
     structures: frozenset[str] | None = None
     chain: str | None = None
     profile: Mapping[str, int] | None = None
+    part_insns: int = PART_INSNS
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,9 @@ class Opened:
         self.case = case
         self.unit = load(case.source, case.files) if unit is None else unit
         self.session = Session(
-            Path(NAME), Options(structures=case.structures, unfinished=True), worker=worker()
+            Path(NAME),
+            Options(structures=case.structures, part_insns=case.part_insns, unfinished=True),
+            worker=worker(),
         )
         self.session._unit = self.unit  # the text is at hand, and no file
         names = [c.name for c in self.unit.chains]

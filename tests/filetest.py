@@ -7,6 +7,7 @@ A file says why it is there, then holds named sections, each a line `-- NAME` an
     -- live              contents of dynamic sets: `ban = 10.0.0.0/8, 2001:db8::1`
     -- structures        kinds of table the planner may use
     -- profile           how many packets each rule decides: `COUNT LABEL`, one a line
+    -- parts             about how many instructions a function may have
     -- chain             which rule list, when there are several
     -- diagnostics       `LINE:COLUMN CODE message`, one a line; in another file `FILE:LINE:COLUMN …`
     -- match             the match IR before any pass
@@ -38,6 +39,7 @@ from lockgate.compiler.match import text as match_text
 from lockgate.compiler.match.passes import PASSES
 from lockgate.compiler.packet import heading
 from lockgate.compiler.plan import text as plan_text
+from lockgate.compiler.plan.parts import PART_INSNS
 from lockgate.compiler.policy.model import Chain, Prefixes
 from lockgate.stdlib_bpf.decode.frame import decode
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
@@ -47,7 +49,7 @@ from tests import engines, packettext
 
 CORPUS = Path(__file__).parent / "corpus"
 HINT = "if this is what it should be now: pytest --bless"
-INPUTS = ("policy", "file", "live", "structures", "profile", "chain")
+INPUTS = ("policy", "file", "live", "structures", "profile", "parts", "chain")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class FileTest:
     def case(self) -> engines.Case:
         """What the engines are asked."""
         structures = self.get("structures")
-        chain, counts = self.get("chain"), self.get("profile")
+        chain, counts, insns = self.get("chain"), self.get("profile"), self.get("parts")
         return engines.Case(
             source=(self.get("policy") or "").rstrip("\n") + "\n",
             packets=tuple(packettext.parse(row.packet) for row in rows(self.get("packets") or "")),
@@ -86,6 +88,7 @@ class FileTest:
             structures=None if structures is None else frozenset(re.split(r"[,\s]+", structures.strip())),
             chain=chain.strip() if chain else None,
             profile=None if counts is None else _counts(counts),
+            part_insns=PART_INSNS if insns is None else int(insns),
         )
 
 
@@ -280,6 +283,8 @@ def keep(case: engines.Case, folder: Path = CORPUS) -> Path:
     if case.profile is not None:
         counts = "".join(f"{count} {label}\n" for label, count in case.profile.items())
         sections.append(Section("profile", counts + "\n"))
+    if case.part_insns != PART_INSNS:
+        sections.append(Section("parts", f"{case.part_insns}\n\n"))
     opened = engines.Opened(case)
     table = _table(
         "".join(packettext.write(p) + "\n" for p in case.packets), opened.chain, opened.interp().decisions

@@ -5,7 +5,6 @@ Knows plans and hooks; writes no code.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from lockgate import __version__
 from lockgate.stdlib_bpf import classifiers, fields, hooks, manifest, tables
 from lockgate.stdlib_bpf.emit import fragments, limits
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function
-from lockgate.stdlib_bpf.emit.registers import ANSWER, DSCP, LEFT, NETWORK, TRANSPORT
+from lockgate.stdlib_bpf.emit.registers import ANSWER, ANSWERS, DSCP, LEFT, NETWORK, NEXT, TRANSPORT, VERDICT
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.tables.base import DataImage
 
@@ -58,10 +57,14 @@ def asks_the_time(plan: Plan) -> bool:
     )
 
 
-def asked_again(plan: Plan) -> list[str]:
-    """Tables of dynamic sets that more than one node asks, in order."""
-    asked = Counter(n.test.table for n in plan.nodes if isinstance(n, Branch) and isinstance(n.test, InTable))
-    return [table.name for table in plan.tables if table.live is not None and asked[table.name] > 1]
+def asked_again(plan: Plan) -> dict[str, list[str]]:
+    """Tables of dynamic sets that more than one node asks, in order, with the fields they are asked about."""
+    asked: dict[str, list[str]] = {}
+    for node in plan.nodes:
+        if isinstance(node, Branch) and isinstance(node.test, InTable):
+            asked.setdefault(node.test.table, []).append(node.test.field)
+    live = [table.name for table in plan.tables if table.live is not None]
+    return {name: sorted({*asked[name]}) for name in live if len(asked[name]) > 1}
 
 
 def answers_packets(plan: Plan) -> bool:
@@ -86,7 +89,12 @@ class Common:
         self.rewrites = any(r.effects.dscp is not None for r in plan.rules)
         self.answers = answers_packets(plan)
         self.around = around(plan)
+        self.asked_again = asked_again(plan)
         self.registers = [*sorted(self._fields_read()), *self._for_effects()]
+        self.answers_of: dict[tuple[str, str], tuple[str, int]] = {}
+        self.answer_registers: list[str] = []
+        if plan.parts:
+            self._hand_over()
         self.images = {
             t.name: tables.ALL[t.kind].build(t.values, t.width_bits, t.max_entries) for t in plan.tables
         }
@@ -99,6 +107,14 @@ class Common:
     def context_argument(self) -> functions.Argument:
         """The hook's context, as `begin` takes it."""
         return functions.context_argument(self.debug, self.hook.context)
+
+    def _hand_over(self) -> None:
+        """What functions tell one another: the verdict, where to go on, and what dynamic sets say (register
+        and bit of the answer by table and field)."""
+        asked = [(table, field) for table, fields in self.asked_again.items() for field in fields]
+        self.answers_of = {one: (f"{ANSWERS}{i // 32}", 1 << i % 32) for i, one in enumerate(asked)}
+        self.answer_registers = sorted({register for register, _ in self.answers_of.values()})
+        self.registers += [VERDICT, NEXT, *self.answer_registers]
 
     def _fields_read(self) -> set[str]:
         plan = self.plan

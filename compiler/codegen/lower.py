@@ -16,7 +16,7 @@ from lockgate.stdlib_bpf.state.generation import NOW, OWN, PREVIOUS
 from lockgate.stdlib_bpf.tables.base import MapImage
 
 from ..plan.ir import Plan
-from . import program
+from . import parts, program
 from .common import NAMED_OF, SAMPLE_OF, Common, asks, asks_the_time
 from .functions import TAIL, row
 from .maps import MapDefinitions
@@ -107,7 +107,8 @@ class _Lowering:
         for point in points:
             name = identifier(self.plan.name) + (f"_{point.name}" if len(points) > 1 else "")
             name += "_" * (name in taken)
-            texts.append(program.function(self.of, name, point, previous[point.name]))
+            make = parts.functions if self.plan.parts else program.function
+            texts.append(make(self.of, name, point, previous[point.name]))
             functions.append(row(name, point))
         body = "".join([*texts, TAIL, self.debug.finish()])
         return Module(

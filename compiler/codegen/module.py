@@ -45,3 +45,9 @@ class Module:
     cgroups: tuple[str, ...] = ()
     selections: tuple[str, ...] = ()
     classifier_steps: int = 0
+
+    @property
+    def map_count(self) -> int:
+        """Maps that one of its programs uses: in-place tables are some, and so are both numbers of the
+        generation; the map with a predecessor is each program's own."""
+        return len(self.maps) - len(self.functions) + 1 + len(self.data) + 2

@@ -24,6 +24,7 @@ from lockgate.stdlib_bpf.emit.registers import (
     SAMPLE,
     SLOT,
     STATELESS,
+    VERDICT,
     Registers,
 )
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
@@ -36,8 +37,8 @@ from .common import NAMED_OF, SAMPLE_OF, Common
 
 
 class Nodes:
-    """Emits nodes into `f`. `verdict`: where an i32 of the hook is left (pointer); `tries`: where the tries
-    in force lie of sets that are asked more than once."""
+    """Emits nodes into `f`. `tries`: where the tries in force lie of sets that are asked more than once.
+    `verdict` is where the hook's number for it is left, an i32."""
 
     def __init__(
         self,
@@ -45,12 +46,12 @@ class Nodes:
         f: Function,
         variant: str,
         registers: Registers,
-        verdict: Value,
         tries: Mapping[str, Value],
     ) -> None:
         self.of, self.plan, self.hook = of, of.plan, of.hook
         self.f, self.ctx, self.variant, self.registers = f, Value("ptr", "%ctx"), variant, registers
-        self.verdict, self.tries = verdict, tries
+        self.tries = tries
+        self.verdict = registers.address(VERDICT) if of.plan.parts else f.alloca("i32", "verdict", 4)
         self.finish = f.label("finish")
 
     def emit_node(self, number: int, labels: Mapping[int, Label]) -> None:
@@ -112,6 +113,11 @@ class Nodes:
             value = effects.redirect(self.f, self.variant, self._places(does)[0], does.how)
         self.f.store(value, self.verdict)
         self.f.jump(self.finish)
+
+    def returnable(self, verdict: Value) -> Value:
+        """A verdict that comes from memory, as the verifier may see it returned."""
+        verdicts = self.hook.verdicts.values()
+        return verdict if min(verdicts) < 0 else self.f.op("and", verdict, reduce(or_, verdicts))
 
     def _effects(self, does: Effects) -> None:
         """What any rule that matches does to the packet."""
@@ -175,11 +181,7 @@ class Nodes:
         ):
             if wanted:
                 r.set(register, f.load("i32", f.gep(Value("ptr", f"@{section}"), at, "i32")))
-        verdicts = self.hook.verdicts.values()
-        if min(verdicts) < 0:
-            code = f.op("ashr", f.op("shl", word, 24), 24)
-        else:  # the verifier must see that no other value is returned
-            code = f.op("and", word, reduce(or_, verdicts))
+        code = self.returnable(f.op("ashr", f.op("shl", word, 24), 24))
         if self.of.answers:
             r.set(ANSWER, const("i32", 0))
         f.store(code, self.verdict)
@@ -240,6 +242,10 @@ class Nodes:
             case Masked(_, mask, wanted):
                 f.branch(f.compare("eq", f.op("and", value, mask), wanted), yes, no, self._likely(node))
             case InTable(_, name):
+                if (answer := self.of.answers_of.get((name, node.test.field))) is not None:
+                    register, bit = answer
+                    f.branch(f.compare("ne", f.op("and", self.registers.get(register), bit), 0), yes, no)
+                    return
                 table, image = self.plan.table(name), self.of.images[name]
                 if table.live is None:
                     LOOKUPS[table.kind](f, name, image, value, table.width_bits, yes, no)

@@ -10,36 +10,42 @@ from collections.abc import Callable
 
 from lockgate.stdlib_bpf import hooks
 from lockgate.stdlib_bpf.emit import effects, frame, generation, live, reply, sock_addr, state
-from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
+from lockgate.stdlib_bpf.emit.llvm import Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import DSCP, NAMED, NO_DSCP, NO_SLOT, SAMPLE, SLOT, Registers
 from lockgate.stdlib_bpf.state import counters
 
-from .common import Common, asked_again, asks
+from .common import Common, asks
 from .nodes import Nodes
 
 DECODERS: dict[str, Callable[..., None]] = {"frame": frame.emit, "sock_addr": sock_addr.emit}
 
 
 def function(of: Common, name: str, point: hooks.AttachPoint, previous: str) -> str:
-    """The program for one place. `previous`: the map with its predecessor."""
+    """The program for one place, all in one function. `previous`: the map with its predecessor."""
     f = of.begin(name, [of.context_argument()], point.section)
-    _Program(of, f, point.variant).emit(point.name, previous)
+    tries = {name: f.alloca("ptr", "trie") for name in of.asked_again}
+    program = Program(of, f, point.variant, Registers(f, of.registers), tries)
+    generation.emit(f, program.ctx, previous)
+    labels = {i: Label(f"n{i}") for i in range(len(of.plan.nodes))}
+    program.decode(point.name, labels[0])
+    for number in labels:
+        program.emit_node(number, labels)
+    program.epilogue()
     return f.text()
 
 
-class _Program(Nodes):
-    def __init__(self, of: Common, f: Function, variant: str) -> None:
-        verdict = f.alloca("i32", "verdict", 4)
-        tries = {name: f.alloca("ptr", "trie") for name in asked_again(of.plan)}
-        super().__init__(of, f, variant, Registers(f, of.registers), verdict, tries)
+class Program(Nodes):
+    """What stands before the nodes, and behind them."""
 
-    def emit(self, point: str, previous: str) -> None:
-        f = self.f
-        generation.emit(f, self.ctx, previous)
-        labels = {i: Label(f"n{i}") for i in range(len(self.plan.nodes))}
-        malformed = f.label("malformed")
+    def decode(self, point: str, rules: Label) -> None:
+        """Read the packet and all else that rules ask for, then jump to `rules`, or decide. `point`: name of
+        the place of attachment."""
+        f, malformed = self.f, self.f.label("malformed")
+        asked = any(asks(self.plan, field) for field in ("meta.iif", "sock.cgroup"))
+        more = asked or self.of.rewrites or self.of.asked_again
+        judged = f.label("before_rules") if more else rules
         around = self.of.around
-        decoded = labels[0] if around.direct else f.label("decoded")
+        decoded = judged if around.direct else f.label("decoded")
         DECODERS[self.hook.decoder](
             f, self.hook.context, self.variant, self.ctx, self.registers, decoded, malformed
         )
@@ -47,16 +53,11 @@ class _Program(Nodes):
         self.decide(counters.MALFORMED, self.hook.malformed)
         if not around.direct:
             f.place(decoded)
-            around.before(self, point, labels[0], malformed)
-        asked = any(asks(self.plan, field) for field in ("meta.iif", "sock.cgroup"))
-        if asked or self.of.rewrites or self.tries:
-            f.place(labels[0])
-            labels[0] = f.label("rules")
+            around.before(self, point, judged, malformed)
+        if more:
+            f.place(judged)
             self._before_rules(malformed)
-            f.jump(labels[0])
-        for number in range(len(labels)):
-            self.emit_node(number, labels)
-        self._epilogue()
+            f.jump(rules)
 
     def decide_before(self, kind: str) -> None:
         """Decide without a rule, by the kind of counter slot."""
@@ -77,12 +78,31 @@ class _Program(Nodes):
             effects.arrival(self.f, context, self.ctx, self.registers, count)
         if asks(self.plan, "sock.cgroup"):
             sock_addr.caller(self.f, self.registers, len(self.plan.cgroups))
-        for name, slot in self.tries.items():
-            self.f.store(live.trie(self.f, name, never), slot)
+        for register in self.of.answer_registers:
+            self.registers.set(register, const("i32", 0))
+        for name in self.of.asked_again:
+            trie = live.trie(self.f, name, never)
+            if name in self.tries:
+                self.f.store(trie, self.tries[name])
+            else:
+                self._answers(name, trie)
 
-    def _epilogue(self) -> None:
-        """What decisions leave behind, once for all rules: the rule's own counter, the named one, an
-        event."""
+    def _answers(self, name: str, trie: Value) -> None:
+        """What a dynamic set says of each field it is asked about, since parts cannot be handed its trie. No
+        answer about a field that a packet lacks is ever read."""
+        f, r, width = self.f, self.registers, self.plan.table(name).width_bits
+        for (table, field), (register, bit) in self.of.answers_of.items():
+            if table == name:
+                held, done = f.label("held"), f.label("asked")
+                live.member(f, trie, r.get(field), width, held, done)
+                f.place(held)
+                r.set(register, f.op("or", r.get(register), bit))
+                f.jump(done)
+                f.place(done)
+
+    def epilogue(self) -> None:
+        """What decisions leave behind, once for all rules: the rule's own counter, the named one, an event;
+        then return."""
         f, r = self.f, self.registers
         f.at(self.of.main, self.of.line)
         self.of.around.behind(self)

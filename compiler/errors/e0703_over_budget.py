@@ -8,6 +8,12 @@ from ..diagnostics import Diagnostic
 from ..source import Span
 from .base import Finding
 
+OTHERWISE = "put addresses into one network and ports into one set, so that they become tables"
+HELP = {
+    "maps": "let rules share sets, since one set is one table however often it is asked, or leave out "
+    "`per` where a limit may be shared",
+}
+
 
 @dataclass(frozen=True)
 class OverBudget(Finding):
@@ -15,7 +21,8 @@ class OverBudget(Finding):
 
     ## What it means
 
-    A BPF program has a limited number of instructions, of steps the verifier walks, and of stack bytes.
+    The kernel's verifier walks through a program in a limited number of steps, and a program may use 64 maps.
+    Steps are predicted, rather too many than too few; [limits](../limits.md) says how.
 
     ## Why it matters
 
@@ -53,5 +60,5 @@ class OverBudget(Finding):
             (self.span, f"{self.rules:,} rule{'s' * (self.rules != 1)}: too large for one program"),
             *((span, "heavy") for span, _, _ in heavy),
             notes=notes or ["no rule accounts for more than others; there are too many of them"],
-            help=["put addresses into one network and ports into one set, so that they become tables"],
+            help=[HELP.get(self.unit, OTHERWISE)],
         )

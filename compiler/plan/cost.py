@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from lockgate.stdlib_bpf import classifiers, fields, tables
+from lockgate.stdlib_bpf import classifiers, fields, hooks, tables
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.tables import Cost
 
@@ -21,7 +21,6 @@ from .ir import (
     Classifier,
     Classify,
     InTable,
-    Leaf,
     Masked,
     Node,
     Pass,
@@ -30,13 +29,12 @@ from .ir import (
     successors,
 )
 from .order import LIVE_SHARE, chance
+from .parts import size
 
-# Kernel 6.18 refuses a function when more than 8,192 ways are waiting to be checked ("The sequence of 8193
-# jumps is too complex"); the ways waiting are the tests passed on the way that matches nothing.
-MAX_WAITING = 8_000
-# A jump of BPF v3 reaches 32,767 instructions and a node takes 2.3 of them on average, up to 4.
-MAX_NODES = 10_000
-TESTS_OF_A_CGROUP = 3  # what one of the list takes where programs look who makes a call: 7 instructions
+# The kernel follows a million instructions of a program (BPF_COMPLEXITY_LIMIT_INSNS); some are for its rest.
+MAX_STEPS = 900_000
+MAX_INSNS = 30_000  # of a program that stays one function
+MAX_CGROUPS = 3_333  # a jump of BPF v3 reaches 32,767 instructions; to look for one of the list takes 7
 LIMIT_NS = 60.0  # the clock, a hash lookup, one compare-and-exchange
 PASS_NS = 8.0  # counters
 
@@ -54,14 +52,13 @@ class PlanCost:
 
 @dataclass(frozen=True)
 class OverBudget:
-    """Why a plan does not fit one BPF function: it has `nodes` where `limit` are allowed. `rules`: those that
-    take the most of them, at most five, the largest first; `of`: "path" (tests one packet can meet) or
-    "program" (all of them)."""
+    """Why a plan does not fit one BPF program: it `needs` more than `limit` of what `unit` says. `rules`:
+    those that take the most of it and their share of all, at most five, the largest first."""
 
-    nodes: int
+    needs: int
     limit: int
-    rules: tuple[int, ...]
-    of: str
+    unit: str
+    rules: tuple[tuple[int, float], ...] = ()
 
 
 def cost(plan: Plan) -> PlanCost:
@@ -129,36 +126,34 @@ def asking(plan: Plan, table: str) -> list[int]:
     return sorted(rule for rule in found if rule is not None)
 
 
+def steps(plan: Plan) -> int:
+    """How many instructions the verifier goes through, each as often as it does; rather more than less. What
+    classifiers take is not among them."""
+    return _steps(plan).total()
+
+
+def _steps(plan: Plan) -> Counter[int | None]:
+    found: Counter[int | None] = Counter()
+    for node in plan.nodes:
+        found[node.rule] += size(node, plan).steps
+    return found
+
+
 def over_budget(plan: Plan) -> OverBudget | None:
-    """Facts for the error when the plan is too large for one BPF function, None when it fits."""
-    branches = [node for node in plan.nodes if isinstance(node, Branch)]
-    waiting = _unmatched_path(plan)
-    if waiting > MAX_WAITING:
-        return OverBudget(waiting, MAX_WAITING, _largest(branches), "path")
-    everything = len(branches) + TESTS_OF_A_CGROUP * len(plan.cgroups)
-    if everything > MAX_NODES:
-        return OverBudget(everything, MAX_NODES, _largest(branches), "program")
+    """Facts for the error when the plan is too large for one BPF program, None when it fits. What classifiers
+    take is known later, when they are built."""
+    by_rule = _steps(plan)
+    needs = by_rule.total()
+    if needs > MAX_STEPS:
+        shares = [(rule, number / needs) for rule, number in by_rule.items() if rule is not None]
+        largest = sorted(shares, key=lambda one: (-one[1], one[0]))[:5]
+        return OverBudget(needs, MAX_STEPS, "verifier steps", tuple(largest))
+    insns = sum(size(node, plan).insns for node in plan.nodes)
+    if hooks.ALL[plan.hook].whole and insns > MAX_INSNS:
+        return OverBudget(insns, MAX_INSNS, "instructions in one function")
+    if len(plan.cgroups) > MAX_CGROUPS:
+        return OverBudget(len(plan.cgroups), MAX_CGROUPS, "cgroups that rules ask about")
     return None
-
-
-def _largest(branches: list[Branch]) -> tuple[int, ...]:
-    counts = Counter(node.rule for node in branches if node.rule is not None)
-    return tuple(rule for rule, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5])
-
-
-def _unmatched_path(plan: Plan) -> int:
-    """Tests on the longest way on which every match fails at its first test. In a chain the later node of the
-    two is where the failing edge leads, unless the other one is a leaf."""
-    length = [0] * len(plan.nodes)
-    for index in reversed(range(len(plan.nodes))):
-        node = plan.nodes[index]
-        if not isinstance(node, Leaf):
-            inner = [at for at in successors(node) if not isinstance(plan.nodes[at], Leaf)]
-            if node.rule is None:
-                length[index] = 1 + max((length[at] for at in inner), default=0)
-            else:
-                length[index] = 1 + (length[max(inner)] if inner else 0)
-    return length[0]
 
 
 def _latency(node: Node, table_cost: dict[str, Cost]) -> float:

@@ -145,7 +145,8 @@ class Classifier:
 @dataclass(frozen=True)
 class Plan:
     """One chain, planned. `devices`, `cgroups` and `selections` as in the match IR. `hot`: rules that most of
-    the packets that reach them match, ascending, as a profile says."""
+    the packets that reach them match, ascending, as a profile says. `parts`: the first node of each function
+    that the plan is cut into (`plan.parts`), ascending, none where it is one."""
 
     name: str
     hook: str
@@ -160,6 +161,7 @@ class Plan:
     classifiers: tuple[Classifier, ...] = ()
     selections: tuple[str, ...] = ()
     hot: tuple[int, ...] = ()
+    parts: tuple[int, ...] = ()
 
     def classifier(self, name: str) -> Classifier:
         """A classifier by name; KeyError when there is none."""

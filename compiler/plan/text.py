@@ -19,6 +19,8 @@ box of a classifier around the packet:
 
     classifier rules0 rule_tree ip4.src ip4.dst l4.proto th.sport th.dport
     box rules0 0 10.0.0.0/8 0.0.0.0/0 6 0-65535 22
+
+`part` stands before the first node of each part of a plan that is cut.
 """
 
 from __future__ import annotations
@@ -62,7 +64,10 @@ def write(plan: Plan) -> str:
     out += [_write_table(table) for table in plan.tables]
     for one in plan.classifiers:
         out += _write_classifier(one)
-    out += [f"{index}: {_write_node(node)}" for index, node in enumerate(plan.nodes)]
+    begins = set(plan.parts)
+    for index, node in enumerate(plan.nodes):
+        out += ["part"] * (index in begins)
+        out.append(f"{index}: {_write_node(node)}")
     return "\n".join(out) + "\n"
 
 
@@ -79,6 +84,7 @@ def read(text: str) -> Plan:
     classifiers: list[Classifier] = []
     boxes: dict[str, list[Box]] = {}
     hot: list[int] = []
+    parts: list[int] = []
     for words in lines(text):
         match words.next():
             case "plan":
@@ -103,12 +109,14 @@ def read(text: str) -> Plan:
             case "box" if classifiers:
                 words.expect(classifiers[-1].name)
                 boxes[classifiers[-1].name].append(_read_box(classifiers[-1], words))
+            case "part":
+                parts.append(len(nodes))
             case word if word == f"{len(nodes)}:":
                 nodes.append(_read_node(words, {table.name for table in tables}))
             case word:
                 raise words.error(
-                    "expected plan, device, cgroup, selection, rule, hot, table, classifier, box or "
-                    f"`{len(nodes)}:`, found `{word}`"
+                    "expected plan, device, cgroup, selection, rule, hot, table, classifier, box, "
+                    f"part or `{len(nodes)}:`, found `{word}`"
                 )
         words.end()
     if head is None:
@@ -124,6 +132,7 @@ def read(text: str) -> Plan:
         classifiers=tuple(replace(one, boxes=tuple(boxes[one.name])) for one in classifiers),
         selections=tuple(selections),
         hot=tuple(hot),
+        parts=tuple(parts),
     )
 
 

@@ -39,6 +39,7 @@ from .ir import (
     Test,
     successors,
 )
+from .parts import inner
 
 NO_OTHER = -9  # no number of a rule
 MISSING = 256  # stands for a missing `l4.proto` among its values
@@ -71,6 +72,7 @@ def verify(plan: Plan) -> None:
     _check_classifiers(plan)
     if not plan.nodes:
         raise VerifyError("the plan has no nodes")
+    _check_parts(plan)
     by_name = {table.name: table for table in plan.tables}
     known: list[Known | None] = [None] * len(plan.nodes)
     known[0] = ANYTHING
@@ -100,6 +102,16 @@ def verify(plan: Plan) -> None:
         for at, state in _outcomes(node, here):
             before = known[at]
             known[at] = state if before is None else _join(before, state)
+
+
+def _check_parts(plan: Plan) -> None:
+    if not plan.parts:
+        return
+    leaves = inner(plan)
+    if plan.parts[0] != 0 or list(plan.parts) != sorted({*plan.parts} & {*range(leaves)}):
+        raise VerifyError("the first nodes of parts are not inner nodes in ascending order, from 0 on")
+    if any(isinstance(node, Leaf) for node in plan.nodes[:leaves]):
+        raise VerifyError("a plan with parts has leaves among its other nodes")
 
 
 def _check_tables(plan: Plan) -> None:

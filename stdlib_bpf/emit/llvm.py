@@ -325,6 +325,11 @@ class Function:
         listed = ", ".join(str(a) for a in arguments)
         return self._value(type_, f"call {type_} @bpf_helper_{number}({listed})")
 
+    def call(self, name: str, type_: str, *arguments: Value) -> Value:
+        """Call another function of the module."""
+        listed = ", ".join(str(a) for a in arguments)
+        return self._value(type_, f"call {type_} @{name}({listed})")
+
     # ---- control flow ----
 
     def jump(self, to: Label) -> None:

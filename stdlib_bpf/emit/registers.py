@@ -35,6 +35,9 @@ NO_SLOT = 0xFFFFFFFF
 # the answer to a rejected packet (`emit.reply`).
 NETWORK, TRANSPORT, LEFT, DSCP, ANSWER = "network", "transport", "left", "dscp", "answer"
 NO_DSCP = 0xFFFF
+# Where functions of a program hand over to one another: the verdict, the node of the plan to go on with, and
+# what dynamic sets say (a number follows, 32 answers each).
+VERDICT, NEXT, ANSWERS = "verdict", "next", "answers"
 # With more registers than this small ones share slots: of 512 bytes of stack others want some, too. Machine
 # code for 16 bits is a byte longer.
 ROOMY = 20
@@ -49,18 +52,19 @@ class _Place:
 
 
 class Registers:
-    """The registers of one function, for the `names` of fields that the plan reads."""
+    """The registers of one function, for the `names` of fields that the plan reads. `room`: where they lie,
+    None for a place on the function's own stack."""
 
-    def __init__(self, function: Function, names: Iterable[str]) -> None:
+    def __init__(self, function: Function, names: Iterable[str], room: Value | None = None) -> None:
         self.function = function
         self._places: dict[str, _Place] = {}
-        self._size = 0
+        self.size = 0
         self._halves: list[int] = []  # of slots, where 16 bits have room
         wanted = list(dict.fromkeys((*ALWAYS, LENGTH, SLOT, NAMED, SAMPLE, *names)))
         least = 16 if len(wanted) > ROOMY else 32
         for name in wanted:
             self._places[name] = self._place(max(least, _bits(name)))
-        self._room = function.alloca(f"[{self._size} x i8]", "registers")
+        self.room = room or function.alloca(f"[{self.size} x i8]", "registers")
 
     def _place(self, bits: int) -> _Place:
         if bits == 128:
@@ -72,8 +76,8 @@ class Registers:
         return _Place(offsets, min(bits, 32))
 
     def _slot(self) -> int:
-        self._size += 8
-        return self._size - 8
+        self.size += 8
+        return self.size - 8
 
     def wanted(self, name: str) -> bool:
         """Whether the plan reads a field."""
@@ -81,7 +85,7 @@ class Registers:
 
     def address(self, name: str, part: int = 0) -> Value:
         """Where a register lies. `part`: of those that have several, the highest first."""
-        return self.function.gep(self._room, self._places[name].offsets[part])
+        return self.function.gep(self.room, self._places[name].offsets[part])
 
     def clear(self, filler: Value) -> None:
         """Set every register to "nothing decoded yet". `filler`: any i32 the verifier knows nothing of; a
@@ -110,12 +114,12 @@ class Registers:
     def _store(self, place: _Place, part: int, value: Value) -> None:
         f = self.function
         sized = f.resize(value, f"i{place.bits}")
-        f.store(sized, f.gep(self._room, place.offsets[part]), volatile=True)
+        f.store(sized, f.gep(self.room, place.offsets[part]), volatile=True)
 
     def get(self, name: str) -> Value:
         """The register's value: i32, or i64 or i128 where that is not enough."""
         f, place = self.function, self._places[name]
-        parts = [f.load(f"i{place.bits}", f.gep(self._room, at), volatile=True) for at in place.offsets]
+        parts = [f.load(f"i{place.bits}", f.gep(self.room, at), volatile=True) for at in place.offsets]
         if len(parts) == 1:
             return f.zext(parts[0], "i32")
         whole = f"i{2 * place.bits}"

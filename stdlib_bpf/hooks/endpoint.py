@@ -38,4 +38,5 @@ HOOK = Hook(
     },
     min_kernel="6.6",
     fragments="track",
+    whole=True,
 )

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from lockgate.compiler.plan.parts import PART_INSNS
 from lockgate.runtime import bundle, loader, plan
 from lockgate.runtime.sys import bpf
 from lockgate.stdlib_bpf import fields
@@ -40,12 +41,13 @@ def verified(compiled: bundle.Bundle) -> list[int]:
     return [number for info in raw for number in struct.unpack_from("<I", info, VERIFIED_AT)]
 
 
+@pytest.mark.parametrize("part_insns", [PART_INSNS, 500])
 @pytest.mark.parametrize("place", ["xdp", "tc"])
-def test_reading_everything_is_cheap_to_verify(place: str) -> None:
+def test_reading_everything_is_cheap_to_verify(place: str, part_insns: int) -> None:
     body = "\n".join(rules(place))
     body = body if place == "xdp" else f"ingress {{ {body} }}"
     text = f'policy p at {place} on "lo" {{ fragments track default pass\n{body}\n}}\n'
-    with engines.Opened(engines.Case(text, ())) as opened:
+    with engines.Opened(engines.Case(text, (), part_insns=part_insns)) as opened:
         compiled = bundle.parse(opened.session.bundle())
     assert all(1_000 < number < 100_000 for number in verified(compiled))
 

@@ -22,6 +22,7 @@ FRAME, DECODE = "stdlib_bpf/emit/frame.py", "stdlib_bpf/decode/frame.py"
 EFFECTS, REPLY = "stdlib_bpf/emit/effects.py", "stdlib_bpf/emit/reply.py"
 PROFILED = "compiler/plan/profiled.py"
 CLASSIFIERS = "stdlib_bpf/emit/classifiers.py"
+PARTS = "compiler/codegen/parts.py"
 ORACLE = "the reference itself: "
 
 FAULTS: tuple[Fault, ...] = (
@@ -238,8 +239,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "a dynamic set's list fetched anew for each question about a packet",
         "compiler/codegen/common.py",
-        "table.live is not None and asked[table.name] > 1]",
-        "table.live is not None and asked[table.name] > 99]",
+        "for name in live if len(asked[name]) > 1}",
+        "for name in live if len(asked[name]) > 99}",
     ),
     Fault(
         "an entry's end compared the wrong way round",
@@ -447,6 +448,25 @@ FAULTS: tuple[Fault, ...] = (
         "compiler/codegen/nodes.py",
         "        if rule.count:\n            r.set(NAMED",
         "        if False:\n            r.set(NAMED",
+    ),
+    # ---- parts ----
+    Fault(
+        "a part is leapt over unless the walk goes on at its first node",
+        PARTS,
+        'f.compare("ult", r.get(NEXT), part.end)',
+        'f.compare("ule", r.get(NEXT), part.first)',
+    ),
+    Fault(
+        "every part is begun at its first entry",
+        PARTS,
+        "[(at, labels[at]) for at in others]",
+        "[]",
+    ),
+    Fault(
+        "answers of dynamic sets that parts ask share one bit",
+        "compiler/codegen/common.py",
+        "1 << i % 32",
+        "1",
     ),
     # ---- planning ----
     Fault(

@@ -73,6 +73,7 @@ class Coverage:
         for structure in structures_of(plan):
             self.structures[structure] += len(found)
         self.options[f"fragments {program.fragments}"] += len(found)
+        self.options["parts"] += len(found) * bool(plan.parts)
         for name, has in OPTIONS.items():
             self.options[name] += len(found) * any(map(has, program.rules))
         for rule in program.rules:
@@ -113,7 +114,9 @@ class Coverage:
         decided = {"default", "first rule", "later rule"}
         decided |= {"malformed", "fragments"} if hook != "connect" else set()
         assert decided <= self.decided.keys(), table
-        assert all(self.options[name] for name in (*OPTIONS, "let go on")), f"an option never used\n{table}"
+        assert all(self.options[name] for name in (*OPTIONS, "let go on", "parts")), (
+            f"an option never used\n{table}"
+        )
         assert effects_at(self.place) <= self.effects.keys(), (
             f"effects never used: {effects_at(self.place) - self.effects.keys()}\n{table}"
         )

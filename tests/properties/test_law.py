@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from lockgate.compiler.match import text as match_text
 from lockgate.compiler.match.verify import verify as verify_match
+from lockgate.compiler.plan import parts
 from lockgate.compiler.plan import text as plan_text
 from lockgate.compiler.plan.verify import verify as verify_plan
 from lockgate.compiler.policy.model import Chain
@@ -35,6 +36,7 @@ from .strategies import PLACES, Text, policies
 POLICIES, PACKETS = 70, 100
 FIELDS_A_TURN = 4
 HITS = (0, 1, 10, 1_000, 100_000)  # that a profile may tell of
+PART_INSNS = (parts.PART_INSNS, 10, 60, 250)  # one function; a function for nearly each node; some
 LONG = 20  # times as many under `make test-all`
 
 Record = Callable[[str, object], None]
@@ -46,7 +48,16 @@ def ask(text: Text, number: int, coverage: Coverage, with_kernel: bool) -> engin
     chain = unit.chains[0]
     live = {name: text.live[name] for name in unit.live}
     packets = tuple(Maker(chain, live, random.Random(number)).packets(PACKETS))
-    case = engines.Case(text.source, packets, text.files, live, text.structures, None, profile(chain, number))
+    case = engines.Case(
+        text.source,
+        packets,
+        text.files,
+        live,
+        text.structures,
+        None,
+        profile(chain, number),
+        PART_INSNS[number % len(PART_INSNS)],
+    )
     with engines.Opened(case, unit) as opened:
         answers, found = opened.judge(with_kernel)
         program, plan = opened.session.match(chain), opened.session.plan(chain)

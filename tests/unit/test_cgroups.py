@@ -13,7 +13,7 @@ from lockgate.compiler.match.lower import lower
 from lockgate.compiler.match.verify import VerifyError
 from lockgate.compiler.match.verify import verify as verify_match
 from lockgate.compiler.plan import text as plan_text
-from lockgate.compiler.plan.cost import MAX_NODES, over_budget
+from lockgate.compiler.plan.cost import MAX_CGROUPS, over_budget
 from lockgate.compiler.plan.verify import verify as verify_plan
 from lockgate.compiler.policy.decide import decide
 from lockgate.compiler.policy.model import FieldTest
@@ -178,7 +178,7 @@ def test_packets_have_no_cgroup_in_any_form() -> None:
 
 def test_too_many_cgroups_do_not_fit_a_program() -> None:
     base = plan_text.read('plan "c" at connect default allow\n0: decide default\n')
-    many = tuple(f"/{n:05}" for n in range(MAX_NODES // 3 + 1))
+    many = tuple(f"/{n:05}" for n in range(MAX_CGROUPS + 1))
     assert over_budget(dataclasses.replace(base, cgroups=many[:-1])) is None
     assert over_budget(dataclasses.replace(base, cgroups=many)) is not None
 

@@ -12,6 +12,7 @@ from lockgate.compiler.diagnostics import PolicyError
 from lockgate.compiler.driver import Session
 from lockgate.compiler.match import coverage
 from lockgate.compiler.match.ir import Match, MatchProgram, RuleInfo
+from lockgate.compiler.plan import cost
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 from .front import findings, xdp
@@ -26,12 +27,15 @@ def analysed(folder: Path, rules: str) -> list[str]:
     return [text for d in session.sink.diagnostics for text in (f"{d.code} {d.message}", *d.notes)]
 
 
-def test_too_many_rules_are_refused_with_their_number(tmp_path: Path) -> None:
+def test_too_many_rules_are_refused_with_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "MAX_STEPS", 30_000)
     said = analysed(
-        tmp_path, "".join(f"drop udp to port {port} if ip.ttl == 1\n" for port in range(1, 8_300))
+        tmp_path, "".join(f"drop udp to port {port} if ip.ttl == 1\n" for port in range(1, 1_001))
     )
     assert said == [
-        "E0703 policy `edge` needs 8,303 tests in a row, the limit is 8,000",
+        "E0703 policy `edge` needs 30,020 verifier steps, the limit is 30,000",
         "no rule accounts for more than others; there are too many of them",
     ]
 

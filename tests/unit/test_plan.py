@@ -7,7 +7,7 @@ from lockgate.compiler.irtext import IrSyntaxError
 from lockgate.compiler.match import text as match_text
 from lockgate.compiler.match.verify import VerifyError
 from lockgate.compiler.plan.choose import GOALS, LATENCY, STRUCTURES, Chooser, Goal, tightening
-from lockgate.compiler.plan.cost import MAX_NODES, cost, over_budget
+from lockgate.compiler.plan.cost import MAX_STEPS, cost, over_budget
 from lockgate.compiler.plan.lower import lower
 from lockgate.compiler.plan.run import run
 from lockgate.compiler.plan.text import read, write
@@ -223,7 +223,8 @@ def test_ways_that_join_must_agree() -> None:
         ("", "no line begins with `plan`"),
         (
             PLAN + "1: decide 0",
-            "expected plan, device, cgroup, selection, rule, hot, table, classifier, box or `0:`, found `1:`",
+            "expected plan, device, cgroup, selection, rule, hot, table, classifier, box, part or `0:`, "
+            "found `1:`",
         ),
         (PLAN + "0: eth.type in 7 1 : 2", "expected `\\?`, found `1`"),
         (PLAN + "0: decide 0 now", "unexpected `now`"),
@@ -251,9 +252,10 @@ def test_running() -> None:
 
 
 def test_a_plan_too_large_names_its_largest_rules() -> None:
-    count = MAX_NODES + 5
-    nodes = "".join(f"{i}: eth.type in {i} ? {count} : {i + 1} for {int(i > 3)}\n" for i in range(count))
+    count = MAX_STEPS // 10 + 5
+    nodes = "".join(f"{i}: eth.type in {i % 9} ? {count} : {i + 1} for {int(i > 3)}\n" for i in range(count))
     refused = over_budget(read(f"{PLAN}{nodes}{count}: decide 0"))
     assert refused is not None
-    assert refused.rules == (1, 0)
-    assert refused.nodes > refused.limit
+    assert [rule for rule, _ in refused.rules] == [1, 0]
+    assert sum(share for _, share in refused.rules) == pytest.approx(1)
+    assert refused.needs > refused.limit
