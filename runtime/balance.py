@@ -13,7 +13,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from lockgate.stdlib_bpf.balance import choice
-from lockgate.stdlib_bpf.balance.services import EMPTY, SPREADS, Backend, Pool, Service, pools, raw
+from lockgate.stdlib_bpf.balance.services import (
+    EMPTY,
+    SPREADS,
+    Backend,
+    Pool,
+    Service,
+    address_of,
+    pools,
+    raw,
+)
 from lockgate.stdlib_bpf.manifest import Chain, Map
 from lockgate.stdlib_bpf.state import balance as layout
 
@@ -26,6 +35,10 @@ SPECIAL = ("tables", "sockets")  # roles of maps that `make_map` makes
 FILLED = ("services", "tables")  # and those of maps that `fill` fills
 _NS_PER_MS = 1_000_000
 _AT_ONCE = 256  # tables made before they are put in their slots: descriptors are few
+
+
+# Backends by `identity`: place and serial number.
+Standing = Mapping[tuple[str, str, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -56,20 +69,15 @@ def make_map(spec: Map) -> Fd:
         )
 
 
-def fill(chain: Chain, maps: Mapping[str, Fd]) -> None:
-    """Write all services of a balancer into its new maps. `maps`: by name. SystemRefused or another
-    LockgateError when the kernel refuses."""
+def fill(chain: Chain, maps: Mapping[str, Fd], standing: Standing) -> None:
+    """Write all services of a balancer into its new maps. `maps`: by name; `standing`: backends that keep
+    place and serial number, so that their clients find them again. A LockgateError when the kernel
+    refuses."""
     try:
         numbers = {(pool.place, pool.family): pool.number for pool in pools(chain.services)}
         for place, service in enumerate(chain.services):
             _write_service(maps, place, service, numbers)
-        fresh, places = serials(), itertools.count()
-        members = [
-            Member(next(places), next(fresh), pool.number, backend)
-            for pool in pools(chain.services)
-            for backend in pool.service.backends
-            if backend.family == pool.family
-        ]
+        members = _placed(chain, standing)
         write(maps[layout.BACKENDS], members)
         by_pool: dict[int, list[Member]] = {}
         for member in members:
@@ -80,6 +88,31 @@ def fill(chain: Chain, maps: Mapping[str, Fd]) -> None:
         )
     except bpf.BpfError as error:
         raise explain(error, f"filling the maps of `{chain.name}`") from error
+
+
+def _placed(chain: Chain, standing: Standing) -> list[Member]:
+    """All backends of a balancer, each with a place."""
+    room = next(m.max_entries for m in chain.maps if m.name == layout.BACKENDS)
+    wanted = [
+        (pool, backend)
+        for pool in pools(chain.services)
+        for backend in pool.service.backends
+        if backend.family == pool.family
+    ]
+    known = [standing.get(identity(pool.service.name, backend), (room, 0)) for pool, backend in wanted]
+    taken = {place for place, _ in known}
+    fresh, free = serials(), (n for n in range(room) if n not in taken)
+    return [
+        Member(place, serial, pool.number, backend)
+        if place < room
+        else Member(next(free), next(fresh), pool.number, backend)
+        for (pool, backend), (place, serial) in zip(wanted, known, strict=True)
+    ]
+
+
+def identity(service: str, backend: Backend) -> tuple[str, str, int]:
+    """What makes a backend the same one after its policy was replaced."""
+    return service, backend.address, backend.port
 
 
 def _write_service(
@@ -111,6 +144,21 @@ def write(backends: Fd, members: Iterable[Member]) -> None:
         return
     keys = b"".join(m.place.to_bytes(4, "little") for m in listed)
     bpf.map_update_batch(backends, keys, b"".join(_packed(m) for m in listed), len(listed))
+
+
+def read(backends: Fd, room: int) -> list[Member]:
+    """The backends that are there, by place. `room`: how many places there are."""
+    data, size = bpf.ArrayReader(backends, room, layout.BACKEND.size).read(), layout.BACKEND.size
+    out = []
+    for place in range(room):
+        raw = data[place * size : (place + 1) * size]
+        values = layout.BACKEND.unpack(raw)
+        number = {name: value for name, value in values.items() if isinstance(value, int)}
+        address = values["address"]
+        if number["serial"] and isinstance(address, bytes):
+            backend = Backend(address_of(address), number["port"], number["weight"], bool(number["draining"]))
+            out.append(Member(place, number["serial"], number["pool"], backend))
+    return out
 
 
 def _packed(member: Member) -> bytes:

@@ -1,4 +1,5 @@
-"""Commands of the runtime: up, down, status, counters, set, events. Only this file and `nftcli` print.
+"""Commands of the runtime: up, down, status, counters, set, events. Only this file, `nftcli` and
+`backendcli` print.
 
 `COMMANDS` is the table that `lockgate.cli` merges with the compiler's. Errors are `LockgateError`s;
 `lockgate.cli` renders them and chooses the exit code.
@@ -15,8 +16,8 @@ from typing import Any, cast
 
 import click
 
-from . import bundle as bundles
 from . import (
+    backendcli,
     cgroups,
     counters,
     devices,
@@ -32,9 +33,10 @@ from . import (
     show,
     swap,
 )
+from . import bundle as bundles
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError
+from .options import bpffs_option, output_option, settled_bpffs_option
 from .prefixes import parse, read
-from .recover import settle
 from .running import Running
 from .sys import bpf
 
@@ -47,22 +49,6 @@ class Glue:
     compile: Callable[[Path, Mapping[str, Any], str], bytes] | None = None
 
 
-def _settled(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Repair what a crashed command has left before anything is read."""
-    if not ctx.resilient_parsing:
-        settle(value)
-    return value
-
-
-_bpffs: dict[str, Any] = {
-    "default": pins.DEFAULT_BPFFS,
-    "show_default": True,
-    "envvar": "LOCKGATE_BPFFS",
-    "metavar": "PATH",
-    "help": "BPF file system that keeps what is loaded.",
-}
-bpffs_option = click.option("--bpffs", **_bpffs)
-settled_bpffs_option = click.option("--bpffs", callback=_settled, **_bpffs)
 BPF, NFTABLES = "bpf", "nftables"
 target_option = click.option(
     "--target",
@@ -73,9 +59,6 @@ target_option = click.option(
 )
 netns_option = click.option(
     "--netns", metavar="NAME", help="With --target nftables: the network namespace of the policy."
-)
-output_option = click.option(
-    "--output", type=click.Choice(["text", "json"]), default="text", help="For people, or for machines."
 )
 
 
@@ -553,5 +536,6 @@ COMMANDS: dict[str, click.Command] = {
     "status": status,
     "counters": counters_command,
     "set": set_group,
+    "backend": backendcli.backend_group,
     "events": events_command,
 }

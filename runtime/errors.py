@@ -267,6 +267,13 @@ class SystemRefused(LockgateError):
     code, name = "E0912", "system-refused"
 
 
+class BackendError(LockgateError):
+    """Unknown service or backend, one that is there already, or no room for another one."""
+
+    code, name = "E0913", "backend"
+    exit_code = 2
+
+
 def _alternatives(wanted: str, existing: Iterable[str], what: str) -> tuple[str, ...]:
     names = sorted(existing)
     close = difflib.get_close_matches(wanted, names, 1, 0.6)

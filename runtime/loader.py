@@ -54,13 +54,14 @@ def load(
     own_clock: bool = False,
     ifindexes: Mapping[str, tuple[int, ...]] | None = None,
     cgroup_ids: Mapping[str, tuple[int, ...]] | None = None,
+    standing: Mapping[str, balance.Standing] | None = None,
 ) -> Loaded:
     """Make and fill all maps, load all programs. `reuse`: maps that exist already, by key; they change owner.
     `number`: this load's generation, which is in force at once unless `reuse` has a word that says otherwise.
     `copies`: how many copies of a program to load, each with an array for its own predecessor (default 1).
     `own_clock`: leave the word of `stdlib_bpf.state.clock` writable. `ifindexes`: of each chain's devices;
-    `cgroup_ids`: of each chain's cgroups. Raises VerifierRejected, NoPrivileges, FeatureMissing or
-    SystemRefused, and leaves nothing behind."""
+    `cgroup_ids`: of each chain's cgroups; `standing`: of each balancer, the backends that stay. Raises
+    VerifierRejected, NoPrivileges, FeatureMissing or SystemRefused, and leaves nothing behind."""
     loaded = Loaded(plan, dict(reuse or {}))
     found = {devices.DEVICES: ifindexes or {}, cgroups.CGROUPS: cgroup_ids or {}}
     with ExitStack() as undo, ExitStack() as types:
@@ -79,14 +80,9 @@ def load(
         _fill_devmaps(plan, loaded, ifindexes or {})
         for chain in plan.manifest.chains:
             if chain.services:
-                balance.fill(
-                    chain,
-                    {
-                        m.name: loaded.maps[map_key(chain.name, m)]
-                        for m in chain.maps
-                        if m.role in balance.FILLED
-                    },
-                )
+                named = {m.name: m for m in chain.maps if m.role in balance.FILLED}
+                maps = {name: loaded.maps[map_key(chain.name, m)] for name, m in named.items()}
+                balance.fill(chain, maps, (standing or {}).get(chain.name, {}))
         if WORD_KEY not in loaded.maps:
             loaded.maps[WORD_KEY] = generation.make_word(number)
         for program in plan.programs:

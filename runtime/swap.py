@@ -30,16 +30,17 @@ from pathlib import Path
 
 from lockgate.stdlib_bpf.state.live import holds
 
-from . import attach, cgroups, devices, expiry, generation, loader, pins, running, tries
+from . import attach, backends, cgroups, devices, expiry, generation, loader, pins, running, tries
 from .attach import Place
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError, SystemRefused
 from .plan import WORD_KEY, AttachPlan, HookPoint, LoadPlan, MapPlan, copy_key, trie_key
 from .recover import drop_link, recover
 from .refusal import explain
-from .running import Attachment, State
+from .running import Attachment, Running, State
 from .sys import bpf
 from .sys.fd import Fd
 
+KEPT = ("sockets", "clients")  # roles of maps that a balancer takes over
 STILL_ATTACHED = f"{UNCHANGED}; the old policy is still attached"
 
 
@@ -188,11 +189,19 @@ def _load(
     counts: dict[str, int] = {}
     for target in targets:
         counts[target.plan.program] = max(counts.get(target.plan.program, 0), target.copy + 1)
+    standing = backends.standing(Running(directory, before)) if before else {}
     copies: list[tuple[MapPlan, Fd]] = []
     with ExitStack() as undo, ExitStack() as kept:
         for map_ in plan.maps if before is not None else ():
             path = directory / "current" / "maps" / pins.quote(map_.key)
-            if map_.map.set is None or not path.exists():
+            if not path.exists():
+                continue
+            if map_.map.role in KEPT:
+                old = kept.enter_context(running.open_pin(path))
+                if _same_shape(map_, old):
+                    reuse[map_.key] = old
+                continue
+            if map_.map.set is None:
                 continue
             slot, old = running.open_set(directory / "current", map_.key)
             if _same_shape(map_, old):
@@ -204,7 +213,9 @@ def _load(
         word = directory / "current" / "maps" / pins.quote(WORD_KEY)
         reuse[WORD_KEY] = running.open_pin(word) if before else generation.make_word(generation.NONE)
         kept.pop_all()  # now they are the loader's
-        loaded = loader.load(plan, reuse, number, counts, ifindexes=ifindexes, cgroup_ids=cgroup_ids)
+        loaded = loader.load(
+            plan, reuse, number, counts, ifindexes=ifindexes, cgroup_ids=cgroup_ids, standing=standing
+        )
         try:
             for map_, old in copies:
                 trie = trie_key(map_.key, tries.in_force(loaded.maps[map_.key]))

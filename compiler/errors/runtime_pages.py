@@ -323,4 +323,28 @@ Nothing was changed; a policy that ran before still runs.
 Look at `dmesg`, which may say more.
 """,
     ),
+    Page(
+        "E0913",
+        "backend",
+        """\
+A backend cannot be added, changed or removed as asked.
+
+## What it means
+
+There is no such service or backend, the backend is there already, its family has no address of the service,
+or there is no room for another one.
+
+## Why it matters
+
+Traffic must not be thought to have moved when it has not.
+
+## Example (shell)
+
+    lockgate backend del shop 10.244.9.9
+
+## Instead
+
+See services and who answers for them with `lockgate backend list`.
+""",
+    ),
 )

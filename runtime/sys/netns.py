@@ -113,3 +113,26 @@ def inode(name: str | None) -> int:
         return (DIRECTORY / name if name else Path("/proc/thread-self/ns/net")).stat().st_ino
     except OSError as error:
         raise NetnsError(error.errno, error.strerror, name) from None
+
+
+def everywhere() -> Iterator[None]:
+    """Go into each namespace that has a process or a name, one after the other; between two steps of the loop
+    the caller is in one of them. Those that end meanwhile, or may not be entered, are passed over."""
+    seen: set[int] = set()
+    for path in (*Path("/proc").glob("[0-9]*/ns/net"), *DIRECTORY.glob("*")):
+        try:
+            target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            number = os.fstat(target).st_ino
+            if number in seen:
+                continue
+            seen.add(number)
+            with _entered(target, str(path)):
+                yield
+        except NetnsError as error:
+            if error.filename != str(path):
+                raise
+        finally:
+            os.close(target)

@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": (RUNTIME, "Show what is loaded and where it is attached."),
     "counters": (RUNTIME, "Show packets and bytes of every rule."),
     "set": (RUNTIME, "Show and change dynamic sets."),
+    "backend": (RUNTIME, "Show and change who answers for services."),
     "events": (RUNTIME, "Print packets that rules with `log` decide."),
 }
 OF_THE_LIBRARY = (

@@ -125,9 +125,12 @@ class Choice:
             f.load("i64", f.gep(where, layout.offset("serial")))
             for where, layout in ((entry, KEPT), (backend, BACKEND))
         ]
-        same = f.label("same_backend")
+        same, here = f.label("same_backend"), f.label("same_pool")
         f.branch(f.compare("eq", *serials), same, pick, likely=True)
         f.place(same)
+        of = f.load("i32", f.gep(backend, BACKEND.offset("pool")))
+        f.branch(f.compare("eq", of, pool), here, pick, likely=True)
+        f.place(here)
         f.store(now, seen)
         f.store(backend, self.backend)
         f.store(place, self.place)

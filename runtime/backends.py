@@ -1,0 +1,261 @@
+"""Backends of a running policy's services, changed while calls come in.
+
+Everything that is known lies in the balancer's maps (`stdlib_bpf.state.balance`). A change writes backends
+first, then the pool's new table, which one pointer puts in force; a removal takes the backend out of the
+table, then its serial number away, so that neither affinity nor a socket's datagrams find it, and at last
+ends the sockets that are connected to it. Whoever changes something needs the lock of `pins.locked`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from lockgate.stdlib_bpf.balance.services import (
+    MAPPED,
+    MAX_WEIGHT,
+    MIN_WEIGHT,
+    Backend,
+    Pool,
+    pools,
+)
+from lockgate.stdlib_bpf.manifest import Chain
+from lockgate.stdlib_bpf.state import balance as layout
+
+from . import balance
+from .balance import Member
+from .errors import UNCHANGED, BackendError
+from .plan import map_key
+from .refusal import explain
+from .running import Running
+from .sys import bpf, netns, sockdiag, socketfd
+from .sys.fd import Fd
+
+PASSES, PAUSE_S = 20, 0.01  # looks for sockets of a removed backend: a call under way ends up connected
+
+
+@dataclass(frozen=True)
+class Place:
+    """A backend of a service, as listings have it."""
+
+    service: str
+    backend: Backend
+
+
+@dataclass
+class _Balancer:
+    """A balancer's maps, open, and its backends as they are now: those without a serial number are free."""
+
+    chain: Chain
+    maps: dict[str, Fd]
+    members: list[Member]
+    free: list[int]
+
+
+def services(running: Running) -> list[str]:
+    """Names of the policy's services, in the order of the file."""
+    return [s.name for c in running.state.manifest.chains for s in c.services]
+
+
+def listing(running: Running, service: str | None = None) -> list[Place]:
+    """Backends by service, as they are now."""
+    out = []
+    for chain in running.state.manifest.chains:
+        if not chain.services:
+            continue
+        with _opened(running, chain) as opened:
+            for pool in pools(chain.services):
+                if service in (None, pool.service.name):
+                    out += [
+                        Place(pool.service.name, m.backend) for m in opened.members if m.pool == pool.number
+                    ]
+    return out
+
+
+def standing(running: Running) -> dict[str, balance.Standing]:
+    """By balancer: its backends with their places and serial numbers, for the policy that takes this one's
+    place."""
+    found: dict[str, balance.Standing] = {}
+    for chain in running.state.manifest.chains:
+        if chain.services:
+            names = {pool.number: pool.service.name for pool in pools(chain.services)}
+            with _opened(running, chain) as opened:
+                found[chain.name] = {
+                    balance.identity(names[m.pool], m.backend): (m.place, m.serial) for m in opened.members
+                }
+    return found
+
+
+def parse(text: str) -> Backend:
+    """`ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`. BackendError for anything else."""
+    address, port = text, ""
+    if text.startswith("["):
+        address, _, port = text[1:].partition("]:")
+    elif text.count(":") == 1:
+        address, _, port = text.partition(":")
+    with suppress(ValueError):
+        parsed = ipaddress.ip_address(address)
+        if not port and not text.startswith("["):
+            return Backend(str(parsed))
+        if port.isascii() and port.isdigit() and 1 <= int(port) <= 0xFFFF:
+            return Backend(str(parsed), int(port))
+    raise BackendError(
+        f"`{text}` is no backend", (), ("write `10.0.0.1`, `10.0.0.1:8443` or `[fd00::1]:8443`",)
+    )
+
+
+def add(running: Running, service: str, backend: Backend) -> None:
+    """A new backend takes calls from now on. BackendError when it is there already, or has no room."""
+    _check_weight(backend.weight)
+    with _pool(running, service, backend) as (opened, pool):
+        members = _of(opened, pool)
+        if _find(members, backend) is not None:
+            raise BackendError(f"`{backend.text}` is a backend of `{service}` already", (UNCHANGED,))
+        if not opened.free:
+            room = f"the policy has room for {len(opened.members)} backends"
+            raise BackendError("there is no room for another backend", (room, UNCHANGED), ("load it anew",))
+        new = Member(opened.free[0], next(balance.serials()), pool.number, backend)
+        balance.write(opened.maps[layout.BACKENDS], [new])
+        _put(opened, pool, [*members, new])
+
+
+def weight(running: Running, service: str, backend: Backend, value: int) -> None:
+    """Give a backend another weight."""
+    _check_weight(value)
+    _change(running, service, backend, lambda b: replace(b, weight=value))
+
+
+def drain(running: Running, service: str, backend: Backend, draining: bool) -> None:
+    """Let a backend keep its clients and get no new ones, or get new ones again."""
+    _change(running, service, backend, lambda b: replace(b, draining=draining))
+
+
+def remove(running: Running, service: str, backend: Backend) -> int:
+    """Remove a backend: nobody is sent to it any more, and sockets that are connected to it end. Returns how
+    many."""
+    with _pool(running, service, backend) as (opened, pool):
+        members = _of(opened, pool)
+        gone = _known(members, service, backend)
+        _put(opened, pool, [m for m in members if m is not gone])
+        balance.write(opened.maps[layout.BACKENDS], [replace(gone, serial=0)])
+        bpf.wait_for_programs()
+        return _end_sockets(opened.maps[layout.SOCKETS], gone)
+
+
+def _change(running: Running, service: str, backend: Backend, change: Callable[[Backend], Backend]) -> None:
+    with _pool(running, service, backend) as (opened, pool):
+        members = _of(opened, pool)
+        old = _known(members, service, backend)
+        new = replace(old, backend=change(old.backend))
+        balance.write(opened.maps[layout.BACKENDS], [new])
+        _put(opened, pool, [new if m is old else m for m in members])
+
+
+def _put(opened: _Balancer, pool: Pool, members: list[Member]) -> None:
+    balance.put_tables(opened.maps[layout.TABLES], [(pool.number, balance.table(pool, members))])
+
+
+def _end_sockets(storage: Fd, gone: Member) -> int:
+    """End sockets that are connected to a removed backend, in all namespaces: until a look finds none, but at
+    least twice, since a call that was under way may not have been there to be seen."""
+    ended = 0
+    for number in range(PASSES):
+        found = sum(sockdiag.destroy(one) for _ in netns.everywhere() for one in _clients(storage, gone))
+        ended += found
+        if not found and number:
+            break
+        time.sleep(PAUSE_S)
+    return ended
+
+
+def _clients(storage: Fd, gone: Member) -> list[sockdiag.Found]:
+    """Sockets of this namespace that were sent to a backend, and are still connected to it."""
+    there = [one for one in sockdiag.sockets(storage) if _peer(one) == gone.backend.raw]
+    unsaid = [one.inode for one in there if one.protocol == socket.IPPROTO_UDP]
+    told = socketfd.stored(unsaid, storage, layout.SOCKET.size)
+    return [one for one in there if _was_sent(one, one.value or told.get(one.inode), gone)]
+
+
+def _peer(found: sockdiag.Found) -> bytes:
+    return found.address if len(found.address) == layout.ADDRESS_BYTES else MAPPED + found.address
+
+
+def _was_sent(found: sockdiag.Found, value: bytes | None, gone: Member) -> bool:
+    """Whether a socket went to a service and got this backend, and not to the backend by itself. `value`:
+    what is known of it."""
+    if value is None:
+        return False
+    raw = value[layout.pair_at(0) :]
+    pair = layout.PAIR.unpack(raw)
+    port = raw[layout.PAIR.offset("backend_port") :][:2]
+    same = pair["serial"] == gone.serial and pair["place"] == gone.place
+    return same and port == found.port.to_bytes(2, "big")
+
+
+# ---- the balancer of a service ----
+
+
+@contextmanager
+def _pool(running: Running, service: str, backend: Backend) -> Iterator[tuple[_Balancer, Pool]]:
+    """The pool of a service that a backend belongs to. BackendError when there is none."""
+    for chain in running.state.manifest.chains:
+        for pool in pools(chain.services):
+            if pool.service.name == service and pool.family == backend.family:
+                with _opened(running, chain) as opened:
+                    try:
+                        yield opened, pool
+                    except bpf.BpfError as error:
+                        raise explain(error, f"changing the backends of `{service}`") from error
+                return
+    known = services(running)
+    if service in known:
+        raise BackendError(f"`{service}` has no IPv{backend.family} address", (UNCHANGED,))
+    raise BackendError(
+        f"policy `{running.name}` has no service `{service}`",
+        (),
+        (f"its services: {', '.join(known)}" if known else "it has no service at all",),
+    )
+
+
+@contextmanager
+def _opened(running: Running, chain: Chain) -> Iterator[_Balancer]:
+    with ExitStack() as stack:
+        maps = {
+            m.name: stack.enter_context(running.open_map(map_key(chain.name, m)))
+            for m in chain.maps
+            if m.name in (layout.TABLES, layout.BACKENDS, layout.SOCKETS)
+        }
+        row = next(m for m in chain.maps if m.name == layout.BACKENDS)
+        members = balance.read(maps[layout.BACKENDS], row.max_entries)
+        taken = {m.place for m in members}
+        yield _Balancer(chain, maps, members, [n for n in range(row.max_entries) if n not in taken])
+
+
+def _of(opened: _Balancer, pool: Pool) -> list[Member]:
+    return [m for m in opened.members if m.pool == pool.number]
+
+
+def _find(members: list[Member], backend: Backend) -> Member | None:
+    ends = backend.address, backend.port
+    return next((m for m in members if (m.backend.address, m.backend.port) == ends), None)
+
+
+def _known(members: list[Member], service: str, backend: Backend) -> Member:
+    found = _find(members, backend)
+    if found is None:
+        listed = ", ".join(m.backend.text for m in members)
+        raise BackendError(
+            f"`{backend.text}` is no backend of `{service}`",
+            (UNCHANGED,),
+            (f"its backends: {listed or 'none'}",),
+        )
+    return found
+
+
+def _check_weight(value: int) -> None:
+    if not MIN_WEIGHT <= value <= MAX_WEIGHT:
+        raise BackendError(f"weights are {MIN_WEIGHT} to {MAX_WEIGHT}", (UNCHANGED,))
