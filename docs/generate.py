@@ -146,6 +146,21 @@ Rules are written once for each class of packets (IPv4, IPv6, later fragments of
 none reads ports where there are none. The random policies of the law are built, loaded in a namespace, and
 judge the same frames as the reference (`tests/kernel/test_nftables_target.py`); frames of the table above
 are not compared.
+
+## hns
+
+`build --target hns` writes a document for endpoints of Windows' Host Networking Service: for each interface
+that a policy at tc names, which stands for the endpoint of that name, the request that gives it its access
+lists (`Request`, hcsshim's PolicyEndpointRequest), and the rule of each entry (`Rules`, in the same order).
+`ingress` is what comes to the endpoint. **Never run on Windows**: the form is held by a JSON schema
+(`compiler/hns/schema.json`, with its source), the meaning by an interpreter written from what is published
+(`tests/hns.py`), which random policies must mean the same to.
+
+First match becomes priorities, which rise where a rule that blocks follows one that allows, for of entries
+with one priority a `Block` wins; a negation becomes prefixes, up to 1,000 a rule; a direction that the policy
+leaves alone gets an entry that allows all, for an endpoint with any entry is closed. Rules that allow
+packets other than IP need no entry. Policies for labels (`for [app=db]`) and balanced services are not
+built yet.
 """
 
 

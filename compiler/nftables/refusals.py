@@ -7,13 +7,13 @@ Knows the policy and the match IR. What is said differently on purpose is no ref
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from lockgate.stdlib_bpf import nft
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.devices import is_pattern
 
 from ..match.ir import Match, MatchProgram, RuleInfo
+from ..otherwise import Refusal
 from ..policy.model import Chain
 from ..policy.targets import namespace_of
 from ..source import Span
@@ -23,16 +23,6 @@ from .ruleset import HOOKS
 LENGTHS = IntervalSet.of((0, 0x5FF))  # what is no EtherType but the length of an IEEE 802.3 frame
 WAYS = ("", "egress")
 USE_BPF = "build it for bpf"
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """`what` cannot be said, `why`, and what to do `instead`; all as a message has them."""
-
-    span: Span
-    what: str
-    why: str
-    instead: str
 
 
 def refused(lists: Sequence[tuple[Chain, MatchProgram]]) -> Iterator[Refusal]:

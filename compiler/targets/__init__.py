@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..diagnostics import Sink
 from ..driver import Options, Session
-from . import bpf, nftables
+from . import bpf, hns, nftables
 from .base import CAPABILITIES, Target
 
-ALL: dict[str, Target] = {target.name: target for target in (bpf.TARGET, nftables.TARGET)}
+ALL: dict[str, Target] = {target.name: target for target in (bpf.TARGET, nftables.TARGET, hns.TARGET)}
 DEFAULT = bpf.TARGET.name
 
 

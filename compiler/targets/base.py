@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from .. import errors
 from ..driver import Session
-from ..otherwise import Row
+from ..otherwise import Refusal, Row
 
 # What the table of capabilities asks of each, in its order.
 CAPABILITIES = (
@@ -46,3 +47,10 @@ class Target:
 
     def __post_init__(self) -> None:
         assert tuple(self.capabilities) == CAPABILITIES, f"{self.name} says something of each, in their order"
+
+
+def report(session: Session, plane: str, refused: Iterable[Refusal]) -> None:
+    """Tell the session's sink what a plane, called so in messages, cannot say."""
+    for found in refused:
+        finding = errors.NotOnTarget(found.span, plane, found.what, found.why, found.instead)
+        session.sink.add(finding.diagnostic())

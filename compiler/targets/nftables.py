@@ -5,20 +5,18 @@ from __future__ import annotations
 from lockgate import __version__
 from lockgate.stdlib_bpf import nft
 
-from .. import errors, profile
+from .. import profile
 from ..driver import Session
 from ..nftables import refusals, ruleset
 from ..nftables.exceptions import EXCEPTIONS
 from ..policy.targets import namespace_of
-from .base import Target
+from .base import Target, report
 
 
 def check(session: Session) -> None:
     """Report what nftables cannot say."""
     lists = [(chain, session.optimised(chain)) for chain in session.unit.chains]
-    for found in refusals.refused(lists):
-        finding = errors.NotOnTarget(found.span, "nftables", found.what, found.why, found.instead)
-        session.sink.add(finding.diagnostic())
+    report(session, "nftables", refusals.refused(lists))
 
 
 def build(session: Session) -> bytes:

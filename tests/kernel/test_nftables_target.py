@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from lockgate.compiler import targets
 from lockgate.compiler.decision import DEFAULT, FRAGMENT, MALFORMED, Decision
-from lockgate.compiler.diagnostics import Diagnostic, PolicyError
-from lockgate.compiler.driver import Session
 from lockgate.compiler.nftables.exceptions import EXCEPTIONS
 from lockgate.compiler.policy.decide import decide
-from lockgate.compiler.policy.model import Chain, Unit
+from lockgate.compiler.policy.model import Chain
 from lockgate.engines import seen_by
 from lockgate.stdlib_bpf import nft
 from lockgate.stdlib_bpf.decode.frame import EXTENSION_HEADERS, VLAN_TPIDS, Frame, Malformed
@@ -34,6 +29,7 @@ from lockgate.stdlib_bpf.state.limits import Buckets
 from tests import engines, netns
 from tests.properties.packets import Maker
 from tests.properties.strategies import DEVICES, Text, policies
+from tests.targets import Built, built
 
 pytestmark = pytest.mark.kernel
 
@@ -156,50 +152,6 @@ def test_the_table_speaks_of_these() -> None:
 # ---- both judges ----
 
 
-@dataclass
-class Built:
-    """A policy without the rules that nftables refuses, and its file."""
-
-    unit: Unit
-    chain: Chain
-    text: str
-    source: str
-    refused: int
-
-
-def built(text: Text) -> Built | None:
-    """Built; None where nothing is left."""
-    source, refused = text.source.replace("fragments track", "fragments drop"), 0
-    source = re.sub(
-        r"limit (\d+)(?:/[sm]|pps)", r"limit \1/h", source
-    )  # no token comes while frames are sent
-    for _ in range(30):
-        session = Session(Path(engines.NAME))
-        try:
-            session._unit = engines.load(source, text.files)
-            chosen = targets.ALL["nftables"]
-            chosen.check(session)
-            session.sink.stop_on_errors()
-            unit = session.unit
-            return Built(unit, unit.chains[0], chosen.build(session).decode(), source, refused)
-        except PolicyError as error:
-            source, before = _without(source, error.diagnostics), source
-            refused += before.count("\n") - source.count("\n")
-            if source == before:
-                return None
-    raise AssertionError("a refusal remains")
-
-
-def _without(source: str, found: Sequence[Diagnostic]) -> str:
-    """The text without the rules that errors speak of."""
-    lines = source.splitlines()
-    wrong = {d.labels[0].span.line for d in found if d.labels[0].span.text.split()[0].rstrip(":") not in KEPT}
-    return "\n".join(line for n, line in enumerate(lines, 1) if n not in wrong) + "\n"
-
-
-KEPT = ("policy", "network", "default", "fragments", "service", "ports")
-
-
 def nft_(where: str, *arguments: str, text: str | None = None) -> str:
     done = subprocess.run(
         netns.inside(where, "nft", *arguments),
@@ -305,7 +257,7 @@ def test_a_policy_means_the_same_at_nftables(where: str, place: str) -> None:
         suppress_health_check=list(HealthCheck),
     )
     def law(text: Text, number: int) -> None:
-        one = built(text)
+        one = built(text, "nftables")
         tally["policies"] += 1
         if one is None:
             tally["nothing left"] += 1
