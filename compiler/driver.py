@@ -76,7 +76,7 @@ class Options:
     `fuel`: at most that many passes; `verify`: check every IR; `validate`: compare what each pass and the
     planner make with what they were given (`validate`); `part_insns`: about how many instructions one
     function may have before a list becomes several (`plan.parts`); `cpu`: BPF instruction set (v3 runs on
-    Linux ≥ 5.1); `unfinished`: make programs that nothing can load yet, for tests."""
+    Linux ≥ 5.1)."""
 
     include: tuple[Path, ...] = ()
     now: date | None = None
@@ -92,7 +92,6 @@ class Options:
     validate: bool = False
     part_insns: int = PART_INSNS
     cpu: str = "v3"
-    unfinished: bool = False
 
 
 class StageFailed(Exception):  # noqa: N818 - reads as what happened
@@ -319,10 +318,6 @@ class Session:
 
     def module(self, chain: Chain) -> Module:
         """The chain as LLVM text, maps and slots. PolicyError when the verifier would give up on it."""
-
-        if chain.hook == "endpoint" and not self.options.unfinished:
-            self.sink.add(errors.NotYet("a program for endpoints", chain.span).diagnostic())
-            self.sink.stop_on_errors()
 
         def run() -> Module:
             sources = {self.unit.source.name: self.unit.source.text}

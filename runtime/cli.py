@@ -23,6 +23,7 @@ from . import (
     devices,
     events,
     expiry,
+    inventory,
     nftables,
     nftcli,
     pins,
@@ -34,6 +35,7 @@ from . import (
     swap,
 )
 from . import bundle as bundles
+from .endpointcli import endpoints_command, flows_command
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError
 from .options import bpffs_option, output_option, settled_bpffs_option
 from .prefixes import parse, read
@@ -72,6 +74,12 @@ netns_option = click.option(
     default="auto",
     show_default=True,
     help="Where XDP runs; auto: in the driver if it can, else behind it.",
+)
+@click.option(
+    "--endpoints",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Inventory for policies for labels: who carries them, at which addresses and interfaces.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option(
@@ -119,6 +127,7 @@ def up(
     target: str,
     netns: str | None,
     xdp_mode: str,
+    endpoints: Path | None,
     dry_run: bool,
     profile: Path | None,
     seconds: float,
@@ -139,6 +148,8 @@ def up(
         nftcli.up(_ruleset(ctx, file, reading), netns, dry_run, output)
         return
     load_plan = plan.make(_bundle(ctx, file, reading), netns, cast(plan.XdpMode, xdp_mode))
+    known = None if endpoints is None else inventory.read(endpoints)
+    load_plan = inventory.placed(load_plan, known, netns)
     if dry_run:
         click.echo(plan.render(load_plan))
         return
@@ -533,6 +544,8 @@ def set_list(name: str | None, policy: str | None, bpffs: str, output: str) -> N
 COMMANDS: dict[str, click.Command] = {
     "up": up,
     "down": down,
+    "endpoints": endpoints_command,
+    "flows": flows_command,
     "status": status,
     "counters": counters_command,
     "set": set_group,

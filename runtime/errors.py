@@ -14,6 +14,7 @@
       NotLoaded             E0910  no policy of this name is loaded
       SetError              E0911  unknown set, full set, or bad prefix
       SystemRefused         E0912  the kernel refused something for a reason of its own
+      InventoryError        E0914  an inventory that cannot be used, or none where one is needed
 
 Errors are values with facts; `render` and `as_json` give them a form. Knows neither terminals nor exit codes,
 apart from the class attribute `exit_code` (architecture §4: 3 = kernel or system refused, 2 = broken input).
@@ -274,6 +275,13 @@ class BackendError(LockgateError):
     exit_code = 2
 
 
+class InventoryError(LockgateError):
+    """An inventory with mistakes, none where labels are asked about, or one that does not fit the machine."""
+
+    code, name = "E0914", "inventory"
+    exit_code = 2
+
+
 def _alternatives(wanted: str, existing: Iterable[str], what: str) -> tuple[str, ...]:
     names = sorted(existing)
     close = difflib.get_close_matches(wanted, names, 1, 0.6)
@@ -351,4 +359,6 @@ ALL: tuple[type[LockgateError], ...] = (
     NotLoaded,
     SetError,
     SystemRefused,
+    BackendError,
+    InventoryError,
 )

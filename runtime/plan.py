@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from lockgate.stdlib_bpf.inventory import Inventory
 from lockgate.stdlib_bpf.manifest import Chain, Function, Manifest, Map, Slot
 from lockgate.stdlib_bpf.state.devices import BPF_MAP_TYPE_DEVMAP, is_pattern
 from lockgate.stdlib_bpf.state.generation import NOW_SECTION, OWN_SECTION, PREVIOUS
@@ -137,6 +138,8 @@ class LoadPlan:
     xdp_mode: XdpMode = "auto"
     devices: tuple[DevicesPlan, ...] = ()
     cgroups: tuple[CgroupsPlan, ...] = ()
+    inventory: Inventory | None = None
+    netns: str | None = None  # where interfaces of the inventory are that do not say it
 
 
 def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -> LoadPlan:
@@ -172,7 +175,7 @@ def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -
             program = _program(chain, function, specs, object_, references)
             programs.append(program)
             for target in chain.targets:
-                attachments.append(AttachPlan(_point(function, target, netns), program.key))
+                attachments.append(AttachPlan(point_of(function, target, netns), program.key))
     return LoadPlan(
         bundle.manifest.name,
         bundle.manifest,
@@ -201,9 +204,10 @@ def copy_key(program: str, copy: int) -> str:
 
 
 def map_key(chain: str, map_: Map) -> str:
-    """Where a map is pinned: events and dynamic sets are shared by all chains of a bundle."""
-    if map_.role == "events":
-        return "events"
+    """Where a map is pinned: events and dynamic sets are shared by all chains of a bundle, and one chain has
+    flows."""
+    if map_.role in ("events", "flows"):
+        return map_.name
     if map_.set is not None:
         return f"set:{map_.set}:{map_.key}"
     return f"{chain}:{map_.name}"
@@ -268,7 +272,8 @@ def _program(
     )
 
 
-def _point(function: Function, target: str, netns: str | None) -> HookPoint:
+def point_of(function: Function, target: str, netns: str | None) -> HookPoint:
+    """Where a program goes at a target as bundles and inventories write it."""
     kind, name = ATTACH_TYPES[function.link_attach_type]
     point = HookPoint(kind, name, function.link_attach_type, target)
     if kind == "cgroup":

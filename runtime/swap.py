@@ -16,6 +16,8 @@ second; where both policies have both hooks, never the other way round. A hook t
 before does nothing until the instant. A hook that the new policy does not have goes on by the old one until
 its link is dropped, right after the instant. There is no moment without a program.
 
+Flows go on, too: their tables are taken over. Records of endpoints are new with each load.
+
 Dynamic sets keep their entries: a set of the same shape is taken over as it is, one of another size is
 copied. Nothing can change them meanwhile, since whoever does has the same lock. Counters begin at zero with
 each policy.
@@ -30,7 +32,7 @@ from pathlib import Path
 
 from lockgate.stdlib_bpf.state.live import holds
 
-from . import attach, backends, cgroups, devices, expiry, generation, loader, pins, running, tries
+from . import attach, backends, cgroups, devices, expiry, generation, inventory, loader, pins, running, tries
 from .attach import Place
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError, SystemRefused
 from .plan import WORD_KEY, AttachPlan, HookPoint, LoadPlan, MapPlan, copy_key, trie_key
@@ -40,7 +42,7 @@ from .running import Attachment, Running, State
 from .sys import bpf
 from .sys.fd import Fd
 
-KEPT = ("sockets", "clients")  # roles of maps that a balancer takes over
+KEPT = ("sockets", "clients", "flows")  # roles of maps that are taken over
 STILL_ATTACHED = f"{UNCHANGED}; the old policy is still attached"
 
 
@@ -136,7 +138,7 @@ def _find(plan: LoadPlan, directory: Path, before: State | None) -> list[_Target
         where = (point.kind, point.place)
         place = places.get(where) or places.setdefault(where, kind.resolve(point))
         pin = pin_name(point, place)
-        old = attached.get(pin) if _lives(directory / "links" / pin) else None
+        old = attached.get(pin) if lives(directory / "links" / pin) else None
         known = predecessors.setdefault(attachment.program, [])
         predecessor = old.program if old else None
         if predecessor not in known:
@@ -145,7 +147,7 @@ def _find(plan: LoadPlan, directory: Path, before: State | None) -> list[_Target
     return out
 
 
-def _lives(path: Path) -> bool:
+def lives(path: Path) -> bool:
     """Whether a link is there; one whose device or cgroup is gone, and another has its number, vanishes."""
     if not path.exists():
         return False
@@ -197,9 +199,7 @@ def _load(
             if not path.exists():
                 continue
             if map_.map.role in KEPT:
-                old = kept.enter_context(running.open_pin(path))
-                if _same_shape(map_, old):
-                    reuse[map_.key] = old
+                _take_over(map_, path, reuse, kept)
                 continue
             if map_.map.set is None:
                 continue
@@ -213,10 +213,13 @@ def _load(
         word = directory / "current" / "maps" / pins.quote(WORD_KEY)
         reuse[WORD_KEY] = running.open_pin(word) if before else generation.make_word(generation.NONE)
         kept.pop_all()  # now they are the loader's
+        if plan.inventory is not None:
+            reuse[inventory.NAMES_KEY] = inventory.make_names()
         loaded = loader.load(
             plan, reuse, number, counts, ifindexes=ifindexes, cgroup_ids=cgroup_ids, standing=standing
         )
         try:
+            _introduce(plan, loaded)
             for map_, old in copies:
                 trie = trie_key(map_.key, tries.in_force(loaded.maps[map_.key]))
                 _copy(map_, old, loaded.maps[trie])
@@ -224,6 +227,23 @@ def _load(
             loaded.close()
             raise
     return loaded
+
+
+def _take_over(plan: MapPlan, path: Path, reuse: dict[str, Fd], kept: ExitStack) -> None:
+    """A map goes on if it has the same shape. Flows are judged again by their next packets, since their
+    judgement has another generation."""
+    with ExitStack() as unless:
+        old = unless.enter_context(running.open_pin(path))
+        if _same_shape(plan, old):
+            reuse[plan.key] = kept.enter_context(old)
+            unless.pop_all()
+
+
+def _introduce(plan: LoadPlan, loaded: loader.Loaded) -> None:
+    """Tell the new programs who is who, before any of them judges."""
+    chain = inventory.chain_of(plan.manifest)
+    if chain is not None and plan.inventory is not None:
+        inventory.fill(chain, plan.inventory, plan.netns, loaded.maps)
 
 
 def _same_shape(plan: MapPlan, old: Fd) -> bool:

@@ -131,7 +131,7 @@ class Opened:
         self.unit = load(case.source, case.files) if unit is None else unit
         self.session = Session(
             Path(NAME),
-            Options(structures=case.structures, part_insns=case.part_insns, unfinished=True),
+            Options(structures=case.structures, part_insns=case.part_insns),
             worker=worker(),
         )
         self.session._unit = self.unit  # the text is at hand, and no file

@@ -347,4 +347,28 @@ Traffic must not be thought to have moved when it has not.
 See services and who answers for them with `lockgate backend list`.
 """,
     ),
+    Page(
+        "E0914",
+        "inventory",
+        """\
+An inventory of endpoints cannot be used, or is missing.
+
+## What it means
+
+Policies for labels need to know who carries which labels, at which addresses and interfaces. The file has
+mistakes, each told with its line; or it does not fit this machine; or none was given.
+
+## Why it matters
+
+An endpoint that the policy does not know would be judged as nobody's.
+
+## Example (shell)
+
+    lockgate up pods.gate
+
+## Instead
+
+    lockgate up pods.gate --endpoints pods.yaml
+""",
+    ),
 )

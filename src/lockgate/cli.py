@@ -45,6 +45,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": (RUNTIME, "Detach a policy and remove all that belongs to it."),
     "status": (RUNTIME, "Show what is loaded and where it is attached."),
     "counters": (RUNTIME, "Show packets and bytes of every rule."),
+    "endpoints": (RUNTIME, "Tell a running policy who carries which labels now."),
+    "flows": (RUNTIME, "Show the flows that a policy for endpoints knows."),
     "set": (RUNTIME, "Show and change dynamic sets."),
     "backend": (RUNTIME, "Show and change who answers for services."),
     "events": (RUNTIME, "Print packets that rules with `log` decide."),

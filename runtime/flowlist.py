@@ -1,0 +1,142 @@
+"""What `lockgate flows` shows: the flows of a running policy, with names for those who have one."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from lockgate.stdlib_bpf.manifest import Chain
+from lockgate.stdlib_bpf.state import flows
+from lockgate.stdlib_bpf.state.endpoints import ADDRESS_KEY, ADDRESSES, HEAD, record
+from lockgate.stdlib_bpf.state.flows import Flow, Key
+
+from . import flowtable, inventory
+from .plan import map_key
+from .running import Running
+from .sys import bpf
+from .sys.fd import Fd
+
+PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6", 132: "sctp"}
+
+
+@dataclass(frozen=True)
+class End:
+    """An address with its port, and whose it is ("" for nobody's)."""
+
+    address: str
+    port: int
+    name: str
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        shown = f"[{self.address}]" if ":" in self.address else self.address
+        return (self.name or shown) + (f":{self.port}" if self.port else "")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A flow: `subject` is who is judged, `opened` whether it sent the first packet; times in ns."""
+
+    protocol: str
+    subject: End
+    peer: End
+    opened: bool
+    state: str
+    packets: tuple[int, int]
+    bytes: tuple[int, int]
+    age_ns: int
+    silent_ns: int
+
+
+def state_of(flow: Flow) -> str:
+    """A state in a word."""
+    if flow.state & flows.RSTS:
+        return "reset"
+    if flow.state & flows.FINS:
+        return "closed" if flows.closed(flow.state) else "closing"
+    if flow.state & flows.CONFIRMED:
+        return "established"
+    return "answered" if flow.state & flows.ANSWERED else "opening"
+
+
+def read(policy: Running, now_ns: int) -> list[Line]:
+    """Flows that are not over, longest silent last. `now_ns`: by the programs' clock."""
+    chain = inventory.chain_of(policy.state.manifest)
+    if chain is None:
+        return []
+    with ExitStack() as opened:
+        maps = {
+            m.name: opened.enter_context(policy.open_map(map_key(chain.name, m)))
+            for m in chain.maps
+            if m.role in ("flows", "endpoints")
+        }
+        names = opened.enter_context(policy.open_map(inventory.NAMES_KEY))
+        owners = _owners(chain, maps[ADDRESSES], inventory.names(names))
+        tables = {name: maps[name] for name in (flows.FLOWS, flows.OPENINGS)}
+        alive = [(key, flow) for key, flow in flowtable.read(tables) if flow.lives(now_ns)]
+    lines = [_line(key, flow, owners, now_ns) for key, flow in alive]
+    return sorted(lines, key=lambda line: line.silent_ns)
+
+
+def sweep(policy: Running, now_ns: int) -> int:
+    """Remove flows that are over; how many."""
+    chain = inventory.chain_of(policy.state.manifest)
+    removed = 0
+    for spec in chain.maps if chain is not None else ():
+        if spec.role == "flows":
+            with policy.open_map(spec.name) as table:
+                removed += flowtable.sweep(table, spec.name == flows.FLOWS, now_ns)
+    return removed
+
+
+def _owners(chain: Chain, addresses: Fd, names: dict[int, str]) -> dict[bytes, str]:
+    size = record(len(chain.selections)).size
+    at = HEAD.offset("endpoint")
+    return {
+        key: names.get(int.from_bytes(value[at : at + 4], "little"), "")
+        for key, value in bpf.map_items(addresses, ADDRESS_KEY.size, size)
+    }
+
+
+def _line(key: Key, flow: Flow, owners: dict[bytes, str], now_ns: int) -> Line:
+    _, family, protocol, subject, subject_port, peer, peer_port = key
+    return Line(
+        PROTOCOLS.get(protocol, str(protocol)),
+        _end(family, subject, subject_port, owners),
+        _end(family, peer, peer_port, owners),
+        bool(flow.opener),
+        state_of(flow),
+        (flow.packets[0], flow.packets[1]),
+        (flow.bytes[0], flow.bytes[1]),
+        now_ns - flow.since_ns,
+        max(0, now_ns - flow.seen_ns),
+    )
+
+
+def _end(family: int, value: int, port: int, owners: dict[bytes, str]) -> End:
+    raw = value.to_bytes(4 if family == 4 else 16)
+    key = ADDRESS_KEY.pack(address=raw, family=family)
+    return End(str(ipaddress.ip_address(raw)), port, owners.get(key, ""))
+
+
+def as_json(lines: list[Line]) -> Iterator[dict[str, object]]:
+    """For machines."""
+    for line in lines:
+        yield {
+            "protocol": line.protocol,
+            "subject": _end_json(line.subject),
+            "peer": _end_json(line.peer),
+            "opened_by": "subject" if line.opened else "peer",
+            "state": line.state,
+            "received": {"packets": line.packets[0], "bytes": line.bytes[0]},
+            "sent": {"packets": line.packets[1], "bytes": line.bytes[1]},
+            "age_s": line.age_ns / 1e9,
+            "silent_s": line.silent_ns / 1e9,
+        }
+
+
+def _end_json(end: End) -> dict[str, object]:
+    return {"address": end.address, "port": end.port, "endpoint": end.name or None}
