@@ -14,7 +14,7 @@ from typing import Any
 from tests import netns
 
 PORTS = (80, 81)
-PATIENCE_S = 0.4  # after which nobody answers
+PATIENCE_S = 1.0  # after which nobody answers
 
 AGENT = """
 import json, select, socket, sys, threading
@@ -167,8 +167,7 @@ def cluster(count: int) -> Iterator[Cluster]:
     made = Cluster(host, [])
     try:
         netns.run("ip", "netns", "add", host)
-        for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
-            netns.run(*netns.inside(host, "sysctl", "-qw", f"{key}=1"))
+        _set(host, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", *AT_ONCE)
         for i in range(count):
             made.pods.append(_pod(host, i))
         for pod in made.pods:
@@ -186,10 +185,18 @@ def cluster(count: int) -> Iterator[Cluster]:
         netns.run("ip", "netns", "del", host, check=False)
 
 
+AT_ONCE = ("net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")  # addresses are good
+
+
+def _set(space: str, *settings: str) -> None:
+    netns.run(*netns.inside(space, "sysctl", "-qw", *settings))
+
+
 def _pod(host: str, i: int) -> Pod:
     space, device = netns.unique("lg-p"), f"pod{i}"
     pod = Pod(f"p{i}", space, host, device, f"10.77.{i}.2", f"fd77:{i}::2")
     netns.run("ip", "netns", "add", space)
+    _set(space, *AT_ONCE)
     netns.run("ip", "-n", host, "link", "add", device, "type", "veth", "peer", "eth0", "netns", space)
     netns.run("ip", "-n", space, "link", "set", "lo", "up")
     for where, name, last in ((host, device, 1), (space, "eth0", 2)):
