@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from lockgate.stdlib_bpf.labels import HOST, WORKLOAD, LabelTest, Selector
 from lockgate.stdlib_bpf.state.devices import is_pattern
 
 from .. import errors
@@ -21,8 +22,11 @@ from ..syntax import tree as t
 from .files import LIBRARY
 from .imports import Program
 from .model import Chain
+from .selectors import selector
 from .settings import Settings
 from .targets import namespace_of
+
+ENDPOINTS, FAILSAFE = "endpoint", "failsafe"  # what `hooks` calls policies for labels, and failsafes
 
 
 def check(settings: Iterable[Settings], program: Program, chains: Iterable[Chain], sink: Sink) -> None:
@@ -35,6 +39,10 @@ def check(settings: Iterable[Settings], program: Program, chains: Iterable[Chain
         for decl in program.main.decls:
             if isinstance(decl, t.Policy) and isinstance(decl.scope, t.Scope):
                 judge.policy(decl, decl.scope, [c for c in listed if c.policy == decl.name.text])
+            elif isinstance(decl, t.Policy) and isinstance(decl.scope, t.EndpointScope):
+                judge.for_endpoints(decl, decl.scope, [c for c in listed if c.sections])
+            elif isinstance(decl, t.Failsafe):
+                judge.failsafe(decl)
 
 
 class _Delegate:
@@ -46,11 +54,7 @@ class _Delegate:
         kind = "interfaces" if scope.kind == "interface" else "cgroups"
         for target in dict.fromkeys(name for chain in chains for name in chain.targets):
             self._allowed(kind, target, _target(scope, target), f"at `{target}`")
-        owner = next((chain.owner for chain in chains if chain.owner is not None), None)
-        if owner is not None:
-            self._allowed("owners", owner, policy.name.span, f"of the owner `{owner}`")
-        elif self.table.get("must-own"):
-            self._refuse("must-own", policy.name.span, "without an owner")
+        self._owner(policy)
         for chain in chains:
             self._allowed("actions", chain.default, chain.default_span or chain.span, f"`{chain.default}`")
             home = namespace_of(chain.targets[0]) if chain.targets else ""
@@ -59,6 +63,38 @@ class _Delegate:
                 for device in rule.effects.into:
                     name = f"{home}/{device}" if home else device
                     self._allowed("interfaces", name, rule.span, f"that sends packets to `{name}`")
+
+    def _owner(self, policy: t.Policy) -> None:
+        owner = _said(policy, "owner")
+        if isinstance(owner, t.Text):
+            self._allowed("owners", owner.text, policy.name.span, f"of the owner `{owner.text}`")
+        elif self.table.get("must-own"):
+            self._refuse("must-own", policy.name.span, "without an owner")
+
+    def for_endpoints(self, policy: t.Policy, scope: t.EndpointScope, chains: list[Chain]) -> None:
+        """A policy for labels: its tier, whom it selects, and what it does to them."""
+        self._allowed("hooks", ENDPOINTS, scope.span, "for endpoints")
+        self._owner(policy)
+        tier = _said(policy, "tier")
+        name, span = ("", policy.name.span) if tier is None else (tier.span.text, tier.span)
+        self._allowed("tiers", name, span, f"in tier `{name}`" if name else "without a tier")
+        wanted = self.settings.must_select
+        chosen = selector(scope.selector, HOST if scope.hosts else WORKLOAD)
+        if wanted is not None and not _within(chosen, wanted):
+            self._refuse("must-select", scope.span, f"for others than `{wanted.text}`")
+        default = _said(policy, "default")
+        if default is not None:
+            self._allowed("actions", default.span.text, default.span, f"`{default.span.text}`")
+        for chain in chains:
+            for section in chain.sections:
+                for rule in chain.rules[section.first : section.last] if section.span == policy.span else ():
+                    self._allowed("actions", rule.verdict, rule.span, f"`{rule.verdict}`")
+
+    def failsafe(self, failsafe: t.Failsafe) -> None:
+        """A failsafe is before all policies, so it is like a hook of its own."""
+        place = failsafe.selector.span
+        head = Span(place.source, failsafe.span.start, place.end)
+        self._allowed("hooks", FAILSAFE, head, "that is a failsafe")
 
     def imports(self, module: t.Module, program: Program) -> None:
         """Imports written in files that lie in the directory or below."""
@@ -91,6 +127,28 @@ class _Delegate:
 
     def _refuse(self, key: str, span: Span, what: str) -> None:
         self.sink.add(errors.NotDelegated(what, span, key, self.settings.line(key)).diagnostic())
+
+
+def _said(policy: t.Policy, key: str) -> t.Name | t.Text | t.Number | None:
+    """The value of a policy's attribute."""
+    return next((i.value for i in policy.items if isinstance(i, t.Attribute) and i.key == key), None)
+
+
+def _within(chosen: Selector, wanted: Selector) -> bool:
+    """Whether a selector surely takes nobody that the other one does not take."""
+    return chosen.kind == wanted.kind and all(
+        any(_implies(test, other) for test in chosen.tests) for other in wanted.tests
+    )
+
+
+def _implies(test: LabelTest, other: LabelTest) -> bool:
+    if (test.key, test.of_namespace) != (other.key, other.of_namespace):
+        return False
+    if test.negated or not test.values:
+        return test == other
+    if other.negated:
+        return bool(other.values) and not set(test.values) & set(other.values)
+    return not other.values or set(test.values) <= set(other.values)
 
 
 def _fits(value: str, pattern: str) -> bool:

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import errors
+from lockgate.stdlib_bpf.labels import Selector
+
+from .. import errors, syntax
 from ..diagnostics import Sink
 from ..source import Source, Span
+from ..syntax import tree as t
 from .files import Inputs, UnreadableInput
+from .selectors import selector
 
 FILE = "lockgate.toml"
 
@@ -43,17 +47,20 @@ DELEGATE: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "imports": (_texts, "a list of patterns of files"),
     "owners": (_texts, "a list of patterns of owners"),
     "must-own": (_flag, "true or false"),
+    "must-select": (lambda value: isinstance(value, str), 'a selector, such as "[ns.team=shop]"'),
 }
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One file. `folder`: where it lies; `delegate`: keys of its table `[delegate]`, checked."""
+    """One file. `folder`: where it lies; `delegate`: keys of its table `[delegate]`, checked; `must_select`:
+    what every policy for labels has to ask for, None for nothing."""
 
     source: Source
     folder: Path
     include: tuple[Path, ...]
     delegate: Mapping[str, Any]
+    must_select: Selector | None = None
 
     def line(self, key: str) -> Span:
         """The line that sets a key."""
@@ -102,7 +109,26 @@ def _parsed(source: Source, folder: Path, sink: Sink) -> Settings:
     project = _sound(source, raw, PROJECT, sink)
     delegate = _sound(source, project.get("delegate", {}), DELEGATE, sink)
     include = tuple(folder / name for name in project.get("include-paths", ()))
-    return Settings(source, folder, include, delegate)
+    return Settings(source, folder, include, delegate, _selector(source, delegate, sink))
+
+
+def _selector(source: Source, delegate: Mapping[str, Any], sink: Sink) -> Selector | None:
+    """The selector of `must-select`, in brackets or without; None where there is none, or after a
+    complaint."""
+    text = delegate.get("must-select")
+    if text is None:
+        return None
+    wanted = text if text.startswith(("[", "ns[")) else f"[{text}]"
+    inner = Sink()
+    parsed = syntax.parse(Source(FILE, f"policy p for {wanted} {{ }}"), inner)
+    match parsed.decls if not inner.diagnostics else ():
+        case (t.Policy(_, _, t.EndpointScope(_, False, node)),):
+            return selector(node)
+    key = _line(source, "must-select")
+    sink.add(
+        errors.BadSettings(key, "`must-select` has to be a selector, such as `[ns.team=shop]`").diagnostic()
+    )
+    return None
 
 
 def _sound(

@@ -96,6 +96,53 @@ def test_devices_that_packets_are_sent_to_are_limited_too(tmp_path: Path) -> Non
     assert said(tmp_path / "lab.gate") == [("E0401", 'redirect arp into "eth0"')]
 
 
+PODS = """tiers security > team
+policy web for [app=web, ns.team=red] {
+  tier team  owner "red@example.org"  default drop
+  ingress { allow tcp to port 80 }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('hooks = ["endpoint"]', []),
+        ('hooks = ["tc"]', [("E0401", "for [app=web, ns.team=red]")]),
+        ('tiers = ["team"]', []),
+        ('tiers = ["security"]', [("E0401", "team")]),
+        ('must-select = "ns.team=red"', []),
+        ('must-select = "[has app]ns[team in { red, blue }]"', []),
+        ('must-select = "[ns.team != blue]"', []),
+        ('must-select = "[ns.team=blue]"', [("E0401", "for [app=web, ns.team=red]")]),
+        ('must-select = "[team=red]"', [("E0401", "for [app=web, ns.team=red]")]),
+        ('must-select = "[lacks x]"', [("E0401", "for [app=web, ns.team=red]")]),
+        ('must-select = "app=="', [("E0402", "must-select")]),
+        ("must-select = 3", [("E0402", "must-select")]),
+        ('actions = ["drop"]', [("E0401", "allow tcp to port 80")]),
+        ('actions = ["allow"]', [("E0401", "drop")]),
+        ('owners = ["blue*"]', [("E0401", "web")]),
+        ("must-own = true", []),
+    ],
+)
+def test_policies_for_labels(tmp_path: Path, line: str, expected: list[tuple[str, str]]) -> None:
+    write(tmp_path, {"lab.gate": PODS, "lockgate.toml": f"[delegate]\n{line}\n"})
+    assert said(tmp_path / "lab.gate") == expected
+
+
+def test_hosts_are_no_workloads_of_a_team(tmp_path: Path) -> None:
+    text = PODS.replace("for [app=web, ns.team=red]", "for hosts [app=web, ns.team=red]")
+    write(tmp_path, {"lab.gate": text, "lockgate.toml": '[delegate]\nmust-select = "ns.team=red"\n'})
+    assert [code for code, _ in said(tmp_path / "lab.gate")] == ["E0401"]
+
+
+def test_a_failsafe_is_delegated_by_its_name(tmp_path: Path) -> None:
+    text = "failsafe for hosts [] { ingress { allow tcp to port 22 } }\n"
+    for hooks, expected in (("failsafe", []), ("endpoint", [("E0401", "failsafe for hosts []")])):
+        write(tmp_path, {"lab.gate": text, "lockgate.toml": f'[delegate]\nhooks = ["{hooks}"]\n'})
+        assert said(tmp_path / "lab.gate") == expected
+
+
 def test_both_places_are_shown(tmp_path: Path) -> None:
     write(tmp_path, {"lab.gate": POLICY, "lockgate.toml": '[delegate]\nactions = []\nhooks = ["xdp"]\n'})
     found = judged(tmp_path / "lab.gate")
