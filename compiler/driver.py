@@ -242,7 +242,7 @@ class Session:
         """Everything that can be said of the policy without generating code: rules that never decide, and
         what `fits` adds to the sink, of what a data plane cannot do (None: programs that no kernel takes).
         PolicyError when there are errors."""
-        inventory = self._inventory()
+        inventory = self.inventory()
         for chain in self.unit.chains:
             with self._timed(f"analysis {chain.name}"):
                 self._shadowed(chain)
@@ -253,7 +253,7 @@ class Session:
         (fits or Session.fits)(self)
         self.sink.stop_on_errors()
 
-    def _inventory(self) -> Inventory | None:
+    def inventory(self) -> Inventory | None:
         """Which endpoints there are, None where nothing says so. PolicyError when it is wrong."""
         if self.options.endpoints is None:
             return None

@@ -61,7 +61,7 @@ def why_not(rule: Rule, facts: Facts, live: Mapping[str, Prefixes]) -> str:
     )
     parts = {
         "the direction is another": bare,
-        "it is other traffic": replace(bare, traffic=rule.traffic),
+        "it is other traffic": replace(bare, traffic=rule.traffic, effects=rule.effects),
         "the source is another": replace(bare, src=rule.src),
         "the destination is another": replace(bare, dst=rule.dst),
         "the source port is another": replace(bare, sports=rule.sports),
@@ -90,4 +90,3 @@ def _unmet(where: Where, facts: Facts) -> str:
             if field not in facts:
                 return f"there is no `{field}`"
             return f"`{field}` is {value_text(field, facts[field])}"
-    return ""

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": (COMPILER, "Compile a policy to a bundle."),
     "test": (JUDGE, "Run the tests written in a policy."),
     "eval": (JUDGE, "Say what a policy does with packets, and which rule decides."),
+    "trace": ("lockgate.trace", "Show how a decision comes about, rule by rule."),
     "cost": (COST, "Say what a policy costs a packet, and what to use for it."),
     "targets": (COMPILER, "Show what each data plane can do."),
     "fmt": ("lockgate.compiler.fmt", "Put policies into the one style."),

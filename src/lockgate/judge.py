@@ -7,9 +7,10 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
 
@@ -28,12 +29,14 @@ from lockgate.compiler.cli import (
     style_option,
 )
 from lockgate.compiler.codegen.simulate import Packet
-from lockgate.compiler.decision import NO_RULE, Decision
+from lockgate.compiler.decision import NO_RULE, UNJUDGED, Decision
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError
 from lockgate.compiler.driver import Options, Session
 from lockgate.compiler.policy.model import Chain, Expect, Prefixes, Test
 from lockgate.compiler.progress import progress
+from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
+from lockgate.stdlib_bpf.inventory import Inventory
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 from . import junit, passage
@@ -98,19 +101,57 @@ def evaluate(
     session = Session(policy, options)
     with reporting(session.sink, style), session:
         with no_collector(), progress(session):
-            chain = _chosen(session, name, direction)
-        live = _live(session, contents)
-        stream = _from_texts(packets, chain) if pcap is None else _from_capture(pcap, chain)
+            chain = chosen(session, name, direction)
+        live = live_sets(session, contents)
+        judge: Callable[..., Iterable[Decision | None]] = partial(ENGINES[engine], session, chain)
+        if chain.sections:
+            judge = partial(_by_endpoints, session, chain, engine, direction)
+        stream = from_texts(packets, chain) if pcap is None else _from_capture(pcap, chain)
         totals: Counter[tuple[str, str]] = Counter()
         number = 0
         while batch := list(islice(stream, BATCH)):
-            for decision in ENGINES[engine](session, chain, batch, live):
+            for decision in judge(batch, live):
                 line = describe(chain, decision)
                 totals[str(line["verdict"]), str(line["rule"])] += 1
                 _print({"packet": number, **line}, packets[number] if packets else None, output)
                 number += 1
         if output == "human" and number > 1:
             _print_totals(totals, number)
+
+
+def _by_endpoints(
+    session: Session,
+    chain: Chain,
+    engine: str,
+    direction: str | None,
+    packets: Sequence[Packet],
+    live: dict[str, Prefixes],
+) -> Iterator[Decision | None]:
+    """What becomes of packets between the endpoints of an inventory, flows going on from packet to packet:
+    the decision of the first end that stops one, or else of the last."""
+    run = passage.Between(
+        known_endpoints(session), chain.selections, endpoint_engine(engine)(session, chain, live)
+    )
+    for item in packets:
+        assert not isinstance(item, SocketCall)
+        found = run(item if isinstance(item, Frame) else Frame(item), direction)
+        yield found[-1].decision if found else Decision(chain.default, UNJUDGED)
+
+
+def known_endpoints(session: Session) -> Inventory:
+    """The inventory that the command line names."""
+    found = session.inventory()
+    if found is None:
+        raise click.UsageError("policies for labels ask who has an address: give --endpoints INVENTORY")
+    return found
+
+
+def endpoint_engine(engine: str) -> Callable[[Session, Chain, passage.Live], passage.Engine]:
+    """An engine that judges packets between endpoints."""
+    if engine not in passage.ENGINES:
+        known = ", ".join(passage.ENGINES)
+        raise click.UsageError(f"policies for labels are judged by {known}, not by {engine}")
+    return passage.ENGINES[engine]
 
 
 def describe(chain: Chain, decision: Decision | None) -> dict[str, object]:
@@ -144,11 +185,13 @@ def _print_totals(totals: Counter[tuple[str, str]], number: int) -> None:
         click.echo(f"{count:9}  {verdict:9} {rule}")
 
 
-def _chosen(session: Session, name: str | None, direction: str | None) -> Chain:
+def chosen(session: Session, name: str | None, direction: str | None) -> Chain:
+    """The rule list that a command is about."""
     chains = [
         c
         for c in session.unit.chains
-        if (name is None or c.policy == name) and (direction is None or c.direction in ("", direction))
+        if (name is None or c.policy == name or any(s.policy == name for s in c.sections))
+        and (direction is None or c.direction in ("", direction))
     ]
     if len(chains) == 1:
         return chains[0]
@@ -158,7 +201,8 @@ def _chosen(session: Session, name: str | None, direction: str | None) -> Chain:
     raise click.UsageError(f"the file has several rule lists, choose with --policy and --direction: {known}")
 
 
-def _live(session: Session, contents: tuple[str, ...]) -> dict[str, Prefixes]:
+def live_sets(session: Session, contents: tuple[str, ...]) -> dict[str, Prefixes]:
+    """Contents of dynamic sets, as `--set` gives them."""
     live: dict[str, Prefixes] = {}
     for item in contents:
         name, equals, texts = item.partition("=")
@@ -182,7 +226,8 @@ def _prefixes(texts: str) -> Prefixes:
     return Prefixes(IntervalSet.from_ranges(ranges[4]), IntervalSet.from_ranges(ranges[6]))
 
 
-def _from_texts(texts: Sequence[str], chain: Chain) -> Iterator[Packet]:
+def from_texts(texts: Sequence[str], chain: Chain) -> Iterator[Packet]:
+    """Packets from text, of the kind that a rule list judges."""
     for text in texts:
         try:
             parsed = packet.parse(text, chain.lists)

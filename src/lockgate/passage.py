@@ -15,9 +15,11 @@ from lockgate.compiler.decision import Decision
 from lockgate.compiler.driver import Session
 from lockgate.compiler.match.run import run as run_match
 from lockgate.compiler.plan.run import Runner
+from lockgate.compiler.policy.between import POINT_OF
 from lockgate.compiler.policy.model import Chain, End, Expect, Party, Prefixes
 from lockgate.compiler.stateful import Ask, Stateful
-from lockgate.stdlib_bpf.decode.frame import Frame
+from lockgate.stdlib_bpf.decode.frame import Frame, decode
+from lockgate.stdlib_bpf.inventory import Inventory, numbered, records
 from lockgate.stdlib_bpf.labels import HOST, Selection
 from lockgate.stdlib_bpf.state.endpoints import THIS_HOST, Endpoints, Record
 from lockgate.stdlib_bpf.state.limits import Buckets
@@ -66,6 +68,62 @@ class Passage:
             me = self.parties[end.party]
             self._nodes[end.party] = self.engine(node_of(me, self.parties.values(), self.selections))
         return self._nodes[end.party]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one end says: the endpoint's name, the direction that it sees, and its decision."""
+
+    name: str
+    direction: str
+    decision: Decision
+
+
+class Between:
+    """Packets between the endpoints of an inventory, each judged where it is sent and where it arrives, as
+    far as those are endpoints; each on a node of its own."""
+
+    def __init__(self, inventory: Inventory, selections: tuple[Selection, ...], engine: Engine) -> None:
+        self.addresses = records(inventory, selections).addresses
+        numbers = numbered(entry.title for entry in inventory.entries)
+        self.names = {number: title for title, number in numbers.items()}
+        self.engine = engine
+        self._nodes: dict[int, Node] = {}
+
+    def __call__(self, frame: Frame, direction: str | None = None) -> list[Judged]:
+        """What the ends of a packet say, up to the first that stops it. `direction`: of the only one that is
+        asked."""
+        found: list[Judged] = []
+        for way, record in self.ends(frame):
+            if direction not in (None, way):
+                continue
+            at = replace(frame, point=POINT_OF[way, record.kind], ifindex=IFINDEX)
+            found.append(Judged(self.names[record.endpoint], way, self.node(record).decide(at)))
+            if found[-1].decision.verdict != "allow":
+                break
+        return found
+
+    def ends(self, frame: Frame) -> list[tuple[str, Record]]:
+        """The endpoints that a packet is between, with the direction that each sees."""
+        facts = decode(frame)
+        found = []
+        for way, side in (("egress", "src"), ("ingress", "dst")) if isinstance(facts, dict) else ():
+            assert isinstance(facts, dict)
+            address = next(((f, facts[f"ip{f}.{side}"]) for f in (4, 6) if f"ip{f}.{side}" in facts), None)
+            record = self.addresses.get(address) if address is not None else None
+            found += [(way, record)] if record is not None else []
+        return found
+
+    def node(self, record: Record) -> Node:
+        """The node of an endpoint."""
+        if record.endpoint not in self._nodes:
+            self._nodes[record.endpoint] = self.engine(self.known(record))
+        return self._nodes[record.endpoint]
+
+    def known(self, record: Record) -> Endpoints:
+        """What is known there."""
+        place = THIS_HOST if record.kind == HOST else IFINDEX
+        return Endpoints(self.addresses, {place: replace(record, ifindex=place)})
 
 
 def node_of(me: Party, parties: Iterable[Party], selections: tuple[Selection, ...]) -> Endpoints:
