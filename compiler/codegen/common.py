@@ -90,6 +90,8 @@ class Common:
         self.answers = answers_packets(plan)
         self.around = around(plan)
         self.asked_again = asked_again(plan)
+        alone = [i for i, r in enumerate(plan.rules) if r.limit is not None and r.limit.per is None]
+        self.buckets = {rule: number for number, rule in enumerate(alone)}  # of limits with one bucket each
         self.registers = [*sorted(self._fields_read()), *self._for_effects()]
         self.answers_of: dict[tuple[str, str], tuple[str, int]] = {}
         self.answer_registers: list[str] = []

@@ -67,9 +67,11 @@ class _Lowering:
         if self.of.logs:
             definitions.events(RING_BYTES)
         data: list[DataSection] = []
+        if self.of.buckets:
+            definitions.buckets(len(self.of.buckets))
         for index, rule in enumerate(self.plan.rules):
-            if rule.limit is not None:
-                definitions.limit(f"limit{index}", rule.limit)
+            if rule.limit is not None and rule.limit.per is not None:
+                definitions.limit(f"limit{index}", rule.limit.per)
         if self.plan.fragments == "track":
             definitions.fragments()
         data += self.of.around.define(definitions)

@@ -11,7 +11,7 @@ from lockgate.stdlib_bpf.emit.llvm import DebugInfo
 from lockgate.stdlib_bpf.lpm_key import BPF_F_NO_PREALLOC, BPF_MAP_TYPE_LPM_TRIE
 from lockgate.stdlib_bpf.state import devices, endpoints, flows, fragments, generation, live
 from lockgate.stdlib_bpf.state.counters import COUNTER
-from lockgate.stdlib_bpf.state.limits import KEY_OF, KEYS, Limit
+from lockgate.stdlib_bpf.state.limits import BUCKET_BYTES, BUCKETS, KEY_OF, KEYS
 from lockgate.stdlib_bpf.tables.base import MapImage
 
 from ..plan.ir import Table
@@ -45,16 +45,18 @@ class MapDefinitions:
         )
         self.define(row, debug.integer(32), value)
 
-    def limit(self, name: str, limit: Limit) -> None:
-        """The buckets of a rule's limit."""
-        debug, u64 = self.debug, self.debug.integer(64)
-        if limit.per is None:
-            row = manifest.Map(name, "state", BPF_MAP_TYPE_ARRAY, 4, 8, 1, key="index")
-            self.define(row, debug.integer(32), u64)
-            return
-        struct = KEY_OF[limit.per]
+    def buckets(self, count: int) -> None:
+        """The buckets of limits that have one each."""
+        debug = self.debug
+        row = manifest.Map(BUCKETS, "state", BPF_MAP_TYPE_ARRAY, 4, BUCKET_BYTES, count, key="index")
+        self.define(row, debug.integer(32), debug.array(debug.integer(64), 64, BUCKET_BYTES // 8))
+
+    def limit(self, name: str, per: str) -> None:
+        """The buckets of a limit that has one for each key."""
+        debug, struct = self.debug, KEY_OF[per]
         key = debug.array(debug.integer(8), 8, struct.size)
-        self.define(manifest.Map(name, "state", BPF_MAP_TYPE_LRU_HASH, struct.size, 8, KEYS), key, u64)
+        row = manifest.Map(name, "state", BPF_MAP_TYPE_LRU_HASH, struct.size, 8, KEYS)
+        self.define(row, key, debug.integer(64))
 
     def fragments(self) -> None:
         """The table of datagrams whose first fragment has been seen."""

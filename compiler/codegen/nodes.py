@@ -30,6 +30,7 @@ from lockgate.stdlib_bpf.emit.registers import (
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.events import EVENT
+from lockgate.stdlib_bpf.state.limits import BUCKETS
 
 from ..match.ir import RuleInfo
 from ..plan.ir import DEFAULT, Admit, Between, Branch, Classify, InTable, Leaf, Masked, Pass
@@ -199,7 +200,8 @@ class Nodes:
         limit = self._at(node.rule).limit
         assert limit is not None  # verified
         yes, no = labels[node.yes], labels[node.no]
-        limits.admit(self.f, self.hook.context, self.ctx, self.registers, limit, f"limit{node.rule}", yes, no)
+        name, number = (f"limit{node.rule}", 0) if limit.per else (BUCKETS, self.of.buckets[node.rule])
+        limits.admit(self.f, self.hook.context, self.ctx, self.registers, limit, name, number, yes, no)
 
     def _destination(self) -> Value | None:
         """At connect, who the call is for: the head of an event's `header`."""

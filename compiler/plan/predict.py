@@ -8,6 +8,7 @@ neither packets nor kernels; `benchmarks/cost_prediction.py` holds it against me
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ EVENT_NS = 70.0  # of an event; nearly none where few of many packets leave one
 DSCP_NS = {"xdp": 2.0, "tc": 38.0, "connect": 0.0, "endpoint": 0.0}
 COPY_NS = 320.0  # of a copy of a packet
 REDIRECT_NS = 4.0
+CALL_NS = 9.0  # of a function of the program; most of it is the return that mitigations make slow
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,15 @@ def predict(plan: Plan, ways: Sequence[Sequence[int]]) -> Predicted:
             shared[""] += spent
         else:
             rules[node.rule] += spent
+    if plan.parts:  # decoder and epilogue are called, too
+        shared[""] += CALL_NS * sum(2 + len(_parts(plan, way)) for way in ways) / len(ways)
     decode = DECODE_NS[plan.hook]
     return Predicted(decode + sum(rules.values()) + sum(shared.values()), decode, dict(rules), dict(shared))
+
+
+def _parts(plan: Plan, way: Sequence[int]) -> set[int]:
+    """Parts that a way goes through; leaves are in all of them."""
+    return {bisect_right(plan.parts, at) for at in way if not isinstance(plan.nodes[at], Leaf)}
 
 
 def _ns(node: Node, latency: float) -> float:

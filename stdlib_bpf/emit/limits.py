@@ -30,11 +30,13 @@ def admit(
     registers: Registers,
     limit: Limit,
     name: str,
+    number: int,
     yes: Label,
     no: Label,
 ) -> None:
-    """Jump to `yes` after taking tokens, else to `no`. `name`: the map of buckets."""
-    buckets, key = Value("ptr", f"@{name}"), _key(f, registers, limit)
+    """Jump to `yes` after taking tokens, else to `no`. `name`: the map of buckets; `number`: of the bucket
+    where the limit has only one."""
+    buckets, key = Value("ptr", f"@{name}"), _key(f, registers, limit, number)
     bucket = f.alloca("ptr", "bucket")
     have, make, again = f.label("bucket"), f.label("new_bucket"), f.label("made_bucket")
     _look_up(f, buckets, key, bucket, have, make)
@@ -109,11 +111,11 @@ def _costs(
     return f.at_most(cost, limit.cost_ns(limit.burst)), cost
 
 
-def _key(f: Function, registers: Registers, limit: Limit) -> Value:
+def _key(f: Function, registers: Registers, limit: Limit, number: int) -> Value:
     """The key on the stack."""
     if limit.per is None:
         key = f.room(4)
-        f.store(const("i32", 0), key)
+        f.store(const("i32", number), key)
         return key
     struct = KEY_OF[limit.per]
     key = f.room(struct.size)

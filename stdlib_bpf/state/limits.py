@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from ..layout import Member, Struct
 
 KEYS = 65_536
+# The map with the buckets of limits that have one each, by number. Each has a cache line of its own, so that
+# processors that ask different limits do not wait for one another.
+BUCKETS, BUCKET_BYTES = "buckets", 64
 TRIES = 4
 SECOND_NS = 1_000_000_000
 # Units of time as people write them: after a number, without a blank.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from lockgate.compiler.driver import PolicyError, build_bundle
 from lockgate.compiler.plan.cost import MAX_STEPS, steps
 from lockgate.compiler.plan.ir import Plan
 from lockgate.compiler.plan.parts import PART_INSNS
@@ -82,3 +84,27 @@ def test_twenty_thousand_rules(rule: Rule) -> None:
     plan = hold(rule, 20_000, [last, f"{last} ttl 1", f"{last.replace('udp', 'tcp')} syn"])
     assert steps(plan) < MAX_STEPS
     assert len(plan.parts) < 40
+
+
+def test_hundreds_of_limits_share_one_map() -> None:
+    """Each rule has a bucket, and only its own packets empty it."""
+    sent = [udp(n) for n in (0, 1, 199, 0, 1, 199, 0, 2, 255)]
+    hold(lambda n: f"drop udp from {subnet(n)} to port {n + 1} limit 1/h burst {1 + n % 2}", 256, sent)
+
+
+def test_limits_for_each_key_take_a_map_each(tmp_path: Path) -> None:
+    """As many as are let through fit, and one more does not."""
+
+    def build(count: int) -> bytes:
+        path = tmp_path / "p.gate"
+        body = "\n".join(f"drop udp to port {n + 1} limit 1/s per source" for n in range(count))
+        path.write_text(f'policy p at xdp on "lo" {{ fragments first-only default pass\n{body}\n}}\n')
+        return build_bundle(path)
+
+    assert verified(bundle.parse(build(59)))
+    with pytest.raises(PolicyError) as refused:
+        build(60)
+    (said,) = refused.value.diagnostics
+    assert said.code == "E0703"
+    assert "needs 65 maps, the limit is 64" in said.message
+    assert "leave out `per`" in said.help[0]

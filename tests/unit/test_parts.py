@@ -7,6 +7,7 @@ import pytest
 from lockgate.compiler.match.verify import VerifyError
 from lockgate.compiler.plan.ir import Leaf, Plan, successors
 from lockgate.compiler.plan.parts import COMPARISON, MAX_PARTS, parts, size, split
+from lockgate.compiler.plan.predict import CALL_NS, predict
 from lockgate.compiler.plan.text import read, write
 from lockgate.compiler.plan.verify import verify
 
@@ -76,6 +77,14 @@ def test_every_way_stays_in_a_part_or_leads_to_an_entry_of_a_later_one() -> None
 def test_there_are_never_more_parts_than_the_kernel_takes_functions() -> None:
     plan = split(chain(2_000), 1)
     assert 50 < len(plan.parts) <= MAX_PARTS
+
+
+def test_each_call_has_its_price() -> None:
+    """Nodes 0, 2, 4, … and a leaf; cut, decoder, epilogue and three parts are called."""
+    plan, way = chain(40), [*range(0, 44, 2), 81]
+    cut = split(plan, 20 * COMPARISON.insns)
+    assert cut.parts[2] < 42 < cut.parts[3]
+    assert predict(cut, [way]).ns == pytest.approx(predict(plan, [way]).ns + 5 * CALL_NS)
 
 
 @pytest.mark.parametrize(
