@@ -77,6 +77,7 @@ class Balances:
         lines = [i for i in decl.items if isinstance(i, t.Backends)]
         backends = self._backends(lines, vips)
         home = self.targets.cgroups(decl.home) if decl.home else (ROOT,)
+        affinity = self._affinity(decl)
         exempt = self._exempt([i for i in decl.items if isinstance(i, t.Exempt)])
         if self.sink.errors == before and lines:
             self._answered(vips, backends, lines[0].span)
@@ -90,7 +91,7 @@ class Balances:
             fronts=fronts,
             backends=backends,
             spread=spread,
-            affinity_ms=self._affinity(decl),
+            affinity_ms=affinity,
             empty=empty,
             size=maglev.size(lightest) if spread == MAGLEV else 0,
         )
@@ -145,7 +146,7 @@ class Balances:
         most = MAX_AFFINITY_DAYS * 24 * 3600 * 1000
         found = duration_ns(line.duration.text) // 1_000_000
         if not 1 <= found <= most:
-            self._complain(errors.OutOfRange("`affinity`", line.duration.span, 1, MAX_AFFINITY_DAYS))
+            self._complain(errors.OutOfRange("`affinity` in milliseconds", line.duration.span, 1, most))
         return found
 
     def _exempt(self, lines: Iterable[t.Exempt]) -> tuple[str, ...]:

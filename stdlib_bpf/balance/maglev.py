@@ -14,14 +14,19 @@ from collections.abc import Sequence
 
 SIZES = (251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521)  # primes below powers of two
 ENTRIES_EACH = 100  # of the lightest backend: shares are exact to a hundredth (§5.3)
+# Entries that change hands though neither of the two is the backend that went grow with the number of
+# backends; with so many times its square there are fewer of them than of those that must (measured; up to 140
+# backends).
+ENTRIES_SQUARE = 3
 LEAST_BACKENDS = 5  # that a table has room for, so that it can stay as large as it is when some come
 
 
 def size(weights: Sequence[int]) -> int:
     """How many entries a table for backends of these weights should have. It must not change while the
     service lives: a table of another size has other permutations."""
-    lightest = sum(weights) / min(weights) if weights else 0
-    wanted = ENTRIES_EACH * max(LEAST_BACKENDS, lightest)
+    shares = sum(weights) / min(weights) if weights else 0
+    count = max(LEAST_BACKENDS, shares)
+    wanted = max(ENTRIES_EACH * count, ENTRIES_SQUARE * len(weights) ** 2)
     return next((s for s in SIZES if s >= wanted), SIZES[-1])
 
 
