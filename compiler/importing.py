@@ -118,4 +118,37 @@ def iptables_save(
     finish(text, sink, output, partial, style)
 
 
+@import_.command("kubernetes")
+@common
+@click.option(
+    "--inventory-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write pods, namespaces and nodes as the inventory of endpoints.",
+)
+@click.option("--namespace", default="default", show_default=True, help="Of objects that name none.")
+@click.option("--allow-nodes", is_flag=True, help="Nodes may reach every pod, and pods every node.")
+def kubernetes(
+    files: tuple[Path, ...],
+    inventory_out: Path | None,
+    namespace: str,
+    allow_nodes: bool,
+    output: Path | None,
+    partial: bool,
+    style: str,
+) -> None:
+    """Make policies for endpoints of NetworkPolicy objects and of those of cluster administrators.
+
+    A FILE holds manifests, or what `kubectl get -o yaml` or `-o json` prints: NetworkPolicy,
+    AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy, and Pod, Namespace and Node.
+    """
+    from .importers import kubernetes as importer
+
+    sink = Sink()
+    with no_collector(), saying("importing") as say:
+        result = importer.imported(read(files), namespace, allow_nodes, sink, say)
+    if inventory_out is not None and not sink.has_errors:
+        write_file(inventory_out, result.inventory.encode())
+    finish(result.text, sink, output, partial, style)
+
+
 COMMANDS: dict[str, Any] = {"import": import_}
