@@ -20,7 +20,7 @@ from ..syntax.layout import STEP, Item, Line, beside, flat, run
 from .sentence import listing
 
 OPTION_GAP = 2
-LONG = 40  # characters of a network that gets a name when it comes again
+LONG = 30  # characters of a network that gets a name when it comes again
 _PLAIN = re.compile(r"[A-Za-z_]\w*(?:[.-]\w+)*\Z")
 _OTHER = re.compile(r"[^A-Za-z0-9_]+")
 QUOTED = frozenset({"in", "not", "has", "lacks", *words.ACTIONS, *words.DIRECTIONS})
