@@ -107,6 +107,26 @@ def entries_policy(folder: Path, name: str, entries: list[tuple[int, int]], vers
     return path
 
 
+def sets_policy(folder: Path, sets: list[list[tuple[int, int]]], version: int) -> Path:
+    """Write a policy with a rule for each set of (value, prefix length) entries that drops what comes from
+    it, and the sets; its path."""
+    for number, entries in enumerate(sets):
+        (folder / f"set{number}.txt").write_text(text_of(entries, version))
+    names = "".join(f'network set{number} = file "set{number}.txt"\n' for number in range(len(sets)))
+    rules = "".join(f"  r{number}: drop from set{number}\n" for number in range(len(sets)))
+    path = folder / "sets.gate"
+    head = 'policy edge at xdp on "lo" {\n  default pass\n  fragments first-only\n'
+    path.write_text(f"{names}{head}{rules}}}\n")
+    return path
+
+
+def bare_policy(folder: Path) -> Path:
+    """Write a policy that decodes and counts, and looks nothing up; its path."""
+    path = folder / "bare.gate"
+    path.write_text('policy edge at xdp on "lo" {\n  fragments first-only\n  default pass\n  drop tcp\n}\n')
+    return path
+
+
 def file_policy(folder: Path, contents: list[str]) -> Path:
     """Write prefix files and a policy that drops what comes from any of them; its path."""
     for number, text in enumerate(contents):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import (
+    classes,
     compile_time,
     cost_prediction,
     edge,
@@ -35,6 +36,7 @@ ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "compile_time": compile_time.main,
     "large_inputs": large_inputs.main,
     "structures": structures.main,
+    "classes": classes.main,
     "rule_cost": rule_cost.main,
     "rule_lists": rule_lists.main,
     "flood": flood.main,

@@ -39,6 +39,7 @@ KINDS = click.Choice(
         "range_tree",
         "cuckoo6",
         "rule_tree",
+        "tag_index",
     ]
 )
 

@@ -308,6 +308,10 @@ class Session:
                 rules = [chain.rules[i] for i in asking(plan, table.name)]
                 place = (rules[0].span, rules[0].label) if rules else (chain.span, chain.name)
                 found.append((*place, table.kind, table.live, len(table.values), price(table).bytes))
+            for tags in plan.tags:
+                rules = [chain.rules[i] for i in asking(plan, tags.name)]
+                place = (rules[0].span, rules[0].label) if rules else (chain.span, chain.name)
+                found.append((*place, tags.kind, None, tags.ranges, price(tags).bytes))
             for one in plan.classifiers:
                 first = chain.rules[one.boxes[0].rule]
                 found.append((first.span, first.label, one.kind, None, len(one.boxes), price(one).bytes))

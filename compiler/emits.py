@@ -10,6 +10,7 @@ from . import nodetext
 from .diagnostics import Sink
 from .driver import MATCH, PLAN, Session
 from .plan.cost import cost, price
+from .plan.ir import Tag
 from .policy.model import Chain
 from .syntax import parse
 
@@ -39,6 +40,16 @@ def explain(session: Session, chain: Chain) -> str:
         what = f"dynamic set {table.live}" if table.live else f"{len(table.values)} ranges"
         lines.append(
             f"  {table.name}: {table.kind}, {what}, about {predicted_cost.latency_ns:.0f} ns a lookup{full}, "
+            f"{predicted_cost.bytes / 1024:.0f} KiB"
+        )
+    for tags in plan.tags:
+        predicted_cost = price(tags)
+        asked = sorted(
+            {node.field for node in plan.nodes if isinstance(node, Tag) and node.tags == tags.name}
+        )
+        lines.append(
+            f"  {tags.name}: {tags.kind}, {len(tags.members)} sets of {tags.ranges} ranges at once by "
+            f"{', '.join(asked)}, about {predicted_cost.latency_ns:.0f} ns a lookup, "
             f"{predicted_cost.bytes / 1024:.0f} KiB"
         )
     for one in plan.classifiers:

@@ -9,14 +9,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lockgate import __version__
-from lockgate.stdlib_bpf import classifiers, fields, hooks, manifest, tables
+from lockgate.stdlib_bpf import classifiers, fields, hooks, manifest, tables, tags
 from lockgate.stdlib_bpf.emit import fragments, limits
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Function
-from lockgate.stdlib_bpf.emit.registers import ANSWER, ANSWERS, DSCP, LEFT, NETWORK, NEXT, TRANSPORT, VERDICT
+from lockgate.stdlib_bpf.emit.registers import (
+    ANSWER,
+    ANSWERS,
+    DSCP,
+    LEFT,
+    NETWORK,
+    NEXT,
+    TAG,
+    TRANSPORT,
+    VERDICT,
+)
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.tables.base import DataImage
 
-from ..plan.ir import Branch, Classifier, InTable, Plan
+from ..plan.ir import Branch, Classifier, InTable, Plan, Tag
 from . import functions
 from .around import around
 
@@ -101,6 +111,7 @@ class Common:
             t.name: tables.ALL[t.kind].build(t.values, t.width_bits, t.max_entries) for t in plan.tables
         }
         self.trees = {one.name: self._tree(one) for one in plan.classifiers}
+        self.tags = {one.name: tags.ALL[one.kind].build(one.members, one.width_bits) for one in plan.tags}
 
     def begin(self, name: str, arguments: list[functions.Argument], section: str | None) -> Function:
         """A function of this generation (`functions.begin`)."""
@@ -122,6 +133,7 @@ class Common:
         plan = self.plan
         names = {n.test.field for n in plan.nodes if isinstance(n, Branch)}
         names |= {name for one in plan.classifiers for name in one.fields}
+        names |= {TAG.format(field=n.field, tags=n.tags) for n in plan.nodes if isinstance(n, Tag)}
         names |= {name for r in plan.rules if r.limit for name in limits.fields_read(r.limit)}
         names = {name for name in names if fields.split_selected(name) is None} | self.around.registers
         names |= fragments.registers_of(plan.fragments)

@@ -94,7 +94,7 @@ class _Lowering:
                 definitions.table(table, image)
             else:
                 data += [DataSection(f"{table.name}_{n}", d, size) for n, d, size in image.sections]
-        for name, tree in self.of.trees.items():
+        for name, tree in (*self.of.trees.items(), *self.of.tags.items()):
             data += [DataSection(f"{name}_{n}", d, size) for n, d, size in tree.sections]
         data += self._traces()
         data_text = "".join(definitions.data(section) for section in data) + definitions.generation()

@@ -24,16 +24,18 @@ from lockgate.stdlib_bpf.emit.registers import (
     SAMPLE,
     SLOT,
     STATELESS,
+    TAG,
     VERDICT,
     Registers,
 )
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
+from lockgate.stdlib_bpf.emit.tags import TAGS
 from lockgate.stdlib_bpf.state import counters
 from lockgate.stdlib_bpf.state.events import EVENT
 from lockgate.stdlib_bpf.state.limits import BUCKETS
 
 from ..match.ir import RuleInfo
-from ..plan.ir import DEFAULT, Admit, Between, Branch, Classify, InTable, Leaf, Masked, Pass
+from ..plan.ir import DEFAULT, Admit, Between, Branch, Classify, InTable, Leaf, Masked, Pass, Tag, Tagged
 from .common import NAMED_OF, SAMPLE_OF, Common
 
 
@@ -69,6 +71,8 @@ class Nodes:
                 self._pass(node, labels[node.next])
             case Classify() as node:
                 self._classify(node, labels[node.no])
+            case Tag() as node:
+                self._tag(node, labels[node.next])
 
     def log(self, sample: Value, seen: Value, done: Label) -> None:
         """Send an event for the first of every `sample` packets that a counter has seen; ends at `done`."""
@@ -196,6 +200,14 @@ class Nodes:
                 f.place(goes_on)
         f.jump(self.finish)
 
+    def _tag(self, node: Tag, following: Label) -> None:
+        f, one = self.f, self.plan.tagging(node.tags)
+        f.at(self.of.main, self.of.line)
+        key = self.value(node.field)
+        tag = TAGS[one.kind](f, one.name, self.of.tags[one.name], key, one.width_bits)
+        self.registers.set(TAG.format(field=node.field, tags=node.tags), tag)
+        f.jump(following)
+
     def _admit(self, node: Admit, labels: Mapping[int, Label]) -> None:
         limit = self._at(node.rule).limit
         assert limit is not None  # verified
@@ -234,6 +246,11 @@ class Nodes:
             rule = self.plan.rules[node.rule]
             f.at(rule.file, rule.line, rule.column)
         yes, no = labels[node.yes], labels[node.no]
+        if isinstance(node.test, Tagged):
+            tag = self.registers.get(TAG.format(field=node.test.field, tags=node.test.tags))
+            held = f.op("and", tag, 1 << node.test.member)
+            f.branch(f.compare("ne", held, 0), yes, no, self._likely(node))
+            return
         value = self.value(node.test.field)
         match node.test:
             case Between(_, low, high) if low == high:

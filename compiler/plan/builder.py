@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .ir import DEFAULT, Admit, Branch, Classify, Leaf, Node, Pass, Test, successors
+from .ir import DEFAULT, Admit, Branch, Classify, Leaf, Node, Pass, Tag, Test, successors
 
 
 class Builder:
@@ -35,6 +35,10 @@ class Builder:
     def classify(self, classifier: str, no: int) -> int:
         """The question which rule of a classifier decides."""
         return self._once(Classify(classifier, no))
+
+    def tag(self, field: str, tags: str, following: int) -> int:
+        """The look-up of a field in tags."""
+        return self._once(Tag(field, tags, following))
 
     def branch(self, test: Test, yes: int, no: int, rule: int | None = None) -> int:
         """A test; none when both ways lead to the same node. An equal node keeps the rule it was made for."""
@@ -79,7 +83,7 @@ def _renumbered(node: Node, number: dict[int, int]) -> Node:
     match node:
         case Branch() | Admit():
             return replace(node, yes=number[node.yes], no=number[node.no])
-        case Pass():
+        case Pass() | Tag():
             return replace(node, next=number[node.next])
         case Classify():
             return replace(node, no=number[node.no])

@@ -10,17 +10,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from lockgate.stdlib_bpf import classifiers, fields, tables
+from lockgate.stdlib_bpf import classifiers, fields, tables, tags
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
 from lockgate.stdlib_bpf.tables import Cost
 from lockgate.stdlib_bpf.tables.base import REPLACE_NS
 
 from .builder import Builder
-from .inline import Inline, inline
-from .ir import InTable, Table
+from .inline import COMPARE_NS, Inline, inline
+from .ir import InTable, Table, Tagged
 
 INLINE = "inline"
-STRUCTURES = frozenset({INLINE, *tables.ALL, *classifiers.ALL})
+STRUCTURES = frozenset({INLINE, *tables.ALL, *classifiers.ALL, *tags.ALL})
 LIVE_KIND = "lpm_trie"  # what holds a dynamic set: prefixes that come and go one by one
 
 # Where the choice is open. Other fields are narrow or guard others, and stay in the program.
@@ -85,7 +85,25 @@ class Lookup:
         return builder.branch(InTable(self.field, self.table), yes, no, rule)
 
 
-Form = Inline | Lookup
+@dataclass(frozen=True)
+class Bit:
+    """How to test a set that is looked up together with others. `inverted`: the member is the complement."""
+
+    field: str
+    tags: str
+    member: int
+    inverted: bool = False
+    nodes: int = 1
+    latency_ns: float = COMPARE_NS
+
+    def emit(self, builder: Builder, yes: int, no: int, rule: int | None) -> int:
+        """Grow the node; its handle."""
+        if self.inverted:
+            yes, no = no, yes
+        return builder.branch(Tagged(self.field, self.tags, self.member), yes, no, rule)
+
+
+Form = Inline | Lookup | Bit
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,7 @@ class Chooser:
         self._goal = goal
         self._live = live
         self._tables: list[Table] = []
+        self._bits: dict[tuple[str, int], Bit] = {}
         self._placed: dict[tuple[int, int, bool], Lookup | None] = {}
         self._static: dict[tuple[str, int, int, int, int], list[Table]] = {}
 
@@ -122,6 +141,8 @@ class Chooser:
         this; a set has the structure that suits who asks first."""
         if (live := fields.split_live(field)) is not None:
             return self._choose_live(*live, member=1 in values)
+        if (bit := self._bits.get((field, id(values)))) is not None:
+            return bit
         width = fields.lookup(field).width_bits
         if field not in TABLE_FIELDS:
             return inline(field, values, width, invertible)
@@ -131,17 +152,36 @@ class Chooser:
         placed = self._placed[key]
         return inline(field, values, width, invertible) if placed is None else replace(placed, field=field)
 
+    def tagged(self, values: IntervalSet, bit: Bit) -> None:
+        """From here on a set is asked for so."""
+        self._bits[bit.field, id(values)] = bit
+
+    def quoted(self, field: str, values: IntervalSet) -> Cost:
+        """What a set of addresses costs that is asked for by itself; no table is made."""
+        width = fields.lookup(field).width_bits
+        best = self._candidate(field, values, width, True, self._goal)
+        if best is None:
+            return _in_code(inline(field, values, width, True))
+        block = tables.ALL[best.kind]
+        return block.cost(best.held, width, best.held.count if block.EXACT else len(best.held))
+
     def _place(
         self, field: str, values: IntervalSet, width: int, invertible: bool, goal: Goal
     ) -> Lookup | None:
         """The table for a set, None when it is better off in the program."""
+        best = self._candidate(field, values, width, invertible, goal)
+        return None if best is None else self._lookup(field, best)
+
+    def _candidate(
+        self, field: str, values: IntervalSet, width: int, invertible: bool, goal: Goal
+    ) -> _Candidate | None:
+        """The structure for a set, None when it is better off in the program."""
         best = self._best(values, width, invertible, goal) if values else None
         if len(values) <= MAX_INLINE_RANGES[width] and INLINE in self._structures:
             form = inline(field, values, width, invertible)
-            price = goal.price(Cost(form.latency_ns, 2 * form.nodes, NODE_BYTES * form.nodes, REPLACE_NS))
-            if form.nodes == 1 or best is None or price <= best.price:
+            if form.nodes == 1 or best is None or goal.price(_in_code(form)) <= best.price:
                 return None
-        return None if best is None else self._lookup(field, best)
+        return best
 
     def _best(self, values: IntervalSet, width_bits: int, invertible: bool, goal: Goal) -> _Candidate | None:
         """The cheapest structure that can hold the values or, turned round, their complement. Of equals the
@@ -200,6 +240,18 @@ class Chooser:
     def _name(self, stem: str) -> str:
         names = {table.name for table in self._tables}
         return next(name for i in range(len(names) + 1) if (name := f"{stem}{i}") not in names)
+
+
+def _in_code(form: Inline) -> Cost:
+    return Cost(form.latency_ns, 2 * form.nodes, NODE_BYTES * form.nodes, REPLACE_NS)
+
+
+def smaller_side(values: IntervalSet, width_bits: int) -> tuple[IntervalSet, bool]:
+    """A set or its complement, whichever has fewer ranges, and whether it is the complement: the same one for
+    both."""
+    if values and _complement_is_smaller(values, width_bits):
+        return values.complement(width_bits), True
+    return values, False
 
 
 def _complement_is_smaller(values: IntervalSet, width_bits: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from lockgate.stdlib_bpf import classifiers, fields, hooks, tables
+from lockgate.stdlib_bpf import classifiers, fields, hooks, tables, tags
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.tables import Cost
 
@@ -26,6 +26,9 @@ from .ir import (
     Pass,
     Plan,
     Table,
+    Tag,
+    Tagged,
+    Tags,
     successors,
 )
 from .order import LIVE_SHARE, chance
@@ -95,7 +98,8 @@ def rule_cost(plan: Plan, rule: int) -> RuleCost:
     tests = [node.test for node in nodes if isinstance(node, Branch)]
     looked = dict.fromkeys(test.table for test in tests if isinstance(test, InTable))
     prices = {name: price(plan.table(name)) for name in looked}
-    return RuleCost(len(tests), sum(_latency(node, prices) for node in nodes), tuple(looked))
+    tagged = dict.fromkeys(test.tags for test in tests if isinstance(test, Tagged))
+    return RuleCost(len(tests), sum(_latency(node, prices) for node in nodes), (*looked, *tagged))
 
 
 def latencies(plan: Plan) -> list[float]:
@@ -105,24 +109,28 @@ def latencies(plan: Plan) -> list[float]:
 
 
 def _prices(plan: Plan) -> dict[str, Cost]:
-    parts: list[Table | Classifier] = [*plan.tables, *plan.classifiers]
+    parts: list[Table | Classifier | Tags] = [*plan.tables, *plan.classifiers, *plan.tags]
     return {part.name: price(part) for part in parts}
 
 
-def price(part: Table | Classifier) -> Cost:
-    """The cost of one table or classifier of a plan."""
+def price(part: Table | Classifier | Tags) -> Cost:
+    """The cost of one table, classifier or tags of a plan."""
+    if isinstance(part, Tags):
+        return tags.ALL[part.kind].cost(part.ranges, part.width_bits)
     if isinstance(part, Classifier):
         return classifiers.ALL[part.kind].cost(part.contents)
     return tables.ALL[part.kind].cost(part.values, part.width_bits, part.max_entries)
 
 
-def asking(plan: Plan, table: str) -> list[int]:
-    """The rules whose tests look into a table, ascending; none where a test serves many."""
-    found = {
-        node.rule
-        for node in plan.nodes
-        if isinstance(node, Branch) and isinstance(node.test, InTable) and node.test.table == table
-    }
+def asking(plan: Plan, name: str) -> list[int]:
+    """The rules whose tests look into a table or tags, ascending; none where a test serves many."""
+    found: set[int | None] = set()
+    for node in plan.nodes:
+        match node:
+            case Branch(InTable(_, table), _, _, rule) if table == name:
+                found.add(rule)
+            case Branch(Tagged(_, tagging), _, _, rule) if tagging == name:
+                found.add(rule)
     return sorted(rule for rule in found if rule is not None)
 
 
@@ -160,6 +168,10 @@ def _latency(node: Node, table_cost: dict[str, Cost]) -> float:
     match node:
         case Branch(InTable(_, table)):
             return table_cost[table].latency_ns
+        case Branch(Tagged()):
+            return COMPARE_NS
+        case Tag(_, tagging):
+            return table_cost[tagging].latency_ns
         case Branch(test):
             return COMPARE_NS * (2 if fields.BY_NAME[test.field].width_bits > 64 else 1)
         case Classify(name):
@@ -183,3 +195,5 @@ def _chance(node: Node, plan: Plan) -> float:
         case InTable(field, name):
             values = plan.table(name).values
             return chance(field, values) if values else LIVE_SHARE
+        case Tagged(field, name, member):
+            return chance(field, plan.tagging(name).members[member])

@@ -47,7 +47,17 @@ class InTable:
     table: str
 
 
-Test = Between | Masked | InTable
+@dataclass(frozen=True)
+class Tagged:
+    """The field's value is in a member of `tags`. Stands only where the field has been looked up there
+    (`Tag`)."""
+
+    field: str
+    tags: str
+    member: int
+
+
+Test = Between | Masked | InTable | Tagged
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,19 @@ class Classify:
     no: int
 
 
-Node = Branch | Leaf | Admit | Pass | Classify
+@dataclass(frozen=True)
+class Tag:
+    """Look a field up in `tags`, once: what tests ask of it from here on is kept in a register. Then `next`.
+    Stands only where the packet is known to have the field."""
+
+    rule: ClassVar[None] = None  # it serves many
+
+    field: str
+    tags: str
+    next: int
+
+
+Node = Branch | Leaf | Admit | Pass | Classify | Tag
 
 
 def successors(node: Node) -> tuple[int, ...]:
@@ -106,7 +128,7 @@ def successors(node: Node) -> tuple[int, ...]:
     match node:
         case Branch(_, yes, no, _) | Admit(_, yes, no):
             return (yes, no)
-        case Pass(_, following) | Classify(_, following):
+        case Pass(_, following) | Classify(_, following) | Tag(_, _, following):
             return (following,)
     return ()
 
@@ -143,6 +165,23 @@ class Classifier:
 
 
 @dataclass(frozen=True)
+class Tags:
+    """Sets that are looked up together: one lookup says of each member whether it holds a key. `kind`: a key
+    of `stdlib_bpf.tags.ALL`; `width_bits` of its keys. `name` is a C identifier, unique in the plan among
+    tables and classifiers, too."""
+
+    name: str
+    kind: str
+    width_bits: int
+    members: tuple[IntervalSet, ...]
+
+    @property
+    def ranges(self) -> int:
+        """Ranges of all members."""
+        return sum(map(len, self.members))
+
+
+@dataclass(frozen=True)
 class Plan:
     """One chain, planned. `devices`, `cgroups` and `selections` as in the match IR. `hot`: rules that most of
     the packets that reach them match, ascending, as a profile says. `parts`: the first node of each function
@@ -162,6 +201,14 @@ class Plan:
     selections: tuple[str, ...] = ()
     hot: tuple[int, ...] = ()
     parts: tuple[int, ...] = ()
+    tags: tuple[Tags, ...] = ()
+
+    def tagging(self, name: str) -> Tags:
+        """Tags by name; KeyError when there are none."""
+        for tags in self.tags:
+            if tags.name == name:
+                return tags
+        raise KeyError(name)
 
     def classifier(self, name: str) -> Classifier:
         """A classifier by name; KeyError when there is none."""

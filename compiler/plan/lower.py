@@ -22,12 +22,14 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 from ..match.ir import MatchProgram
 from . import classify
 from .builder import Builder
+from .chain import Chain, Look, with_looks
 from .choose import INLINE, LATENCY, STRUCTURES, Chooser, Form, Goal
 from .classify import Piece, Side
 from .ir import DEFAULT, Between, Classifier, Plan
 from .order import ordered
 from .profiled import Hits, early, hot, reaching, reordered
 from .specialise import L4_PROTO, REST, Conjunction, specialise
+from .tagging import Tagging
 
 
 def lower(
@@ -60,13 +62,11 @@ def lower(
         classifiers=tuple(growing.classifiers),
         selections=program.selections,
         hot=tuple(sorted(growing.hot)),
+        tags=growing.tagging.tags,
     )
 
 
 SIDES = ((fields.IP4, 4), (fields.IP6, 6), (REST, None))
-# Matches with their tests, names of classifiers, and numbers of rules that others lead to: what stands behind
-# such a number belongs to that rule or a later one.
-Chain = list[tuple[int, list[Form]] | str | int]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class _Growing:
             raise ValueError(f"no such structure: {', '.join(sorted(unknown))}")
         self.program, self.structures = program, structures
         self.chooser = Chooser(structures, dict(program.live), goal)
+        self.tagging = Tagging(self.chooser, structures, goal)
         self.builder = Builder()
         self.classifiers: list[Classifier] = []
         self.hits: Hits = hits or {}
@@ -100,13 +101,21 @@ class _Growing:
         conjunctions = [one for _, part in parts for one in reordered(part, self.hits)]
         self.shares = reaching(conjunctions, self.hits)
         self.hot |= hot(self.shares, self.hits)
-        if family is None or classify.KIND not in self.structures:
-            return _Planned(self._chain(conjunctions))
-        sides = [classify.Side(family, ports, self.program.hook) for ports in (True, False)]
-        split = [list(self._pieces(side, conjunctions)) for side in sides]
-        if not any(isinstance(piece, Classifier) for side in split for piece in side):
-            return _Planned(self._chain(conjunctions))
-        return _Planned(*(self._mixed(found) for found in split))
+        if family is not None and classify.KIND in self.structures:
+            sides = [classify.Side(family, ports, self.program.hook) for ports in (True, False)]
+            split = [list(self._pieces(side, conjunctions)) for side in sides]
+            if any(isinstance(piece, Classifier) for side in split for piece in side):
+                return self._chains(split)
+        whole: list[Piece | int] = []
+        for target, part in self._parts(conjunctions):
+            whole += [target, *part]
+        return self._chains([whole])
+
+    def _chains(self, split: Sequence[Sequence[Piece | int]]) -> _Planned:
+        """Chains of the packets of a kind, or of those with ports and those without."""
+        matches = [[piece for piece in found if isinstance(piece, Conjunction)] for found in split]
+        self.tagging.decide(matches, self.shares if self.hits else {}, self.program.rules)
+        return _Planned(*(with_looks(self._mixed(found), self.program.rules) for found in split))
 
     def _pieces(self, side: Side, conjunctions: Sequence[Conjunction]) -> Iterator[Piece | int]:
         always, narrowed = INLINE not in self.structures, side.narrowed(conjunctions)
@@ -136,12 +145,6 @@ class _Growing:
                 chain.append(self._link(piece))
         return chain
 
-    def _chain(self, conjunctions: Sequence[Conjunction]) -> Chain:
-        chain: Chain = []
-        for target, part in self._parts(conjunctions):
-            chain += [target, *map(self._link, part)]
-        return chain
-
     def _link(self, one: Conjunction) -> tuple[int, list[Form]]:
         return one.rule, _forms(one.tests, self.chooser, self.shares[one.rule])
 
@@ -165,6 +168,9 @@ class _Growing:
         for link in reversed(chain):
             if isinstance(link, int):
                 parts[link] = following
+                continue
+            if isinstance(link, Look):
+                following = builder.tag(link.field, link.tags, following)
                 continue
             if isinstance(link, str):
                 following, current = builder.classify(link, following), DEFAULT

@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 
 from lockgate.stdlib_bpf import fields, hooks
 
-from .ir import Admit, Branch, Classify, InTable, Leaf, Node, Pass, Plan, successors
+from .ir import Admit, Branch, Classify, InTable, Leaf, Node, Pass, Plan, Tag, successors
 
 # A jump of BPF v3 reaches 32,767 instructions, and the kernel (6.18) lets 8,192 ways of one function wait to
 # be checked. Half of that leaves room for what is only estimated here.
@@ -100,7 +100,7 @@ CLASSIFICATION = Size(4_000, 0)  # what the verifier does is known once the tree
 def size(node: Node, plan: Plan) -> Size:
     """The size of a node of the plan."""
     match node:
-        case Branch(InTable()):
+        case Branch(InTable()) | Tag():
             return LOOKUP
         case Branch(test):
             return WIDE if fields.lookup(test.field).width_bits > 64 else COMPARISON

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from ..match.ir import RuleInfo
 from .cost import latencies
-from .ir import DEFAULT, Branch, Classify, InTable, Leaf, Node, Pass, Plan, successors
+from .ir import DEFAULT, Branch, Classify, InTable, Leaf, Node, Pass, Plan, Tag, successors
 
 # Handing over, headers and their checks, one counter.
 DECODE_NS = {"xdp": 9.5, "tc": 5.5, "connect": 12.0, "endpoint": 5.5}
@@ -33,8 +33,8 @@ CALL_NS = 9.0  # of a function of the program; most of it is the return that mit
 @dataclass(frozen=True)
 class Predicted:
     """Mean ns of a packet: `ns` in all, of which `decode_ns` before any rule; `rules`: by the number of the
-    rule, or DEFAULT, what serves it alone; `shared`: by the name of a classifier, or "" for tests that serve
-    several rules. The parts add up to `ns`."""
+    rule, or DEFAULT, what serves it alone; `shared`: by the name of a classifier or tags, or "" for tests
+    that serve several rules. The parts add up to `ns`."""
 
     ns: float
     decode_ns: float
@@ -60,6 +60,8 @@ def predict(plan: Plan, ways: Sequence[Sequence[int]]) -> Predicted:
         spent = (count * (ns[at] + _traces(plan, node)) + missed * MISSED_NS) / len(ways)
         if isinstance(node, Classify):
             shared[node.classifier] += spent
+        elif isinstance(node, Tag):
+            shared[node.tags] += spent
         elif node.rule is None:
             shared[""] += spent
         else:

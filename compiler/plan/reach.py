@@ -23,7 +23,21 @@ from ..match.boxes import Box, domain, present
 from ..match.equal import Work, rest
 from ..match.ir import MatchProgram, RuleInfo
 from ..match.prove import TooMuchWork
-from .ir import DEFAULT, Admit, Between, Branch, Classify, InTable, Leaf, Masked, Pass, Plan, Test
+from .ir import (
+    DEFAULT,
+    Admit,
+    Between,
+    Branch,
+    Classify,
+    InTable,
+    Leaf,
+    Masked,
+    Pass,
+    Plan,
+    Tag,
+    Tagged,
+    Test,
+)
 
 L4_PROTO = fields.L4_PROTO.name
 THERE, ABSENT = fields.L4_PROTO.full, IntervalSet.of(1 << fields.L4_PROTO.width_bits)
@@ -68,6 +82,8 @@ def arrivals(plan: Plan, work: Work) -> Iterator[tuple[int, Arrival]]:
                     waiting[no].append(Arrival(one.box, (*one.events, (rule, False))))
                 case Pass(rule, following):
                     waiting[following].append(Arrival(one.box, (*one.events, (rule, None))))
+                case Tag(_, _, following):
+                    waiting[following].append(one)
                 case Branch(test, yes, no, _):
                     for holds, box in _split(one.box, *_asked(test, plan), work):
                         waiting[yes if holds else no].append(Arrival(box, one.events))
@@ -111,6 +127,8 @@ def _asked(test: Test, plan: Plan) -> tuple[str, IntervalSet]:
             if found.live is None:
                 return name, found.values
             return fields.live_field(name, found.live), IntervalSet.of(1)
+        case Tagged(name, tags, member):
+            return name, plan.tagging(tags).members[member]
 
 
 def _masked(width: int, mask: int, value: int) -> IntervalSet:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lockgate.stdlib_bpf import classifiers, tables
+from lockgate.stdlib_bpf import classifiers, tables, tags
 from lockgate.stdlib_bpf.decode.frame import Facts, Malformed
 from lockgate.stdlib_bpf.state.fragments import Fragment
 from lockgate.stdlib_bpf.state.limits import Buckets
@@ -18,7 +18,9 @@ from lockgate.stdlib_bpf.tables import DataImage, MapImage
 from ..decision import DEFAULT, Decision, Seen, before_rules
 from ..match.run import NOTHING, member
 from ..policy.model import Prefixes
-from .ir import Admit, Between, Branch, Classify, InTable, Leaf, Masked, Pass, Plan
+from .ir import Admit, Between, Branch, Classify, InTable, Leaf, Masked, Pass, Plan, Tag, Tagged, Test
+
+Looked = dict[tuple[str, str], int]  # (field, tags) → tag
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,18 @@ class Runner:
             return before_rules(facts, plan.hook)
         buckets = Buckets() if buckets is None else buckets
         passed: list[int] = []
+        looked: Looked = {}
         following = 0
         while True:
             node = plan.nodes[following]
             if met is not None:
                 met.append(following)
             match node:
+                case Tag(name, tagging, following):
+                    looked[name, tagging] = self._tag(tagging, facts[name])
                 case Branch(test, yes, no, _):
                     value = facts.get(test.field)
-                    following = yes if value is not None and self._holds(test, value, live) else no
+                    following = yes if value is not None and self._holds(test, value, live, looked) else no
                 case Admit(rule, yes, no):
                     limit = plan.rules[rule].limit
                     assert limit is not None  # verified
@@ -76,7 +81,17 @@ class Runner:
         found = block.model(image, one.contents.widths, [facts[field] for field in one.fields])
         return None if found is None else found[0]
 
-    def _holds(self, test: Between | Masked | InTable, value: int, live: Mapping[str, Prefixes]) -> bool:
+    def _tag(self, name: str, value: int) -> int:
+        """The tag of a value."""
+        one = self.plan.tagging(name)
+        block = tags.ALL[one.kind]
+        if name not in self._images:
+            self._images[name] = block.build(one.members, one.width_bits)
+        image = self._images[name]
+        assert isinstance(image, DataImage)
+        return block.model(image, value, one.width_bits)
+
+    def _holds(self, test: Test, value: int, live: Mapping[str, Prefixes], looked: Looked) -> bool:
         match test:
             case Between(_, low, high):
                 return low <= value <= high
@@ -84,6 +99,8 @@ class Runner:
                 return value & mask == wanted
             case InTable(name, table):
                 return self._in_table(name, table, value, live)
+            case Tagged(name, tagging, place):
+                return bool(looked[name, tagging] >> place & 1)
 
     def _in_table(self, name: str, table_name: str, value: int, live: Mapping[str, Prefixes]) -> bool:
         table = self.plan.table(table_name)

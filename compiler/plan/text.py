@@ -20,11 +20,19 @@ box of a classifier around the packet:
     classifier rules0 rule_tree ip4.src ip4.dst l4.proto th.sport th.dport
     box rules0 0 10.0.0.0/8 0.0.0.0/0 6 0-65535 22
 
+`tag FIELD by NAME then NEXT` looks a field up in several sets at once; behind it `ip4.src in tags0.1` asks
+whether member 1 holds it:
+
+    tags tags0 tag_index 32
+    member tags0 {10.0.0.0/8}
+    member tags0 {10.1.2.0/24, 192.0.2.7}
+
 `part` stands before the first node of each part of a plan that is cut.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from lockgate.stdlib_bpf.classifiers import Box
@@ -48,6 +56,9 @@ from .ir import (
     Pass,
     Plan,
     Table,
+    Tag,
+    Tagged,
+    Tags,
     Test,
 )
 
@@ -62,6 +73,8 @@ def write(plan: Plan) -> str:
     out += [write_rule(index, rule) for index, rule in enumerate(plan.rules)]
     out += [f"hot {rule}" for rule in plan.hot]
     out += [_write_table(table) for table in plan.tables]
+    for tags in plan.tags:
+        out += _write_tags(tags)
     for one in plan.classifiers:
         out += _write_classifier(one)
     begins = set(plan.parts)
@@ -85,6 +98,7 @@ def read(text: str) -> Plan:
     boxes: dict[str, list[Box]] = {}
     hot: list[int] = []
     parts: list[int] = []
+    tags: list[Tags] = []
     for words in lines(text):
         match words.next():
             case "plan":
@@ -103,6 +117,12 @@ def read(text: str) -> Plan:
                 hot.append(words.number())
             case "table":
                 tables.append(_read_table(words))
+            case "tags":
+                tags.append(Tags(words.next(), words.next(), words.number(), ()))
+            case "member" if tags:
+                words.expect(tags[-1].name)
+                found = words.value_set(style_of_keys(tags[-1].width_bits))
+                tags[-1] = replace(tags[-1], members=(*tags[-1].members, found))
             case "classifier":
                 classifiers.append(Classifier(words.next(), words.next(), tuple(words.rest()), ()))
                 boxes[classifiers[-1].name] = []
@@ -115,8 +135,8 @@ def read(text: str) -> Plan:
                 nodes.append(_read_node(words, {table.name for table in tables}))
             case word:
                 raise words.error(
-                    "expected plan, device, cgroup, selection, rule, hot, table, classifier, box, "
-                    f"part or `{len(nodes)}:`, found `{word}`"
+                    "expected plan, device, cgroup, selection, rule, hot, table, tags, member, classifier, "
+                    f"box, part or `{len(nodes)}:`, found `{word}`"
                 )
         words.end()
     if head is None:
@@ -133,6 +153,7 @@ def read(text: str) -> Plan:
         selections=tuple(selections),
         hot=tuple(hot),
         parts=tuple(parts),
+        tags=tuple(tags),
     )
 
 
@@ -146,6 +167,8 @@ def write_test(test: Test) -> str:
             return f"{field} & {print_value(mask, style)} = {print_value(value, style)}"
         case InTable(field, table):
             return f"{field} in {table}"
+        case Tagged(field, tags, member):
+            return f"{field} in {tags}.{member}"
 
 
 def _write_table(table: Table) -> str:
@@ -163,6 +186,12 @@ def _read_table(words: Words) -> Table:
     style = style_of_keys(width)
     values = words.value_set(style) if live is None else EMPTY
     return Table(name, kind, width, values, entries, live)
+
+
+def _write_tags(tags: Tags) -> list[str]:
+    style = style_of_keys(tags.width_bits)
+    members = (f"member {tags.name} {print_set(values, style)}" for values in tags.members)
+    return [f"tags {tags.name} {tags.kind} {tags.width_bits}", *members]
 
 
 def _write_classifier(one: Classifier) -> list[str]:
@@ -189,6 +218,8 @@ def _write_node(node: Node) -> str:
             return f"pass {rule} then {following}"
         case Classify(name, no):
             return f"classify {name} else {no}"
+        case Tag(field, tags, following):
+            return f"tag {field} by {tags} then {following}"
         case Branch(test, yes, no, served):
             out = f"{write_test(test)} ? {yes} : {no}"
             return out if served is None else f"{out} for {served}"
@@ -207,6 +238,12 @@ def _read_node(words: Words, tables: set[str]) -> Node:
         name = words.next()
         words.expect("else")
         return Classify(name, words.number())
+    if words.take("tag"):
+        field = words.next()
+        words.expect("by")
+        tagging = words.next()
+        words.expect("then")
+        return Tag(field, tagging, words.number())
     test = _read_test(words, tables)
     yes, no = _read_ways(words)
     return Branch(test, yes, no, words.number() if words.take("for") else None)
@@ -231,4 +268,7 @@ def _read_test(words: Words, tables: set[str]) -> Test:
     if (name := words.peek()) in tables and name is not None:
         words.next()
         return InTable(field, name)
+    if name is not None and (found := re.fullmatch(r"([A-Za-z_]\w*)\.(\d+)", name)):
+        words.next()
+        return Tagged(field, found[1], int(found[2]))
     return Between(field, *words.value_range(style))

@@ -6,10 +6,10 @@ there are known, joined over all ways that lead to it. Edges lead upward, so one
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from lockgate.stdlib_bpf import classifiers, fields, hooks, tables
+from lockgate.stdlib_bpf import classifiers, fields, hooks, tables, tags
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Limit
 
@@ -36,6 +36,9 @@ from .ir import (
     Pass,
     Plan,
     Table,
+    Tag,
+    Tagged,
+    Tags,
     Test,
     successors,
 )
@@ -49,10 +52,12 @@ ONLY_RANGES = fields.ANSWERED - {"ip.proto"}
 
 @dataclass(frozen=True)
 class Known:
-    """What may still be: values of `eth.type`, and of `l4.proto` with MISSING."""
+    """What may still be: values of `eth.type`, and of `l4.proto` with MISSING. `looked`: the (field, tags)
+    that have been looked up on every way."""
 
     eth_type: IntervalSet
     l4_proto: IntervalSet
+    looked: frozenset[tuple[str, str]] = frozenset()
 
 
 ANYTHING = Known(IntervalSet.full(16), IntervalSet.of((0, MISSING)))
@@ -70,6 +75,7 @@ def verify(plan: Plan) -> None:
         raise VerifyError("hot rules are not rules in ascending order")
     _check_tables(plan)
     _check_classifiers(plan)
+    _check_tags(plan)
     if not plan.nodes:
         raise VerifyError("the plan has no nodes")
     _check_parts(plan)
@@ -83,9 +89,14 @@ def verify(plan: Plan) -> None:
                 raise VerifyError("nothing leads here")
             if any(not index < at < len(known) for at in successors(node)):
                 raise VerifyError("an edge must lead to a later node")
-            other = {Leaf: DEFAULT, Branch: None, Classify: None}.get(type(node), NO_OTHER)
+            other = {Leaf: DEFAULT, Branch: None, Classify: None, Tag: None}.get(type(node), NO_OTHER)
             _check_rule(node.rule, plan, other)
             match node:
+                case Branch(Tagged(field, name, member)):
+                    if (field, name) not in here.looked:
+                        raise VerifyError(f"{field} may not have been looked up in {name}")
+                    if not 0 <= member < len(plan.tagging(name).members):
+                        raise VerifyError(f"{name} has no member {member}")
                 case Branch(test):
                     _check_test(test, plan, by_name)
                     _check_presence(test.field, here)
@@ -97,6 +108,9 @@ def verify(plan: Plan) -> None:
                     _check_limit(plan.rules[rule].limit, here)
                 case Classify(name):
                     _check_classified(plan.classifier(name), here)
+                case Tag(field, name):
+                    _check_tag(field, plan.tagging(name), plan.hook)
+                    _check_presence(field, here)
         except VerifyError as reason:
             raise VerifyError(f"node {index}: {reason}") from None
         for at, state in _outcomes(node, here):
@@ -160,6 +174,34 @@ def _check_classifiers(plan: Plan) -> None:
             rule = plan.rules[box.rule]
             if not is_plain(rule, plan.hook):
                 raise VerifyError(f"rule {box.rule} does more than to decide")
+
+
+def _check_tags(plan: Plan) -> None:
+    named = {node.tags for node in plan.nodes if isinstance(node, Tag)}
+    names = [one.name for one in plan.tags]
+    others = {table.name for table in plan.tables} | {one.name for one in plan.classifiers}
+    if named != set(names) or len(named) != len(names) or named & others:
+        raise VerifyError("tags and the nodes that look fields up in them do not fit each other")
+    for one in plan.tags:
+        if not (one.name.isidentifier() and one.name.isascii()):
+            raise VerifyError(f"the name `{one.name}` is not an identifier of C")
+        if one.kind not in tags.ALL:
+            raise VerifyError(f"the tags {one.name} are of unknown kind `{one.kind}`")
+        if one.width_bits not in tags.ALL[one.kind].WIDTHS:
+            raise VerifyError(f"{one.kind} cannot hold keys of {one.width_bits} bits ({one.name})")
+        if not 0 < len(one.members) <= tags.MAX_MEMBERS:
+            raise VerifyError(f"{one.name} has {len(one.members)} members, not 1 to {tags.MAX_MEMBERS}")
+        if any(values and values.ranges[-1][1] >> one.width_bits for values in one.members):
+            raise VerifyError(f"{one.name} has values of more than {one.width_bits} bits")
+
+
+def _check_tag(field: str, one: Tags, hook: str) -> None:
+    if field not in fields.BY_NAME or hook not in fields.BY_NAME[field].hooks:
+        raise VerifyError(f"there is no field `{field}` at {hook}")
+    if field in ONLY_RANGES:
+        raise VerifyError(f"{field} may be missing: only a range is safe to ask for")
+    if fields.BY_NAME[field].width_bits != one.width_bits:
+        raise VerifyError(f"the keys of {one.name} are not as wide as {field}")
 
 
 def _check_box(ranges: tuple[tuple[int, int], ...], one: Classifier) -> None:
@@ -237,18 +279,20 @@ def _check_limit(limit: Limit | None, here: Known) -> None:
 
 def _outcomes(node: Node, here: Known) -> tuple[tuple[int, Known], ...]:
     """What is known behind each edge."""
+    if isinstance(node, Tag):
+        return ((node.next, replace(here, looked=here.looked | {(node.field, node.tags)})),)
     if not isinstance(node, Branch):
         return tuple((at, here) for at in successors(node))
     field = node.test.field
-    if field not in ("eth.type", fields.L4_PROTO.name) or isinstance(node.test, InTable):
+    if field not in ("eth.type", fields.L4_PROTO.name) or isinstance(node.test, InTable | Tagged):
         return (node.yes, here), (node.no, here)
     values = _values(node.test, fields.BY_NAME[field].width_bits)
     if field == "eth.type":
-        yes = Known(_and(here.eth_type, values), here.l4_proto)
-        no = Known(_minus(here.eth_type, values), here.l4_proto)
+        yes = replace(here, eth_type=_and(here.eth_type, values))
+        no = replace(here, eth_type=_minus(here.eth_type, values))
     else:
-        yes = Known(here.eth_type, _and(here.l4_proto, values))
-        no = Known(here.eth_type, _minus(here.l4_proto, values))
+        yes = replace(here, l4_proto=_and(here.l4_proto, values))
+        no = replace(here, l4_proto=_minus(here.l4_proto, values))
     return (node.yes, yes), (node.no, no)
 
 
@@ -261,7 +305,9 @@ def _values(test: Between | Masked, width_bits: int) -> IntervalSet:
 
 
 def _join(a: Known, b: Known) -> Known:
-    return a if a == b else Known(_or(a.eth_type, b.eth_type), _or(a.l4_proto, b.l4_proto))
+    if a == b:
+        return a
+    return Known(_or(a.eth_type, b.eth_type), _or(a.l4_proto, b.l4_proto), a.looked & b.looked)
 
 
 # The same few sets meet thousands of times in a chain.

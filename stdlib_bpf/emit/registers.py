@@ -38,6 +38,7 @@ NO_DSCP = 0xFFFF
 # Where functions of a program hand over to one another: the verdict, the node of the plan to go on with, and
 # what dynamic sets say (a number follows, 32 answers each).
 VERDICT, NEXT, ANSWERS = "verdict", "next", "answers"
+TAG = "{field} by {tags}"  # the tag of a field: of two words, which no name of a field has
 # With more registers than this small ones share slots: of 512 bytes of stack others want some, too. Machine
 # code for 16 bits is a byte longer.
 ROOMY = 20

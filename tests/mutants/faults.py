@@ -23,6 +23,7 @@ EFFECTS, REPLY = "stdlib_bpf/emit/effects.py", "stdlib_bpf/emit/reply.py"
 PROFILED = "compiler/plan/profiled.py"
 CLASSIFIERS = "stdlib_bpf/emit/classifiers.py"
 PARTS = "compiler/codegen/parts.py"
+TAGS, TAGGING = "stdlib_bpf/emit/tags.py", "compiler/plan/tagging.py"
 ORACLE = "the reference itself: "
 
 FAULTS: tuple[Fault, ...] = (
@@ -222,6 +223,55 @@ FAULTS: tuple[Fault, ...] = (
         "compiler/plan/classify.py",
         "if patience < 0 or not all(_disjoint(one, other) for one in mine for other in run):",
         "if patience < 0:",
+    ),
+    # ---- sets that are looked up together ----
+    Fault(
+        "tags: a boundary belongs to what lies before it",
+        TAGS,
+        'f.op("sub", f.op("sub", entry(f.op("add", at, half)), wanted), 1)',
+        'f.op("sub", f.op("sub", entry(f.op("add", at, half)), wanted), 0)',
+    ),
+    Fault(
+        "tags: a chunk with one boundary inside is taken for uniform",
+        TAGS,
+        'f.branch(f.compare("eq", inside, 0), done, search)',
+        'f.branch(f.compare("ule", inside, 1), done, search)',
+    ),
+    Fault(
+        "tags: a boundary where two sets begin is that of one",
+        "stdlib_bpf/tags/merged.py",
+        "last = np.append(bounds[1:] != bounds[:-1], True)[: len(bounds)]",
+        "last = np.append(True, bounds[1:] != bounds[:-1])[: len(bounds)]",
+    ),
+    Fault(
+        "tags: the bit of the next member is asked",
+        "compiler/codegen/nodes.py",
+        'held = f.op("and", tag, 1 << node.test.member)',
+        'held = f.op("and", tag, 2 << node.test.member)',
+    ),
+    Fault(
+        "tags: a complement is asked for as the set",
+        TAGGING,
+        "self._chooser.tagged(values, Bit(name, held.name, member, inverted))",
+        "self._chooser.tagged(values, Bit(name, held.name, member))",
+    ),
+    Fault(
+        "tags: the other end of the packet is looked up",
+        "compiler/codegen/nodes.py",
+        "key = self.value(node.field)",
+        'key = self.value("ip4.src" if self.registers.wanted("ip4.src") else node.field)',
+    ),
+    Fault(
+        "tags: a rule that leads to a later one leads past the look-up",
+        "compiler/plan/chain.py",
+        "while before := [place for place, to in leaps if place < at < to]:",
+        "while before := [place for place, to in leaps if to < place < at]:",
+    ),
+    Fault(
+        "tags: a rule that lets go on leads past the look-up of its second match",
+        "compiler/plan/chain.py",
+        "at = firsts[_rule(chain[at])]",
+        "at = max(at, firsts[_rule(chain[at])])",
     ),
     # ---- tables ----
     Fault(

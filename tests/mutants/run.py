@@ -28,7 +28,7 @@ STAGES = (
     ("file tests", USER_SPACE, ("tests/filetests",)),
     ("file tests, kernel", "kernel", ("tests/filetests",)),
     ("scapy", USER_SPACE, ("tests/properties/test_decode.py", "tests/properties/test_reply.py")),
-    ("rules that lead onward", USER_SPACE, ("tests/unit/test_leaps.py",)),
+    ("rules that lead onward", USER_SPACE, ("tests/unit/test_leaps.py", "tests/unit/test_tagging.py")),
     ("the law", USER_SPACE, ("tests/properties/test_law.py",)),
     ("validation", USER_SPACE, ("tests/properties/test_validate.py",)),
     ("dynamic sets", "kernel", ("tests/kernel/test_live_sets.py",)),

@@ -11,7 +11,7 @@ import pytest
 from lockgate.compiler.decision import NO_RULE, Decision
 from lockgate.compiler.match.ir import MatchProgram, RuleInfo
 from lockgate.compiler.plan.ir import Between, Branch, InTable, Plan
-from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf import fields, hooks, tags
 
 OPTIONS: dict[str, Callable[[RuleInfo], object]] = {
     "count": lambda rule: rule.count,
@@ -121,6 +121,7 @@ class Coverage:
             f"effects never used: {effects_at(self.place) - self.effects.keys()}\n{table}"
         )
         kinds = {"inline", "hash", "lpm_trie", "range_index", "hosts_and_ranges", "range_tree", "rule_tree"}
+        kinds |= tags.ALL.keys()
         assert kinds <= self.structures.keys(), table
         assert self.policies >= policies and self.pairs >= pairs, table
 
@@ -129,7 +130,7 @@ def structures_of(plan: Plan) -> set[str]:
     """Kinds of structure that a plan uses, "inline" for comparisons of what could lie in a table."""
     tests = [node.test for node in plan.nodes if isinstance(node, Branch)]
     kinds = {plan.table(test.table).kind for test in tests if isinstance(test, InTable)}
-    kinds |= {one.kind for one in plan.classifiers}
+    kinds |= {one.kind for one in (*plan.classifiers, *plan.tags)}
     addresses = ("ip4.src", "ip4.dst", "ip6.src", "ip6.dst", "th.sport", "th.dport")
     if any(isinstance(test, Between) and test.field in addresses for test in tests):
         kinds.add("inline")

@@ -48,6 +48,7 @@ STRUCTURES = (
     frozenset({"hash", "lpm_trie"}),
     frozenset({"lpm_trie"}),
     frozenset({"range_index"}),
+    frozenset({"tag_index"}),
     frozenset({"rule_tree"}),
     frozenset({"rule_tree", "hash"}),
     frozenset({"hash", "range_index"}),
@@ -432,10 +433,17 @@ def contents(draw: st.DrawFn) -> Prefixes:
 
 
 @st.composite
-def policies(draw: st.DrawFn, place: str, max_rules: int = 15, about: Sequence[fields.Field] = ()) -> Text:
-    """A policy with one rule list at a place of PLACES. `about`: fields that surely have a rule."""
+def policies(
+    draw: st.DrawFn,
+    place: str,
+    max_rules: int = 15,
+    about: Sequence[fields.Field] = (),
+    allowed: Sequence[frozenset[str] | None] = STRUCTURES,
+) -> Text:
+    """A policy with one rule list at a place of PLACES. `about`: fields that surely have a rule; `allowed`:
+    of STRUCTURES, one of which holds."""
     hook, _, direction = place.partition(" ")
-    structures = draw(st.sampled_from(STRUCTURES))
+    structures = draw(st.sampled_from(allowed))
     wants_list = structures is not None and bool(structures & {"range_index", "cuckoo", "hosts_and_ranges"})
     names = declarations(draw, hook == "connect", wants_list, structures != frozenset({"inline"}))
     verdicts = plain(hook)

@@ -31,10 +31,10 @@ from tests import engines, filetest
 
 from .coverage import Coverage
 from .packets import Maker
-from .strategies import PLACES, Text, policies
+from .strategies import PLACES, STRUCTURES, Text, policies
 
 POLICIES, PACKETS = 70, 100
-FIELDS_A_TURN = 4
+FIELDS_A_TURN, STRUCTURES_TURNS = 4, 4
 HITS = (0, 1, 10, 1_000, 100_000)  # that a profile may tell of
 PART_INSNS = (parts.PART_INSNS, 10, 60, 250)  # one function; a function for nearly each node; some
 LONG = 20  # times as many under `make test-all`
@@ -89,23 +89,34 @@ def unplaced(ir):  # type: ignore[no-untyped-def]
 
 
 def hold(place: str, count: int, anew: bool, with_kernel: bool) -> Coverage:
-    """Judge `count` policies at a place, each field having its turn; the coverage. `anew`: other ones at each
-    run. A counterexample is shrunk, stored, and raised."""
+    """Judge `count` policies at a place, fields and structures having their turns; the coverage. `anew`:
+    other ones at each run. A counterexample is shrunk, stored, and raised."""
     coverage = Coverage(place)
     rows = [row for row in fields.ALL if place.partition(" ")[0] in row.hooks]
     turns = [rows[at : at + FIELDS_A_TURN] for at in range(0, len(rows), FIELDS_A_TURN)]
-    for about in turns:
-        _hold(coverage, about, -(-count // len(turns)), anew, with_kernel)
+    runs = max(len(turns), STRUCTURES_TURNS)
+    for run in range(runs):
+        allowed = STRUCTURES[run % STRUCTURES_TURNS :: STRUCTURES_TURNS]
+        _hold(coverage, turns[run % len(turns)], allowed, -(-count // runs), anew, with_kernel)
     return coverage
 
 
 def _hold(
-    coverage: Coverage, about: Sequence[fields.Field], count: int, anew: bool, with_kernel: bool
+    coverage: Coverage,
+    about: Sequence[fields.Field],
+    allowed: Sequence[frozenset[str] | None],
+    count: int,
+    anew: bool,
+    with_kernel: bool,
 ) -> None:
     place, last = coverage.place, list[engines.Case]()
 
-    @(seed(zlib.crc32(f"{place} {about[0].name}".encode())) if not anew else lambda function: function)
-    @given(policies(place, about=about), st.integers(0, 2**32 - 1))
+    @(
+        seed(zlib.crc32(f"{place} {about[0].name} {STRUCTURES.index(allowed[0])}".encode()))
+        if not anew
+        else lambda function: function
+    )
+    @given(policies(place, about=about, allowed=allowed), st.integers(0, 2**32 - 1))
     @settings(
         max_examples=count,
         deadline=None,

@@ -223,8 +223,8 @@ def test_ways_that_join_must_agree() -> None:
         ("", "no line begins with `plan`"),
         (
             PLAN + "1: decide 0",
-            "expected plan, device, cgroup, selection, rule, hot, table, classifier, box, part or `0:`, "
-            "found `1:`",
+            "expected plan, device, cgroup, selection, rule, hot, table, tags, member, classifier, box, part "
+            "or `0:`, found `1:`",
         ),
         (PLAN + "0: eth.type in 7 1 : 2", "expected `\\?`, found `1`"),
         (PLAN + "0: decide 0 now", "unexpected `now`"),

@@ -163,12 +163,19 @@ def _shares(chain: Chain, plan: Plan, mix: Sequence[Sample]) -> tuple[tuple[str,
     for rule, ns in told.rules.items():
         found[_label(chain, rule)] += ns
     for name, ns in told.shared.items():
-        if name:
-            rules = len({box.rule for box in plan.classifier(name).boxes})
-            found[f"(one look-up for {rules:,} rules)"] += ns
-        else:
-            found["(tests that serve several rules)"] += ns
+        found[_shared(plan, name)] += ns
     return tuple(sorted(((k, v) for k, v in found.items() if v), key=lambda item: (-item[1], item[0])))
+
+
+def _shared(plan: Plan, name: str) -> str:
+    """What `predict` names so."""
+    if not name:
+        return "(tests that serve several rules)"
+    for tags in plan.tags:
+        if tags.name == name:
+            return f"(one look-up in {len(tags.members):,} sets)"
+    rules = len({box.rule for box in plan.classifier(name).boxes})
+    return f"(one look-up for {rules:,} rules)"
 
 
 def _facts(
@@ -184,7 +191,7 @@ def _facts(
     return Facts(
         hook=chain.hook,
         rules=len(chain.rules),
-        entries=sum(len(table.values) for table in plan.tables if table.live is None),
+        entries=sum(len(t.values) for t in plan.tables if t.live is None) + sum(t.ranges for t in plan.tags),
         ours_ns=figures.ns.get(TYPICAL, 0.0),
         live=tuple(most for _, most in session.match(chain).live),
         peers={name: one.ns[TYPICAL] for name, one in others.items() if TYPICAL in one.ns},
