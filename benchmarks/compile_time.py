@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "lockgate --help": [*COMMAND, "--help"],
             **{what: [*COMMAND, "build", str(path)] for what, path in builds.items()},
         }
-        seconds = _alternate(commands, 5 if given.quick else 11)
+        seconds = _alternate(commands, 3 if given.quick else 11)
         stages = {what: _stages(path) for what, path in builds.items()}
     base = seconds[TRIVIAL]
     rows = [

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not harness.possible() or not given.yardstick:
         print("edge: skipped, it needs root and a yardstick (LOCKGATE_YARDSTICK)")
         return
-    rounds = [_round(Path(given.yardstick), given.kind) for _ in range(3 if given.quick else 5)]
+    rounds = [_round(Path(given.yardstick), given.kind) for _ in range(1 if given.quick else 5)]
     rows = _rows(rounds)
     report.publish(f"edge_{given.kind}", _text(rows, given.kind, len(rounds)), {"rows": rows}, given.results)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from .flood import EDGE
-from .harness import WAITING
 from .rule_lists import BY_HAND, CHOSEN, POOLS
 from .structures import READ
 
@@ -66,7 +65,7 @@ def latency(*kinds: str) -> Figure:
 
     def figure(rows: list[Row]) -> float:
         return max(
-            net(ours(found), WAITING["hit"]) / net(_read(found), WAITING["miss"])
+            net(ours(found), "half") / net(_read(found), "half")
             for found in _sets(rows, kinds, NEARLY, MILLION, 4)
         )
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
 from lockgate.runtime.coldrun import BPF_SIZE, insn, map_insn, program
 from lockgate.runtime.sys import attrs, bpf
 from lockgate.runtime.sys.fd import Fd
@@ -117,9 +119,10 @@ def _signed(value: int, size: int) -> int:
 
 
 def read(size: int) -> tuple[Fd, Fd]:
-    """A program that drops what it reads nothing about in a table of `size` bytes, a power of two, and the
-    table, which is empty: one read of eight bytes, at a place that the source address says."""
+    """A program that drops what it reads zero about in a table of `size` bytes, a power of two, and the
+    table, half of it zeros by chance: one read of eight bytes, at a place that the source address says."""
     table = bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, size, 1, 0, "table")
+    bpf.map_update(table, bytes(4), np.random.default_rng(1).integers(0, 2, size // 8, np.uint64).tobytes())
     words = size.bit_length() - 4  # in bits
 
     def lines() -> Iterator[Line]:

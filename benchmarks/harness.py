@@ -37,7 +37,6 @@ POOL = 1 << 18  # packets; a power of two, and more addresses than caches hold l
 ROUNDS, SLICE_NS = 25, 5_000_000
 XDP, TC = hooks.ALL["xdp"], hooks.ALL["tc"]
 FLOOR = "floor"
-WAITING = {"hit": "hit, waiting", "miss": "miss, waiting"}
 CHECKED = 128  # packets
 LOOPBACK_NET = 127  # 127.0.0.0/8: the stack drops such sources, whatever a filter says
 PROG_INFO_BYTES, VERIFIED_INSNS_AT = 232, 216  # struct bpf_prog_info, include/uapi/linux/bpf.h
@@ -151,12 +150,10 @@ ADDRESS = {  # the source; for IPv4 with the checksum, which the stack wants to 
 
 
 @contextmanager
-def stamping(
-    target: Fd, pool_of: Sequence[bytes], stamp: Stamp, hook: Hook = XDP, in_order: bool = False
-) -> Iterator[Fd]:
-    """The generator in front of a target. `pool_of`: POOL stamps; `in_order`: as in `coldrun.stamping`."""
+def stamping(target: Fd, pool_of: Sequence[bytes], stamp: Stamp, hook: Hook = XDP) -> Iterator[Fd]:
+    """The generator in front of a target. `pool_of`: POOL stamps."""
     with (
-        coldrun.stamping(target, pool_of, stamp, hook, in_order) as program,
+        coldrun.stamping(target, pool_of, stamp, hook) as program,
         idle.attached(program) if hook is XDP else nullcontext(),
     ):
         yield program
@@ -187,13 +184,11 @@ def stamps(addresses: Sequence[int], version: int) -> list[bytes]:
 @dataclass(frozen=True)
 class Pool:
     """POOL packets as stamps, and what becomes of the first of them: verdicts, one each, and how many of the
-    first `stack.CHECKED` no rule matches. `in_order`: each packet waits for the one before; not measured in
-    the stack."""
+    first `stack.CHECKED` no rule matches."""
 
     stamps: Sequence[bytes]
     verdicts: Sequence[str]
     passing: int
-    in_order: bool = False
 
 
 def measure(
@@ -201,21 +196,27 @@ def measure(
     asked: Mapping[str, Sequence[int]],
     version: int,
     rounds: int = ROUNDS,
-    bases: Mapping[str, Fd] | None = None,
+    bases: Mapping[tuple[str, str], Fd] | None = None,
     filters: Mapping[str, stack.Loaded] | None = None,
 ) -> dict[str, Figures]:
     """What sets of addresses cost (`compared`): what is in a pool is dropped, and passes if it is in "miss".
-    What is in WAITING is measured once more with packets that wait for the one before. `bases` are measured
-    on misses alone."""
-    pools_of = {}
-    for what, addresses in asked.items():
-        stamped, missing = stamps(addresses, version), what == "miss"
-        verdicts = ["pass" if missing else "drop"] * CHECKED
-        pools_of[what] = Pool(stamped, verdicts, stack.CHECKED if missing else 0)
-        if what in WAITING:
-            pools_of[WAITING[what]] = Pool(stamped, verdicts, 0, in_order=True)
-    based = {(name, what): base for name, base in (bases or {}).items() for what in ("miss", WAITING["miss"])}
-    return compared(udp_frame(version), ADDRESS[version], pools_of, programs, rounds, based, filters or {})
+    A pool "half" is of hits and misses in random order."""
+    pools_of = {
+        what: _pool([(address, what != "miss") for address in addresses], version)
+        for what, addresses in asked.items()
+    }
+    both = [(address, what == "hit") for what in ("hit", "miss") for address in asked[what]]
+    pools_of["half"] = _pool(random.Random("half").sample(both, POOL), version)
+    return compared(
+        udp_frame(version), ADDRESS[version], pools_of, programs, rounds, bases or {}, filters or {}
+    )
+
+
+def _pool(addresses: Sequence[tuple[int, bool]], version: int) -> Pool:
+    """Of addresses with whether each is in the set."""
+    verdicts = ["drop" if inside else "pass" for _, inside in addresses[: stack.CHECKED]]
+    stamped = stamps([address for address, _ in addresses], version)
+    return Pool(stamped, verdicts[:CHECKED], verdicts.count("pass"))
 
 
 def compared(
@@ -234,8 +235,7 @@ def compared(
     with ExitStack() as opened:
 
         def front(target: Fd, what: str) -> Fd:
-            pool = pools_of[what]
-            return opened.enter_context(stamping(target, pool.stamps, stamp, in_order=pool.in_order))
+            return opened.enter_context(stamping(target, pools_of[what].stamps, stamp))
 
         floor, up = (opened.enter_context(constant(action)) for action in ("drop", "pass"))
         runs["", FLOOR] = timed(front(floor, next(iter(pools_of))), frame)
@@ -246,9 +246,8 @@ def compared(
                 generator = front(program, what)
                 verify(f"{name}, {what}", generator, frame, pool.verdicts)
                 runs[name, what] = timed(generator, frame)
-        streams = {what: pool for what, pool in pools_of.items() if not pool.in_order}
         for name, one in filters.items():
-            for what, pool in streams.items():
+            for what, pool in pools_of.items():
                 run = timed(front(up, what), frame, live=True)
                 one.verify(run, pool.passing)
                 runs[name, what] = peers.within(one.ruled, run)

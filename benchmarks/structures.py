@@ -4,11 +4,15 @@
 
 Tells whether the planner's choice is the fastest there is, what it is worth beside what others have, and what
 memory it takes: hosts, prefixes as in a routing table, prefixes inside others, block lists of both, and real
-prefixes (`sets`). Every packet has another address; "waiting" means that each waits for the reads of the one
-before. All figures are net: a program's without what the same program costs that asks for nothing, a filter's
-of the stack without what the same chain costs that has no rule and drops everything, one random read
-(`handwritten.read`, of a table as large as the chosen structure) without what the program costs around it.
-Verdicts are checked before.
+prefixes (`sets`). Every packet has another address. All figures are net: a program's without what the same
+program costs that asks for nothing, a filter's of the stack without what the same chain costs that has no
+rule and drops everything, one random read (`handwritten.read`, of a table as large as the chosen structure)
+without what the program costs around it. Verdicts are checked before.
+
+Hits are all dropped and misses all passed, which a processor foresees, so that lookups of several packets
+overlap. In "half" it is by chance which packet is in the set: every other time the processor waits until the
+lookup is done, so this pool tells of latency. What is subtracted there decides by chance as well, and looks
+nothing up.
 """
 
 from __future__ import annotations
@@ -24,15 +28,23 @@ from typing import Any
 
 from lockgate.compiler.driver import Session
 from lockgate.runtime.sys.fd import Fd
+from lockgate.stdlib_bpf.classifiers import Box
 
 from . import curves, handwritten, harness, others, policies, report, sets, stack
 from .harness import Figures
+from .rule_sets import ANY_ADDRESS, ANY_PORT, ANY_PROTOCOL
 
-POOLS = ("hit", "zipf", "miss", *harness.WAITING.values())
+POOLS = ("hit", "zipf", "miss", "half")
 ROUNDS, QUICK_ROUNDS = 15, 7
 MAPS = ("hash", "lpm_trie")
 BASE, PARSED, READ = "no lookup", "headers alone", "one random read"
 SMALLEST_TABLE = 4096
+# Rules without a lookup, by the pool whose verdicts they have: all pass, or it is by chance who does.
+UNASKED = {
+    version: {"miss": "drop tcp", "half": f"drop from {half}"}
+    for version, half in ((4, "128.0.0.0/1"), (6, "2800::/5"))
+}
+UPPER_HALF = Box(0, ((1 << 31, (1 << 32) - 1), ANY_ADDRESS, ANY_PROTOCOL, ANY_PORT, ANY_PORT), 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,29 +60,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only = given.kinds.split(",") if given.kinds else None
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="lg-bench-") as name, ExitStack() as opened:
-        base = {version: _base(Path(name), version, opened) for version in (4, 6)}
+        base = {
+            (version, what): _base(Path(name), version, rule, opened)
+            for version, rules in UNASKED.items()
+            for what, rule in rules.items()
+        }
         for kind in sets.every(given.real):
             if only is not None and kind.title not in only:
                 continue
             for size in kind.quick if given.quick else kind.sizes:
                 rounds = QUICK_ROUNDS if given.quick else ROUNDS
-                found = compare(Path(name), kind, size, base[kind.version], rounds)
+                found = compare(Path(name), kind, size, base, rounds)
                 print(f"{kind.title}\n{_table(found)}", flush=True)
                 rows += found
     report.publish("structures", _text(rows), {"rows": rows}, given.results)
     curves.draw("structures", "entries", "ns a packet that hits, net", _lines(rows), given.results)
 
 
-def _base(folder: Path, version: int, opened: ExitStack) -> Fd:
+def _base(folder: Path, version: int, rule: str, opened: ExitStack) -> Fd:
     """A program that decodes and counts, and looks nothing up."""
     path = folder / f"base{version}.gate"
-    path.write_text('policy edge at xdp on "lo" {\n  fragments first-only\n  default pass\n  drop tcp\n}\n')
+    path.write_text(f'policy edge at xdp on "lo" {{\n  fragments first-only\n  default pass\n  {rule}\n}}\n')
     (program,) = opened.enter_context(harness.loaded(path)).programs.values()
     return program
 
 
-def compare(folder: Path, kind: sets.Kind, size: int, base: Fd, rounds: int) -> list[dict[str, Any]]:
-    """A row for each structure, each other filter and one random read. `base`: what asks for nothing."""
+def compare(
+    folder: Path, kind: sets.Kind, size: int, base: Mapping[tuple[int, str], Fd], rounds: int
+) -> list[dict[str, Any]]:
+    """A row for each structure, each other filter and one random read. `base`: what asks for nothing, by
+    version and pool."""
     entries = kind.entries(size, kind.version)
     path = policies.entries_policy(folder, f"set{kind.version}", entries, kind.version)
     chosen = _chosen(path, kind.version)
@@ -82,11 +101,11 @@ def compare(folder: Path, kind: sets.Kind, size: int, base: Fd, rounds: int) -> 
             (programs[structure],) = one.programs.values()
             sort = "map" if structure in MAPS else "structure"
             about[structure] = {"sort": sort, "map_bytes": harness.map_bytes(one.maps)}
-        bases = {BASE: base}
+        bases = {(BASE, what): fd for (version, what), fd in base.items() if version == kind.version}
         if kind.version == 4:
             size = max(SMALLEST_TABLE, 1 << round(math.log2(about[chosen]["map_bytes"])))
-            bases[READ], _ = (opened.enter_context(fd) for fd in handwritten.read(size))
-            bases |= {PARSED: opened.enter_context(handwritten.rules(()))}
+            bases[READ, "half"], _ = (opened.enter_context(fd) for fd in handwritten.read(size))
+            bases[PARSED, "half"] = opened.enter_context(handwritten.rules([UPPER_HALF]))
             about[READ] = {"sort": "read", "map_bytes": size}
         filters = {}
         for other in others.ALL:
@@ -110,8 +129,7 @@ def _net(figures: Mapping[str, Figures], name: str, sort: str) -> dict[str, floa
     for what, rounds in of.pools.items():
         below = of.floor
         if sort != "filter":
-            alike = harness.WAITING["miss"] if what in harness.WAITING.values() else "miss"
-            below = figures[PARSED if sort == "read" else BASE].pools[alike]
+            below = figures[PARSED if sort == "read" else BASE].pools["half" if what == "half" else "miss"]
         found[f"{what}_ns"] = statistics.median(a - b for a, b in zip(rounds, below, strict=True))
         found[f"{what}_best_ns"] = float(min(rounds) - min(below))
     return found
@@ -151,7 +169,8 @@ def _text(rows: list[dict[str, Any]]) -> str:
     parts = [
         "# Sets of addresses\n\nns a packet for the lookup alone, medians of rounds that alternate between "
         "all programs and filters of a set. Programs: without what the same program costs that asks for "
-        "nothing. nftables and ipset: without what the same chain costs that drops everything.\n"
+        "nothing. nftables and ipset: without what the same chain costs that drops everything. Half: by "
+        "chance every other packet is in the set, so that a processor cannot go on before it knows.\n"
     ]
     for version, name in dict.fromkeys((r["version"], r["set"]) for r in rows):
         mine = [r for r in rows if (r["version"], r["set"]) == (version, name)]

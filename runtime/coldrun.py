@@ -68,14 +68,7 @@ def program(code: bytes, hook: Hook) -> Fd:
     return bpf.prog_load(bpf.Program("coldrun", *kind, code, "GPL", flags=point.load_flags), None)[0]
 
 
-# r7 = position, which grows by one; r5 is its address. An atomic operation waits for all reads before it.
-NEXT = insn(0x79, 7, 5) + insn(0xBF, 8, 7) + insn(0x07, 8, 0, 0, 1) + insn(0x7B, 5, 8)
-NEXT_IN_ORDER = insn(0xB7, 7, 0, 0, 1) + insn(0xDB, 5, 7, 0, 0x01)
-
-
-def _generator(
-    pool: Fd, packets: int, position: Fd, targets: Fd, stamp: Stamp, hook: Hook, in_order: bool
-) -> Fd:
+def _generator(pool: Fd, packets: int, position: Fd, targets: Fd, stamp: Stamp, hook: Hook) -> Fd:
     """Next stamp of the pool into the frame, then on to the target."""
     copy = b"".join(
         insn(0x61 | BPF_SIZE[size], 0, 5, at, 0) + insn(0x63 | BPF_SIZE[size], 2, 0, to, 0)
@@ -84,7 +77,10 @@ def _generator(
     body = b"".join(
         (
             map_insn(5, position, True),
-            NEXT_IN_ORDER if in_order else NEXT,
+            insn(0x79, 7, 5),  # r7 = position
+            insn(0xBF, 8, 7),
+            insn(0x07, 8, 0, 0, 1),
+            insn(0x7B, 5, 8),  # position + 1
             insn(0x57, 7, 0, 0, packets - 1),
             insn(0x67, 7, 0, 0, stamp.size.bit_length() - 1),
             map_insn(5, pool, True),
@@ -111,11 +107,8 @@ def _generator(
 
 
 @contextmanager
-def stamping(
-    target: Fd, pool_of: Sequence[bytes], stamp: Stamp, hook: Hook, in_order: bool = False
-) -> Iterator[Fd]:
-    """The generator in front of a target. `pool_of`: stamps, a power of two of them. `in_order`: a packet
-    waits for all reads of the one before, so that times are those of a lookup that something waits for."""
+def stamping(target: Fd, pool_of: Sequence[bytes], stamp: Stamp, hook: Hook) -> Iterator[Fd]:
+    """The generator in front of a target. `pool_of`: stamps, a power of two of them."""
     with ExitStack() as stack:
         packets = len(pool_of)
         pool = stack.enter_context(
@@ -125,7 +118,7 @@ def stamping(
         position = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_ARRAY, 4, 8, 1, 0, "position"))
         targets = stack.enter_context(bpf.map_create(attrs.MAP_TYPE_PROG_ARRAY, 4, 4, 1, 0, "targets"))
         bpf.map_update(targets, bytes(4), struct.pack("<I", target.number))
-        yield stack.enter_context(_generator(pool, packets, position, targets, stamp, hook, in_order))
+        yield stack.enter_context(_generator(pool, packets, position, targets, stamp, hook))
 
 
 # ---- measuring ----
