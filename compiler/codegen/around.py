@@ -12,8 +12,9 @@ from typing import Protocol
 from lockgate.stdlib_bpf import hooks, manifest
 from lockgate.stdlib_bpf.emit import endpoints, flows, fragments
 from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
-from lockgate.stdlib_bpf.emit.registers import Registers
+from lockgate.stdlib_bpf.emit.registers import FATE, STATELESS, Registers
 from lockgate.stdlib_bpf.fields import split_selected
+from lockgate.stdlib_bpf.labels import WORKLOAD
 from lockgate.stdlib_bpf.state import endpoints as records
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 
@@ -58,9 +59,12 @@ class Around:
         """Its maps; gives its tables."""
         return []
 
-    def before(self, program: Program, point: str, rules: Label, never: Label) -> None:
-        """From a decoded packet to `rules`, if they are asked. `point`: name of the place of attachment;
-        `never`: where no run ends up."""
+    def enter(self, program: Program, point: str, otherwise: int) -> None:
+        """Begin a function. `point`: name of the place of attachment; `otherwise`: what the function returns
+        where no run ends up."""
+
+    def before(self, program: Program, rules: Label, never: Label) -> None:
+        """From a decoded packet to `rules`, if they are asked. `never`: where no run ends up."""
         self._fragments(program, rules)
 
     def behind(self, program: Program) -> None:
@@ -94,19 +98,26 @@ class AroundFlows(Around):
         definitions.flows()
         return [DataSection(name, data, size) for name, (data, size) in flows.TABLES.items()]
 
-    def before(self, program: Program, point: str, rules: Label, never: Label) -> None:
-        """Who is it, and does a flow decide?"""
-        f, r = program.f, program.registers
+    def enter(self, program: Program, point: str, otherwise: int) -> None:
+        """Find what is known of the packet beyond registers."""
         way, kind = records.POINTS[point]
-        exits = endpoints.Exits(f.label("unjudged"), f.label("foreign"), never)
+        context, count = self.hook.context, len(self.plan.selections)
         ends = endpoints.Ends(
-            f, r, self.hook.context, program.ctx, way == "egress", kind, len(self.plan.selections), exits
+            program.f, program.registers, context, program.ctx, way == "egress", kind, count
         )
-        self._ends, self._flow = ends, flows.Flow(ends)
+        ends.enter(const("i32", otherwise))
+        self._ends = ends
+
+    def before(self, program: Program, rules: Label, never: Label) -> None:
+        """Who is it, and does a flow decide?"""
+        f, r, ends = program.f, program.registers, self._ends
+        exits = endpoints.Exits(f.label("unjudged"), f.label("foreign"), never)
+        flow = flows.Flow(ends)
         follows, invalid, ask = f.label("follows"), f.label("invalid"), f.label("ask")
         addressed, bare, whole = f.label("addressed"), f.label("bare"), f.label("whole")
         judged, free = f.label("judged"), f.label("free")
-        ends.begin(addressed, exits.unjudged if kind == "host" else bare)
+        workload = ends.kind == WORKLOAD
+        ends.begin(exits, addressed, bare if workload else exits.unjudged)
         f.place(addressed)
         ends.the_hosts()
         if self.plan.fragments == DEFAULT_MODE:
@@ -114,7 +125,7 @@ class AroundFlows(Around):
         else:
             self._fragments(program, whole)
         f.place(whole)
-        self._flow.find(flows.Ways(follows, invalid, ask))
+        flow.find(flows.Ways(follows, invalid, ask))
         for label, number in (
             (follows, FOLLOWS),
             (invalid, INVALID),
@@ -122,32 +133,28 @@ class AroundFlows(Around):
             (exits.unjudged, UNJUDGED),
         ):
             f.place(label)
+            r.set(FATE, const("i32", flows.NONE))
             program.decide_before(NO_RULE[number])
         f.place(ask)
         ends.who()
-        self._flow.as_opened(invalid)
+        flow.as_opened(invalid)
         f.jump(judged)
-        if kind != "host":
+        if workload:
             f.place(bare)
-            r.set(flows.FATE, const("i32", flows.NONE))
             ends.bare()
             f.jump(judged)
         f.place(judged)
-        self._counted, program.finish = program.finish, f.label("settle")
-        self._flow.free(free)
+        r.set(STATELESS, const("i32", 0))
+        flow.free(free)
         f.jump(rules)
         f.place(free)
         program.decide_before(NO_RULE[UNJUDGED])
 
     def behind(self, program: Program) -> None:
         """The flow begins, goes on, or ends."""
-        f, done = program.f, program.f.label("settled")
-        f.place(program.finish)
-        allowed = f.compare("eq", f.load("i32", program.verdict), self.hook.verdicts[ALLOW])
-        self._flow.settle(allowed, done)
-        f.place(done)
-        program.finish = self._counted
-        f.jump(program.finish)
+        done = program.f.label("settled")
+        flows.Flow(self._ends).settle(program.verdict, self.hook.verdicts[ALLOW], done)
+        program.f.place(done)
 
     def value(self, program: Program, field: str) -> Value:
         """Bits of selections lie in no register."""

@@ -99,6 +99,7 @@ class Common:
         self.rewrites = any(r.effects.dscp is not None for r in plan.rules)
         self.answers = answers_packets(plan)
         self.around = around(plan)
+        self.parts_of: dict[str, str] = {}  # variant → program whose parts serve all programs of it
         self.asked_again = asked_again(plan)
         alone = [i for i, r in enumerate(plan.rules) if r.limit is not None and r.limit.per is None]
         self.buckets = {rule: number for number, rule in enumerate(alone)}  # of limits with one bucket each

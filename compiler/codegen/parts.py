@@ -22,29 +22,32 @@ DECIDED, JUDGE = 0, 1  # answers; node 0, where every walk begins, is none
 
 
 def functions(of: Common, name: str, point: hooks.AttachPoint, previous: str) -> str:
-    """The program `name` for one place, and what it calls. `previous`: the map with its predecessor."""
+    """The program `name` for one place, and what it calls. `previous`: the map with its predecessor. Programs
+    of one variant share their parts, which come with the first of them."""
     f = of.begin(name, [of.context_argument()], point.section)
     r = Registers(f, of.registers)
     main = Program(of, f, point.variant, r, {})
     generation.emit(f, main.ctx, previous)
 
-    def call(what: str, *more: Value) -> Value:
-        return f.call(f"{name}_{what}", "i32", main.ctx, r.room, *more)
+    def call(what: str) -> Value:
+        return f.call(f"{name}_{what}", "i32", main.ctx, r.room)
 
     def called(what: str, *more: str) -> Program:
-        return _called(of, f"{name}_{what}", point.variant, r.size, more)
+        return _called(of, f"{name}_{what}", point, r.size, more)
 
-    texts = [_decoder(called("decode"), point.name)]
+    texts = [_decoder(called("decode"))]
     judge = f.label("judge")
     f.branch(f.compare("eq", call("decode"), DECIDED), main.finish, judge)
     f.place(judge)
     r.set(NEXT, const("i32", 0))
+    owner = of.parts_of.setdefault(point.variant, name)
     for number, part in enumerate(parts(of.plan)):
-        texts.append(_part(called(f"part{number}", "start"), part))
+        if owner == name:
+            texts.append(_part(called(f"part{number}", "start"), part))
         here, behind = f.label("part"), f.label("behind_part")
         f.branch(f.compare("ult", r.get(NEXT), part.end), here, behind, likely=True)
         f.place(here)
-        answer = call(f"part{number}", r.get(NEXT))
+        answer = f.call(f"{owner}_part{number}", "i32", main.ctx, r.room, r.get(NEXT))
         r.set(NEXT, answer)
         f.branch(f.compare("eq", answer, DECIDED), main.finish, behind)
         f.place(behind)
@@ -55,7 +58,7 @@ def functions(of: Common, name: str, point: hooks.AttachPoint, previous: str) ->
     return "".join([f.text(), *texts])
 
 
-def _called(of: Common, name: str, variant: str, room: int, more: tuple[str, ...]) -> Program:
+def _called(of: Common, name: str, point: hooks.AttachPoint, room: int, more: tuple[str, ...]) -> Program:
     """A function under construction. `room`: bytes of the registers; `more`: names of further i32."""
     debug = of.debug
     bytes_ = debug.array(debug.integer(8), 8, room)
@@ -68,12 +71,14 @@ def _called(of: Common, name: str, variant: str, room: int, more: tuple[str, ...
     f.place(never)
     f.ret(const("i32", DECIDED))
     f.place(there)
-    return Program(of, f, variant, Registers(f, of.registers, given), {})
+    program = Program(of, f, point.variant, Registers(f, of.registers, given), {})
+    of.around.enter(program, point.name, DECIDED)
+    return program
 
 
-def _decoder(here: Program, point: str) -> str:
+def _decoder(here: Program) -> str:
     f, judge = here.f, here.f.label("judge")
-    here.decode(point, judge)
+    here.decode(judge)
     f.place(judge)
     f.ret(const("i32", JUDGE))
     f.place(here.finish)

@@ -26,8 +26,9 @@ def function(of: Common, name: str, point: hooks.AttachPoint, previous: str) -> 
     tries = {name: f.alloca("ptr", "trie") for name in of.asked_again}
     program = Program(of, f, point.variant, Registers(f, of.registers), tries)
     generation.emit(f, program.ctx, previous)
+    of.around.enter(program, point.name, of.hook.verdicts[of.hook.malformed])
     labels = {i: Label(f"n{i}") for i in range(len(of.plan.nodes))}
-    program.decode(point.name, labels[0])
+    program.decode(labels[0])
     for number in labels:
         program.emit_node(number, labels)
     program.epilogue()
@@ -37,9 +38,8 @@ def function(of: Common, name: str, point: hooks.AttachPoint, previous: str) -> 
 class Program(Nodes):
     """What stands before the nodes, and behind them."""
 
-    def decode(self, point: str, rules: Label) -> None:
-        """Read the packet and all else that rules ask for, then jump to `rules`, or decide. `point`: name of
-        the place of attachment."""
+    def decode(self, rules: Label) -> None:
+        """Read the packet and all else that rules ask for, then jump to `rules`, or decide."""
         f, malformed = self.f, self.f.label("malformed")
         asked = any(asks(self.plan, field) for field in ("meta.iif", "sock.cgroup"))
         more = asked or self.of.rewrites or self.of.asked_again
@@ -53,7 +53,7 @@ class Program(Nodes):
         self.decide(counters.MALFORMED, self.hook.malformed)
         if not around.direct:
             f.place(decoded)
-            around.before(self, point, judged, malformed)
+            around.before(self, judged, malformed)
         if more:
             f.place(judged)
             self._before_rules(malformed)
@@ -105,8 +105,8 @@ class Program(Nodes):
         then return."""
         f, r = self.f, self.registers
         f.at(self.of.main, self.of.line)
-        self.of.around.behind(self)
         f.place(self.finish)
+        self.of.around.behind(self)
         seen = f.alloca("i64", "seen") if self.of.logs else None
         state.count(f, r, r.address(SLOT), seen)
         if self.of.counts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from lockgate.stdlib_bpf import classifiers, fields, hooks, tables, tags
+from lockgate.stdlib_bpf import classifiers, fields, tables, tags
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.tables import Cost
 
@@ -36,7 +36,6 @@ from .parts import size
 
 # The kernel follows a million instructions of a program (BPF_COMPLEXITY_LIMIT_INSNS); some are for its rest.
 MAX_STEPS = 900_000
-MAX_INSNS = 30_000  # of a program that stays one function
 MAX_CGROUPS = 3_333  # a jump of BPF v3 reaches 32,767 instructions; to look for one of the list takes 7
 LIMIT_NS = 60.0  # the clock, a hash lookup, one compare-and-exchange
 PASS_NS = 8.0  # counters
@@ -156,9 +155,6 @@ def over_budget(plan: Plan) -> OverBudget | None:
         shares = [(rule, number / needs) for rule, number in by_rule.items() if rule is not None]
         largest = sorted(shares, key=lambda one: (-one[1], one[0]))[:5]
         return OverBudget(needs, MAX_STEPS, "verifier steps", tuple(largest))
-    insns = sum(size(node, plan).insns for node in plan.nodes)
-    if hooks.ALL[plan.hook].whole and insns > MAX_INSNS:
-        return OverBudget(insns, MAX_INSNS, "instructions in one function")
     if len(plan.cgroups) > MAX_CGROUPS:
         return OverBudget(len(plan.cgroups), MAX_CGROUPS, "cgroups that rules ask about")
     return None

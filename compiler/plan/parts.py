@@ -12,7 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
-from lockgate.stdlib_bpf import fields, hooks
+from lockgate.stdlib_bpf import fields
 
 from .ir import Admit, Branch, Classify, InTable, Leaf, Node, Pass, Plan, Tag, successors
 
@@ -34,9 +34,9 @@ class Part:
 
 def split(plan: Plan, most: int = PART_INSNS) -> Plan:
     """The plan with its parts, each of at most about so many instructions, or more where that would make too
-    many parts; none where one function is enough, or the hook wants one."""
+    many parts; none where one function is enough."""
     sizes = [size(node, plan).insns for node in plan.nodes[: inner(plan)]]
-    if hooks.ALL[plan.hook].whole or sum(sizes) + CGROUP_INSNS * len(plan.cgroups) <= most:
+    if sum(sizes) + CGROUP_INSNS * len(plan.cgroups) <= most:
         return plan
     most = max(most, 2 * sum(sizes) // MAX_PARTS)
     before = [0, *accumulate(sizes)]

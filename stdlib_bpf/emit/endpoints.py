@@ -8,7 +8,7 @@ in between: programs run with migration and softirqs off.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..decode.frame import WHOLE
 from ..fields import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMPV6, PEER, SUBJECT, split_selected
@@ -74,7 +74,7 @@ class Ends:
     sends: bool
     kind: str
     selections: int
-    exits: Exits
+    exits: Exits = field(init=False)
 
     def __post_init__(self) -> None:
         self.layout = scratch(self.selections)
@@ -98,14 +98,25 @@ class Ends:
 
     # ---- the beginning ----
 
-    def begin(self, addressed: Label, bare: Label) -> None:
-        """The scratch, the epoch, the time, and the key's addresses; jumps to `addressed`, to `bare` for what
+    def enter(self, otherwise: Value) -> None:
+        """Find the scratch, first thing in a function, which returns `otherwise` where there is none: that
+        does not happen, but the verifier cannot know."""
+        f, key, never = self.f, self.f.room(4), self.f.label("no_scratch")
+        f.store(const("i32", 0), key)
+        f.store(self.look_up(SCRATCH, key, never, "scratch_there"), self.room)
+        go_on = f.label("entered")
+        f.jump(go_on)
+        f.place(never)
+        f.ret(otherwise)
+        f.place(go_on)
+
+    def begin(self, exits: Exits, addressed: Label, bare: Label) -> None:
+        """The epoch, the time, and the key's addresses; jumps to `addressed`, to `bare` for what
         has no addresses, or away. The epoch is read before any record, so that what is judged by old records
         never counts as judged by new ones."""
-        f, r = self.f, self.registers
+        f, r, self.exits = self.f, self.registers, exits
         zero = f.room(4)
         f.store(const("i32", 0), zero)
-        f.store(self.look_up(SCRATCH, zero, self.exits.never, "scratch_there"), self.room)
         version = self.look_up(VERSION, zero, self.exits.never, "version_there")
         changes = f.op("and", f.load("i64", version, volatile=True), 0xFFFFFFFF)
         own = f.zext(f.load("i32", Value("ptr", f"@{OWN}")), "i64")

@@ -15,14 +15,13 @@ from ..state import flows
 from ..state.flows import CONFIRMED, FINS, FLOW, FLOWS, KEY, KIND_OF, MARKS, OPENINGS, OTHER, RSTS
 from .endpoints import BPF_MAP_LOOKUP_ELEM, FREE, Ends
 from .llvm import NULL, Function, Label, Value, const
-from .registers import ECHO, LEFT, LENGTH, STATELESS, TRANSPORT, Registers
+from .registers import ECHO, FATE, LEFT, LENGTH, STATELESS, TRANSPORT, Registers
 
 BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM, BPF_SKB_LOAD_BYTES = 2, 3, 26
 BPF_ANY, BPF_NOEXIST = 0, 1
 STEPS, BEGINNINGS, TIMEOUTS = "flow_steps", "flow_beginnings", "flow_timeouts"
-# What is no field: what is to become of the flow, its state and the following one, and the packet's
-# flags for STEPS.
-FATE, STATE, NEXT, FLAGS = "flow.fate", "flow.state", "flow.next", "flow.flags"
+# What is no field: the flow's state and the following one, and the packet's flags for STEPS.
+STATE, NEXT, FLAGS = "flow.state", "flow.next", "flow.flags"
 NONE, NEW, OVER, RENEW, BROKEN = range(5)  # values of FATE; OVER: new, in the place of one in FLOWS
 REGISTERS = frozenset(
     {"th.sport", "th.dport", "tcp.flags", "icmp.type", "icmp6.type", ECHO, TRANSPORT, LEFT}
@@ -60,7 +59,6 @@ class Flow:
         f, r = self.f, self.r
         looked, keyless = f.label("find_flow"), f.label("of_no_flow")
         r.set(FATE, const("i32", NONE))
-        r.set(STATELESS, const("i32", 0))
         self._flags()
         self._ports(looked, keyless, ways)
         f.place(keyless)
@@ -426,11 +424,14 @@ class Flow:
         f.branch(f.compare("eq", r.get("flow.direction"), way), free, no)
         f.place(no)
 
-    def settle(self, allowed: Value, done: Label) -> None:
-        """Begin, renew or end the flow, as the decision says (`allowed`: an i1); ends at `done`."""
+    def settle(self, verdict: Value, allow: int, done: Label) -> None:
+        """Begin, renew or end the flow, as the decision says; ends at `done`. `verdict`: where it lies,
+        `allow`: what it is when the packet passes."""
         f, r, ends = self.f, self.r, self.ends
-        passes, keeps, gone = f.label("passes"), f.label("keeps"), f.label("keeps_not")
-        f.branch(allowed, passes, gone, likely=True)
+        concerned, passes, keeps, gone = (f.label(n) for n in ("concerned", "passes", "keeps", "keeps_not"))
+        f.switch(r.get(FATE), done, [(fate, concerned) for fate in (NEW, OVER, RENEW)])
+        f.place(concerned)
+        f.branch(f.compare("eq", f.load("i32", verdict), allow), passes, gone, likely=True)
         f.place(passes)
         f.branch(f.compare("eq", r.get(STATELESS), 0), keeps, gone, likely=True)
         f.place(gone)

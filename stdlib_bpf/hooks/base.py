@@ -32,8 +32,7 @@ class Hook:
     `fragments`: their mode in a policy that names none; "" where it must name one, None where there are none.
     `directions`: names of the blocks a policy may have (empty: rules stand alone); `points`: direction (""
     when there is none) → programs that one rule list is compiled to. `context` is the program's argument,
-    `decoder` the module of `decode`/`emit` that reads it. `whole`: programs stay one function, since what
-    rules ask lies behind pointers that another function could not be handed."""
+    `decoder` the module of `decode`/`emit` that reads it."""
 
     name: str
     doc: str
@@ -51,4 +50,3 @@ class Hook:
     ways: dict[str, tuple[str, ...]] = field(default_factory=dict)
     answers: tuple[str, ...] = ()
     fragments: str | None = None
-    whole: bool = False

@@ -38,5 +38,4 @@ HOOK = Hook(
     },
     min_kernel="6.6",
     fragments="track",
-    whole=True,
 )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from lockgate.compiler.codegen.simulate import EPOCH_NS
 from lockgate.compiler.decision import Decision
+from lockgate.compiler.plan.parts import PART_INSNS
 from lockgate.compiler.policy import decide
 from lockgate.compiler.policy.model import Chain, FieldTest, Prefixes, Selected, Traffic, Union, Unit
 from lockgate.compiler.stateful import Stateful
@@ -90,6 +91,8 @@ POLICIES: dict[str, Chain] = {
         selections=SELECTIONS,
     ),
 }
+POLICIES["strict in parts"] = POLICIES["strict"]
+IN_PARTS = {"strict in parts": 25}  # instructions of a part
 MEMBERS = (frozenset({0, 1}), frozenset({1}), frozenset())
 
 
@@ -185,8 +188,10 @@ def known(version: int, b: frozenset[int]) -> Endpoints:
 class Engines:
     """Generated code of a policy, natively and, where that can be, in the kernel."""
 
-    def __init__(self, policy: Chain, stack: Callable[[object], object], kernel: bool) -> None:
-        opened = stack(Opened(Case("", ()), Unit(policy.span.source, (policy,))))
+    def __init__(self, name: str, stack: Callable[[object], object], kernel: bool) -> None:
+        policy = POLICIES[name]
+        case = Case("", (), part_insns=IN_PARTS.get(name, PART_INSNS))
+        opened = stack(Opened(case, Unit(policy.span.source, (policy,))))
         assert isinstance(opened, Opened)
         self.policy = policy
         self.native = stack(opened.session.native(policy))
@@ -270,7 +275,7 @@ _made: dict[tuple[str, bool], Engines] = {}
 
 def engines_of(name: str, kernel: bool, stack: Callable[[object], object]) -> Engines:
     if (name, kernel) not in _made:
-        _made[name, kernel] = Engines(POLICIES[name], stack, kernel)
+        _made[name, kernel] = Engines(name, stack, kernel)
     return _made[name, kernel]
 
 
