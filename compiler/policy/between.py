@@ -50,6 +50,7 @@ class EndpointTests(Tests):
 
     def test(self, test: t.Test, chains: Sequence[Chain]) -> model.Test:
         """The test; without what was complained about."""
+        self.parties = {}
         chain = next((c for c in chains if c.hook == HOOK.name), None)
         policy = None if test.policy is None else self.scope.lookup(test.policy)
         endpoints = isinstance(policy, t.Policy) and isinstance(policy.scope, t.EndpointScope)
@@ -60,7 +61,6 @@ class EndpointTests(Tests):
         return self._between(test, test.policy.text if test.policy else "", chain)
 
     def _between(self, test: t.Test, policy: str, chain: Chain) -> model.Test:
-        self.parties = {}
         given: dict[str, Prefixes] = {}
         expects: list[model.Expect] = []
         asserts: list[model.Assert] = []

@@ -109,6 +109,9 @@ class Tests:
         before = self.sink.errors
         hook = hooks.ALL[chains[0].hook]
         chain = self._chain(step, hook, chains)
+        if step.backend is not None:
+            why = "a policy sends calls to no backend"
+            self._complain(errors.MisplacedOption("`backend`", step.span, why, "write a test of a `balance`"))
         self.rules.action(step.action, hook, decides=True)
         if step.repeat is not None:
             self.networks.in_range("`repeat`", step.repeat, 1, MAX_REPEAT)

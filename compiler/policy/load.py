@@ -16,6 +16,7 @@ from ..syntax import tree as t
 from . import delegation, imports, settings, tiers
 from .balance import Balances
 from .between import EndpointTests
+from .calls import ServiceTests
 from .check import Policies
 from .endpoints import Endpoints
 from .expiry import Expiry
@@ -87,14 +88,20 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
             balances.declared(decl)
     endpoints = Endpoints(policies, order, networks.selections).chain(module.decls)
     chains += [] if endpoints is None else [endpoints]
-    checked_tests = tuple(tests.test(decl, chains) for decl in module.decls if isinstance(decl, t.Test))
+    balancers = balances.balancers()
+    of_services = ServiceTests(scope, networks, traffic, policies, balancers)
+    checked_tests = tuple(
+        of_services.service_test(decl) if of_services.is_mine(decl) else tests.test(decl, chains)
+        for decl in module.decls
+        if isinstance(decl, t.Test)
+    )
     _check_shared_targets(chains, sink)
     scope.warn_unused()
     return Unit(
         source=module.source,
         chains=tuple(chains),
         tests=checked_tests,
-        balancers=balances.balancers(),
+        balancers=balancers,
         live=_live_of(chains),
         inputs=inputs.digests,
         now=None if now is None else now.isoformat(),

@@ -302,8 +302,32 @@ class Assert:
 
 
 @dataclass(frozen=True)
+class ExpectCall:
+    """One expectation of a service's balancer: `call` gets `verdict`, and may be sent to `backend`, an
+    address as Python's `ipaddress` writes it, None when not asked."""
+
+    span: Span
+    balancer: str
+    service: str
+    call: SocketCall
+    verdict: str
+    backend: str | None = None
+
+
+@dataclass(frozen=True)
+class AssertCalls:
+    """One assertion: every call that `rule` matches gets its verdict from a balancer."""
+
+    span: Span
+    balancer: str
+    service: str
+    rule: Rule
+
+
+@dataclass(frozen=True)
 class Test:
-    """A `test` block. `given`: contents of dynamic sets by name; `parties`: endpoints by name."""
+    """A `test` block. `given`: contents of dynamic sets by name; `parties`: endpoints by name; `calls` and
+    `claims`: of a service."""
 
     span: Span
     title: str
@@ -311,6 +335,8 @@ class Test:
     expects: tuple[Expect, ...]
     asserts: tuple[Assert, ...] = ()
     parties: dict[str, Party] = field(default_factory=dict)
+    calls: tuple[ExpectCall, ...] = ()
+    claims: tuple[AssertCalls, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -375,25 +375,30 @@ class _Builder:
         self, tree: Any, repeat: Any, direction: Any, outcome: Any, by: Any
     ) -> t.Expect | t.ExpectReply | t.NotYet:
         if outcome.data == "outcome_reply":
-            word = self.span(outcome).text.split()[0]
-            if word != "reply":
-                return self._not_yet(outcome, f"`expect {word}`")
             rest = self.all((repeat, direction, None if by is None else by.children[0]))
             return t.ExpectReply(self.span(tree), self.node(outcome.children[0]), rest)
-        action, via, into, how, *rest = outcome.children
+        backend = via = into = how = None
+        if outcome.data == "outcome_backend":
+            address, *rest = outcome.children
+            backend = t.Address(self.span(address))
+            action = t.Name(self.span(outcome), "allow")
+        else:
+            first, via, into, how, *rest = outcome.children
+            action = self.node(first)
         if via is not None:
             return self._not_yet(via, "`via`")
         kinds, parts = self._split(rest)
         return t.Expect(
             self.span(tree),
             self.optional(direction),
-            self.node(action),
+            action,
             kinds,
             parts,
             None if by is None else self.node(by.children[0]),
             self.optional(into),
             self.optional(how),
             self.optional(repeat),
+            backend,
         )
 
     def after(self, tree: Any, duration: Any) -> t.After:

@@ -511,7 +511,8 @@ class Given:
 
 @dataclass(frozen=True)
 class Expect:
-    """`[repeat N] expect [direction] action [into DEVICE] [with HOW] [kinds] [parts] [by NAME]`."""
+    """`[repeat N] expect [direction] action [into DEVICE] [with HOW] [kinds] [parts] [by NAME]`. `backend`:
+    of `expect backend ADDRESS …`, whose action is `allow`."""
 
     span: Span
     direction: Name | None
@@ -522,6 +523,7 @@ class Expect:
     into: Name | Text | None = None
     how: Name | None = None
     repeat: Number | None = None
+    backend: Address | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from lockgate.compiler import captures, claims, errors, packet, proof
+from lockgate.compiler import calls, captures, claims, errors, packet, proof
 from lockgate.compiler.cli import (
     exit_code,
     expanded,
@@ -291,7 +291,8 @@ def test(
     if output == "human" and any(not suite.broken for suite in suites):
         ran = ", ".join(chosen)
         skipped = "" if "kernel" in chosen else " (not through the kernel: that needs root)" * (not engines)
-        click.echo(f"{len(cases) - failed} passed, {failed} failed; through {ran}{skipped}")
+        services = "; of services through interp only" * any(case.of_service for case in cases)
+        click.echo(f"{len(cases) - failed} passed, {failed} failed; through {ran}{skipped}{services}")
     if output == "junit":
         click.echo(junit.document(suites), nl=False)
     code = max((exit_code(suite.diagnostics) for suite in suites), default=0)
@@ -311,8 +312,13 @@ def _suite(path: Path, options: Options, engines: Sequence[str], only: str, outp
             if only in block.title:
                 started = time.perf_counter()
                 problems = list(_problems(session, block, engines))
-                findings = [*_findings(session, problems), *_refuted(session, block)]
-                cases.append(Case(block.title, findings, time.perf_counter() - started))
+                findings = [
+                    *_findings(session, problems),
+                    *_refuted(session, block),
+                    *_called(session, block),
+                ]
+                seconds, of_service = time.perf_counter() - started, bool(block.calls or block.claims)
+                cases.append(Case(block.title, findings, seconds, of_service))
                 session.sink.diagnostics += findings
                 _print_test(block, problems, findings, output)
     return Suite(str(path), cases, session.sink.diagnostics, broken=tests is None)
@@ -388,6 +394,25 @@ def _refuted(session: Session, block: Test) -> Iterator[Diagnostic]:
             deciding = None if example.decision.rule < 0 else chain.rules[example.decision.rule].span
             held = tuple(f"`{name}` holds its address" for name, _ in example.live)
             yield errors.AssertionFails(claim.span, text, by, deciding, held).diagnostic()
+
+
+def _called(session: Session, block: Test) -> Iterator[Diagnostic]:
+    """One finding for each expectation and assertion of a service that does not hold."""
+    balancers = {one.name: one for one in session.unit.balancers}
+    for expect in block.calls:
+        got = calls.answered(balancers[expect.balancer], expect.call)
+        possible = [backend.address for backend in got.backends]
+        if got.verdict == expect.verdict and expect.backend in (None, *possible):
+            continue
+        wanted = expect.verdict if expect.backend is None else f"backend {expect.backend}"
+        said = got.verdict if expect.backend is None or not possible else f"backend {' or '.join(possible)}"
+        yield errors.ExpectationFails(expect.span, wanted, said, "interp", expect.service).diagnostic()
+    for claim in block.claims:
+        balancer = balancers[claim.balancer]
+        found = calls.refuted(balancer, claim.rule)
+        if found is not None:
+            example = f"{calls.text(balancer, found[0])} gets {found[1].verdict}"
+            yield errors.AssertionFails(claim.span, example, claim.service).diagnostic()
 
 
 def _print_test(block: Test, problems: list[Problem], findings: list[Diagnostic], output: str) -> None:

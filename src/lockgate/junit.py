@@ -20,11 +20,13 @@ _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 @dataclass(frozen=True)
 class Case:
-    """A `test` block: what is wrong with it, and seconds of wall-clock time."""
+    """A `test` block: what is wrong with it, and seconds of wall-clock time; `of_service`: it is one of a
+    `balance`."""
 
     title: str
     findings: Sequence[Diagnostic]
     seconds: float
+    of_service: bool = False
 
 
 @dataclass(frozen=True)
