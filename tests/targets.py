@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +27,7 @@ class Built:
 
 def built(text: Text, target: str) -> Built | None:
     """Built; None where nothing is left."""
-    source, refused = text.source.replace("fragments track", "fragments drop"), 0
-    source = re.sub(
-        r"limit (\d+)(?:/[sm]|pps)", r"limit \1/h", source
-    )  # no token comes while frames are sent
+    source, refused = text.source, 0
     for _ in range(30):
         session = Session(Path(engines.NAME))
         try:

@@ -28,11 +28,6 @@ EXCEPTIONS = {
         "later fragments of IPv6 that name an extension header as what follows",
         "`malformed`: nftables finds no protocol",
     ),
-    "egress": Row(
-        "IPv4 at egress whose total length is up to 14 bytes beyond the frame, or less than 14 bytes more "
-        "than its header's",
-        "the first is judged and the second is `malformed`: the kernel counts the link header there",
-    ),
     "cut tag": Row(
         "arriving frames of less than 20 bytes with a VLAN tag",
         "are dropped by the kernel before any rule, and counted nowhere",
