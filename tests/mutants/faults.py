@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fault:
-    """One row of the table."""
+    """One row of the table. `first`: the stage of tests that comes first, "" for that of all."""
 
     name: str
     file: str
     old: str
     new: str
+    first: str = ""
 
 
 FRAME, DECODE = "stdlib_bpf/emit/frame.py", "stdlib_bpf/decode/frame.py"
@@ -25,6 +26,8 @@ CLASSIFIERS = "stdlib_bpf/emit/classifiers.py"
 PARTS = "compiler/codegen/parts.py"
 TAGS, TAGGING = "stdlib_bpf/emit/tags.py", "compiler/plan/tagging.py"
 ORACLE = "the reference itself: "
+
+NFT, HNS = "compiler/nftables", "compiler/hns"
 
 FAULTS: tuple[Fault, ...] = (
     # ---- the generated decoder ----
@@ -679,5 +682,115 @@ FAULTS: tuple[Fault, ...] = (
         DECODE,
         "packet[header_length:total_length]",
         "packet[header_length:]",
+    ),
+    # ---- other data planes ----
+    Fault(
+        "nftables: later fragments are judged with the whole packets",
+        f"{NFT}/decode.py",
+        'f"goto {chain}.ip4-later"',
+        'f"goto {chain}.ip4"',
+        "nftables",
+    ),
+    Fault(
+        "nftables: an IPv4 packet may end inside its transport header",
+        f"{NFT}/decode.py",
+        'yield f"ip protocol . ip hdrlength . ip length $short4 {malformed}"',
+        "pass",
+        "nftables",
+    ),
+    Fault(
+        "nftables: IPv4-mapped addresses are judged",
+        f"{NFT}/decode.py",
+        'yield f"ip6 {side} ::ffff:0.0.0.0/96 {malformed}"',
+        "pass",
+        "nftables",
+    ),
+    Fault(
+        "nftables: what lies behind an authentication header is judged by what was read",
+        f"{NFT}/decode.py",
+        "yield f'meta l4proto {{ 51, 135 }} counter name \"{chain}/unread\" drop'",
+        "pass",
+        "nftables",
+    ),
+    Fault(
+        "nftables: the protocol is looked for in the link header, where a tag is",
+        f"{NFT}/matches.py",
+        'first = [packets.protocol] if any("ether " in text for text in chosen) else []',
+        "first: list[str] = []",
+        "nftables",
+    ),
+    Fault(
+        "nftables: not in a dynamic set means in it",
+        f"{NFT}/matches.py",
+        'f"{word.expression} != {held}"',
+        'f"{word.expression} {held}"',
+        "nftables",
+    ),
+    Fault(
+        "nftables: a rule that lets packets go on is tried for each of its matches",
+        f"{NFT}/ruleset.py",
+        "if rule.passing and len(texts) > 1:",
+        "if False:",
+        "nftables",
+    ),
+    Fault(
+        "nftables: the length of a frame is without its link header",
+        f"{NFT}/classes.py",
+        '("tc", "ingress"): (("", 14),),',
+        '("tc", "ingress"): (("", 0),),',
+        "nftables",
+    ),
+    Fault(
+        "nftables: a test of all of some flags is one of any of them",
+        f"{NFT}/words.py",
+        'return f"tcp flags & {_flags(mask)} == {_flags(always)}"',
+        'return f"tcp flags & {_flags(mask)} != 0"',
+        "nftables",
+    ),
+    Fault(
+        "nftables: a priority's bits are one off",
+        f"{NFT}/classes.py",
+        "there=TAGGED, up=5)",
+        "there=TAGGED, up=4)",
+        "nftables",
+    ),
+    Fault(
+        "nftables: a mark's other bits go",
+        f"{NFT}/rules.py",
+        'f"meta mark set meta mark & {kept:#x} | {value:#x}" if kept',
+        'f"meta mark set {value:#x}" if kept',
+        "nftables",
+    ),
+    Fault(
+        "nftables: what is dropped passes",
+        f"{NFT}/rules.py",
+        '"drop": "drop"}',
+        '"drop": "accept"}',
+        "nftables",
+    ),
+    Fault(
+        "HNS: priorities do not rise",
+        f"{HNS}/acl.py",
+        "number += (last, action)",
+        "0 * (last, action)",
+        "HNS",
+    ),
+    Fault(
+        "HNS: local is remote", f"{HNS}/acl.py", "LOCAL[direction] == side", "LOCAL[direction] != side", "HNS"
+    ),
+    Fault(
+        "HNS: a family without an address is both",
+        f"{HNS}/acl.py",
+        'if values != full or end == "Remote":',
+        "if values != full:",
+        "HNS",
+    ),
+    Fault("HNS: a range ends early", f"{HNS}/acl.py", 'f"{low}-{high}"', 'f"{low}-{high - 1}"', "HNS"),
+    Fault(
+        "HNS: a direction that is left alone is closed",
+        f"{HNS}/document.py",
+        "[acl.default(direction, acl.ALLOW)]",
+        "[acl.default(direction, acl.BLOCK)]",
+        "HNS",
     ),
 )

@@ -32,6 +32,12 @@ STAGES = (
     ("the law", USER_SPACE, ("tests/properties/test_law.py",)),
     ("validation", USER_SPACE, ("tests/properties/test_validate.py",)),
     ("dynamic sets", "kernel", ("tests/kernel/test_live_sets.py",)),
+    (
+        "nftables",
+        "kernel and not exhaustive",
+        ("tests/kernel/test_nftables_target.py", "tests/kernel/test_nftables_life.py"),
+    ),
+    ("HNS", USER_SPACE, ("tests/properties/test_hns.py",)),
 )
 JOBS = 2
 LIMIT_S = 300
@@ -72,6 +78,12 @@ def run_tests(copy: Path, marked: str, tests: tuple[str, ...]) -> tuple[bool, st
     return done.returncode == 0, (failed or done.stdout.splitlines() or [done.stderr.strip()])[-1]
 
 
+def stages_of(fault: Fault | None) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """The stages, from the one on that comes first for a fault."""
+    names = [name for name, _, _ in STAGES]
+    return STAGES[names.index(fault.first) if fault is not None and fault.first else 0 :]
+
+
 def try_fault(fault: Fault | None) -> Outcome:
     """Plant one fault (None: nothing, to see that the copy passes) and run the stages."""
     started = time.monotonic()
@@ -86,7 +98,7 @@ def try_fault(fault: Fault | None) -> Outcome:
                 shutil.copy(source, copy / name)
         if fault is not None and (why := plant(fault, copy)) is not None:
             return Outcome(fault, "", 0.0, why)
-        for stage, marked, tests in STAGES:
+        for stage, marked, tests in stages_of(fault):
             passed, line = run_tests(copy, marked, tests)
             if not passed:
                 return Outcome(fault or UNTOUCHED, stage, time.monotonic() - started, line)
