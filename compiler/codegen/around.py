@@ -133,9 +133,11 @@ class AroundFlows(Around):
             (exits.unjudged, UNJUDGED),
         ):
             f.place(label)
-            r.set(FATE, const("i32", flows.NONE))
+            if label is not follows:  # which has no other fate
+                r.set(FATE, const("i32", flows.NONE))
             program.decide_before(NO_RULE[number])
         f.place(ask)
+        flow.opens()
         ends.who()
         flow.as_opened(invalid)
         f.jump(judged)

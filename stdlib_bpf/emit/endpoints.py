@@ -129,8 +129,6 @@ class Ends:
         )
         f.store(ifindex, self.in_key("ifindex"))
         r.set("flow.direction", const("i32", int(self.sends)))
-        r.set("flow.opens", const("i32", 1))
-        r.set(FREE, const("i32", 0))
         four, six = f.label("ends4"), f.label("ends6")
         kinds = [(ETH_P_IP, four), (ETH_P_IPV6, six), (ETH_P_ARP, self.exits.unjudged)]
         f.switch(r.get("eth.type"), bare, kinds)
@@ -239,6 +237,7 @@ class Ends:
     def who(self) -> None:
         """Who is judged, from which address, and with whom it speaks; leaves the ends' bits and FREE."""
         f = self.f
+        self.registers.set(FREE, const("i32", 0))
         record = self.look_up(INTERFACES, self.in_key("ifindex"), self.exits.foreign, "judged")
         number = self._member(record, "endpoint")
         self._copy(record, SUBJECT)
@@ -267,6 +266,8 @@ class Ends:
 
     def bare(self) -> None:
         """Who is judged, of a packet without addresses."""
+        self.registers.set("flow.opens", const("i32", 1))
+        self.registers.set(FREE, const("i32", 0))
         record = self.look_up(INTERFACES, self.in_key("ifindex"), self.exits.foreign, "judged_bare")
         self._copy(record, SUBJECT)
         self._copy(None, PEER)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..decode.frame import WHOLE
 from ..decode.quote import BEHIND_BYTES, ERRORS, HEADER_BYTES, ICMP_OF
-from ..fields import ETH_P_IP, IPPROTO_TCP, PEER, SUBJECT, WITH_PORTS
+from ..fields import ETH_P_IP, ETH_P_IPV6, IPPROTO_TCP, PEER, SUBJECT, WITH_PORTS
 from ..labels import WORKLOAD
 from ..state import flows
 from ..state.flows import CONFIRMED, FINS, FLOW, FLOWS, KEY, KIND_OF, MARKS, OPENINGS, OTHER, RSTS
@@ -22,6 +22,7 @@ BPF_ANY, BPF_NOEXIST = 0, 1
 STEPS, BEGINNINGS, TIMEOUTS = "flow_steps", "flow_beginnings", "flow_timeouts"
 # What is no field: the flow's state and the following one, and the packet's flags for STEPS.
 STATE, NEXT, FLAGS = "flow.state", "flow.next", "flow.flags"
+ETH_TYPE = {4: ETH_P_IP, 6: ETH_P_IPV6}
 NONE, NEW, OVER, RENEW, BROKEN = range(5)  # values of FATE; OVER: new, in the place of one in FLOWS
 REGISTERS = frozenset(
     {"th.sport", "th.dport", "tcp.flags", "icmp.type", "icmp6.type", ECHO, TRANSPORT, LEFT}
@@ -56,9 +57,8 @@ class Flow:
 
     def find(self, ways: Ways) -> None:
         """Complete the key and look it up; begins in the current block."""
-        f, r = self.f, self.r
+        f = self.f
         looked, keyless = f.label("find_flow"), f.label("of_no_flow")
-        r.set(FATE, const("i32", NONE))
         self._flags()
         self._ports(looked, keyless, ways)
         f.place(keyless)
@@ -86,7 +86,7 @@ class Flow:
                 f.place(opening)
 
     def _flags(self) -> None:
-        """FLAGS and `flow.opens` of what is TCP; ACK for others."""
+        """FLAGS: of TCP; ACK for others."""
         f, r = self.f, self.r
         tcp, done = f.label("tcp_flags"), f.label("flags_done")
         r.set(FLAGS, const("i32", flows.ACK))
@@ -95,12 +95,34 @@ class Flow:
         flags = r.get("tcp.flags")
         bits = f.op("or", f.op("and", flags, 7), f.op("and", f.op("lshr", flags, 1), 8))
         r.set(FLAGS, bits)
-        opens, other = f.label("syn_alone"), f.label("no_opening")
-        f.branch(f.compare("eq", bits, flows.SYN), opens, other)
-        f.place(other)
-        r.set("flow.opens", const("i32", 0))
         f.jump(done)
-        f.place(opens)
+        f.place(done)
+
+    def opens(self) -> None:
+        """The field `flow.opens`, which only rules ask for (`state.flows.opens`). No flow begins with the
+        answer to an echo."""
+        f, r = self.f, self.r
+        tcp, four, six, reply, none, no, done = (
+            f.label(n)
+            for n in ("of_tcp", "of_icmp4", "of_icmp6", "is_reply", "begins_none", "opens_not", "opens")
+        )
+        r.set("flow.opens", const("i32", 1))
+        f.switch(r.get("ip.proto"), done, [(IPPROTO_TCP, tcp), (ICMP_OF[4], four), (ICMP_OF[6], six)])
+        f.place(tcp)
+        f.branch(f.compare("eq", r.get(FLAGS), flows.SYN), done, no)
+        for label, family, type_ in ((four, 4, "icmp.type"), (six, 6, "icmp6.type")):
+            f.place(label)
+            own = f.label("opens_of_icmp")
+            f.branch(f.compare("eq", r.get("eth.type"), ETH_TYPE[family]), own, done, likely=True)
+            f.place(own)
+            f.branch(f.compare("eq", r.get(type_), flows.REPLY[family]), reply, done)
+        f.place(reply)
+        f.branch(f.compare("eq", r.get(FATE), RENEW), no, none)
+        f.place(none)
+        r.set(FATE, const("i32", NONE))
+        f.jump(no)
+        f.place(no)
+        r.set("flow.opens", const("i32", 0))
         f.jump(done)
         f.place(done)
 
@@ -133,7 +155,6 @@ class Flow:
             f.jump(looked)
             f.place(answers)
             f.store(f.trunc(r.get(ECHO), "i16"), ends.in_key(self._destination))
-            r.set("flow.opens", const("i32", 0))
             f.jump(looked)
             f.place(fails)
             self._quote(family, keyless, ways.follows)
@@ -332,13 +353,9 @@ class Flow:
         f, r = self.f, self.r
         bits = f.zext(f.op("and", r.get(FLAGS), 15), "i64")
         first = f.zext(f.load("i8", f.gep(Value("ptr", f"@{BEGINNINGS}"), bits)), "i32")
-        possible, tcp, fresh = f.label("may_begin"), f.label("tcp_begins"), f.label("begins")
+        possible = f.label("may_begin")
         f.branch(f.compare("ult", first, flows.ASK), possible, ways.ask, likely=True)
         f.place(possible)
-        f.branch(f.compare("eq", r.get("ip.proto"), IPPROTO_TCP), fresh, tcp)
-        f.place(tcp)  # anything else but the answer to an echo
-        f.branch(f.compare("ne", r.get("flow.opens"), 0), fresh, ways.ask, likely=True)
-        f.place(fresh)
         r.set(FATE, const("i32", fate))
         r.set(NEXT, first)
         f.jump(ways.ask)
@@ -429,7 +446,8 @@ class Flow:
         `allow`: what it is when the packet passes."""
         f, r, ends = self.f, self.r, self.ends
         concerned, passes, keeps, gone = (f.label(n) for n in ("concerned", "passes", "keeps", "keeps_not"))
-        f.switch(r.get(FATE), done, [(fate, concerned) for fate in (NEW, OVER, RENEW)])
+        lasting = f.op("sub", r.get(FATE), NEW)
+        f.branch(f.compare("ule", lasting, RENEW - NEW), concerned, done, likely=False)
         f.place(concerned)
         f.branch(f.compare("eq", f.load("i32", verdict), allow), passes, gone, likely=True)
         f.place(passes)

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import (
     flood,
+    flows,
     handwritten,
     harness,
     live_sets,
@@ -44,6 +45,12 @@ def test_a_list_is_measured(tmp_path: Path, version: int) -> None:
         (program,) = loaded.programs.values()
         figures = harness.measure({"list": program}, asked, version, 2)["list"]
     assert {len(rounds) for rounds in (figures.floor, *figures.pools.values())} == {2}
+
+
+def test_known_flows_are_measured() -> None:
+    with netns.fresh():
+        row = flows.measured(100, 2)
+    assert {len(found) for found in row["rounds"].values()} == {2}
 
 
 @pytest.mark.parametrize("part", rule_cost.PARTS, ids=lambda part: f"{part.name} {part.hook.name}")
