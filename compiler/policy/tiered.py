@@ -84,10 +84,10 @@ def chain(
         for policy in members:
             _add_policy(policy, out)
         if tier in defaults:
-            _add_end(defaults[tier], tier, members, out)
+            _add_end(defaults[tier], tier, f"{tier}.default" if tier else "default", members, out)
         _lead_on(out.rules, start)
     first = next(p.span for p in (*policies, *failsafes))
-    _add_end(("drop", first), "", policies, out)
+    _add_end(("drop", first), "", UNDECIDED, policies, out)
     return Chain(
         policy=NAME,
         hook=HOOK.name,
@@ -152,8 +152,9 @@ def _lead_on(rules: list[Rule], start: int) -> None:
             rules[index] = replace(rules[index], resume=end)
 
 
-def _add_end(default: tuple[str, Span], tier: str, policies: Iterable[Said], out: _List) -> None:
-    """What becomes of packets that none of the policies decided, of endpoints that one of them selects."""
+def _add_end(default: tuple[str, Span], tier: str, title: str, policies: Iterable[Said], out: _List) -> None:
+    """What becomes of packets that none of the policies decided, of endpoints that one of them selects.
+    `title`: what reports call it."""
     verdict, span = default
     enforced = [p for p in policies if not p.audit]
     for direction in HOOK.directions:
@@ -161,14 +162,12 @@ def _add_end(default: tuple[str, Span], tier: str, policies: Iterable[Said], out
         if not selectors:
             continue
         number = out.selections.number(union(selectors))
-        if any(s.policy == "" and (s.direction, s.selection) == (direction, number) for s in out.sections):
-            continue  # a tier has ended with it
         rule = Rule(
             span,
             verdict,
             where=FieldTest(fields.selected_field(fields.SUBJECT, number), _ONE),
             direction=direction,
-            stands_for=f"{tier}.default.{direction}" if tier else f"{UNDECIDED}.{direction}",
+            stands_for=f"{title}.{direction}",
         )
         out.add([rule], Section(tier, "", direction, number, 0, 0, span))
 

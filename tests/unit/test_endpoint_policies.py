@@ -64,6 +64,12 @@ def test_pass_leaves_the_tier() -> None:
     assert judged(leaping, facts(leaping, {"app": "a"}, ip_proto=17)) == ("allow", "p.gate:5")
 
 
+def test_what_passes_a_tier_is_not_for_its_default_and_undecided_at_the_end() -> None:
+    chain = endpoints("policy a for [app=a] { default allow  ingress { pass tcp } }")
+    assert judged(chain, facts(chain, {"app": "a"})) == ("drop", "undecided.ingress")
+    assert judged(chain, facts(chain, {"app": "a"}, ip_proto=17)) == ("allow", "default.ingress")
+
+
 def test_a_tiers_default_is_for_whom_it_selects_in_that_direction() -> None:
     chain = endpoints(TIERED)
     assert judged(chain, facts(chain, {}, th_dport=22)) == ("allow", "p.gate:5")
