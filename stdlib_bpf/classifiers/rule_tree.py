@@ -9,11 +9,12 @@ be the one that decides.
 
     window 8 bits at 0 of dport      children 22, 80, 187 … : leaf (ssh from 10.0.0.0/8), leaf (http), leaf …
 
-Layout, little endian, read in place. `nodes` u64[power of two]: bits 0-31 first child or first leaf entry,
+Layout, little endian, read in place. `nodes` u64: bits 0-31 first child or first leaf entry,
 32-39 shift, 40-47 the window's width in bits, 48-55 dimension, 63 set for a leaf, whose bits 32-55 are its
-number of entries. `entries`, `layout().size` bytes each: u32 rule << 8 | code, then lowest value and extent
-(highest less lowest) of each dimension, of 4, 2 or 1 bytes each by its width, the widest first. Parameters:
-the root of each tree and its first rule.
+number of entries. `entries`, `layout().size` bytes each: u32 rule << 8 | code, then of each dimension the
+lowest value, of 4, 2 or 1 bytes by its width, and how far it reaches: the extent (highest less lowest) in as
+many bytes, or, where all boxes ask for prefixes of 32 bits, the number of low bits that are free, in one.
+What is wider comes first. Parameters: the root of each tree and its first rule.
 
 After HiCuts (Gupta, McKeown: "Packet classification using hierarchical intelligent cuttings", 1999), EffiCuts
 (Vamanan et al., 2010: separate trees by wide dimensions) and ByteCuts (Daly, Torng, 2018: windows anywhere).
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..numeric import np
-from ..tables.arrays import U64, power_of_two
+from ..tables.arrays import U64
 from ..tables.base import Cost, DataImage
 from ..tables.memory import read_ns
 from .base import Boxes
@@ -41,7 +42,9 @@ KIND = "rule_tree"
 
 NODE_STEPS, ENTRY_STEPS = 30, 32  # of the verifier: for a node, for a dimension of an entry
 BIT_NS = 3.5  # of a lookup, for each doubling of the boxes
-WIDE_BITS = 16  # a range of more values than that many bits have is wide
+# A range of more values than that many bits have is wide, as one of a sixteenth of all IPv4 addresses: those
+# lie in most children of any node. Wider than half of them is EffiCuts' choice.
+WIDE_BITS = 28
 
 
 @dataclass(frozen=True)
@@ -63,29 +66,44 @@ def dimensions(widths: Sequence[int]) -> tuple[Dimension, ...]:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where the parts of an entry lie: `places` of each dimension: (offset of the lowest value, bytes of
-    each of the two numbers); `size` of an entry in bytes."""
+class Place:
+    """Where a dimension lies in an entry: offset and bytes of the lowest value, then of how far it reaches,
+    as free bits of a prefix (`prefix`) or as extent."""
 
-    places: tuple[tuple[int, int], ...]
+    at: int
+    size: int
+    reach_at: int
+    reach_size: int
+    prefix: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The `places` of all dimensions; `size` of an entry in bytes."""
+
+    places: tuple[Place, ...]
     size: int
 
 
-def layout(widths: Sequence[int]) -> Layout:
-    """The entry's layout for fields of these widths."""
+def layout(widths: Sequence[int], prefixes: int) -> Layout:
+    """The entry's layout for fields of these widths. `prefixes`: a bit for each dimension that has nothing
+    else."""
     sizes = [4 if d.bits > 16 else 2 if d.bits > 8 else 1 for d in dimensions(widths)]
-    places: dict[int, tuple[int, int]] = {}
+    parts = [(size, number, 0) for number, size in enumerate(sizes)]
+    parts += [(1 if prefixes >> number & 1 else size, number, 1) for number, size in enumerate(sizes)]
+    offsets: dict[tuple[int, int], tuple[int, int]] = {}
     at = 4
-    for number in sorted(range(len(sizes)), key=lambda n: -sizes[n]):
-        places[number] = (at, sizes[number])
-        at += 2 * sizes[number]
-    return Layout(tuple(places[n] for n in range(len(sizes))), (at + 3) // 4 * 4)
+    for size, number, part in sorted(parts, key=lambda one: (-one[0], one[1:])):
+        offsets[number, part] = (at, size)
+        at += size
+    places = [Place(*offsets[n, 0], *offsets[n, 1], bool(prefixes >> n & 1)) for n in range(len(sizes))]
+    return Layout(tuple(places), (at + 3) // 4 * 4)
 
 
 def build(boxes: Boxes) -> DataImage:
     """Sections `nodes` and `entries`; parameters `trees` (how many), of each `root0`, `first0`, `depth0`
-    (inner nodes on the longest way) and `longest0` (entries of the largest leaf) …, `nodes_mask` (slots less
-    one), `last` (the last entry; behind it lie so many empty ones as the largest leaf has)."""
+    (inner nodes on the longest way) and `longest0` (entries of the largest leaf) …, `cells` (of `nodes`),
+    `last` (the last entry; behind it lie so many empty ones as the largest leaf has), and `prefixes`."""
     lows, highs = _arrays(boxes)
     return _image(boxes, Forest(lows, highs, _groups(lows, highs, boxes.widths)))
 
@@ -116,20 +134,24 @@ def _groups(lows: Ints, highs: Ints, widths: Sequence[int]) -> list[Ints]:
 
 
 def _image(boxes: Boxes, forest: Forest) -> DataImage:
-    place, members = layout(boxes.widths), forest.members
+    prefixes = _prefixes(boxes.widths, forest.lows, forest.highs)
+    place, members = layout(boxes.widths, prefixes), forest.members
     entries = np.zeros((len(members) + max(forest.longest), place.size), dtype=np.uint8)
     mine = entries[: len(members)]
     words = np.array([box.rule << 8 | box.code for box in boxes.boxes], dtype="<u4")[members]
     mine[:, 0:4] = words.view(np.uint8).reshape(-1, 4)
-    for number, (at, size) in enumerate(place.places):
-        for offset, column in ((at, forest.lows), (at + size, forest.highs - forest.lows)):
-            values = column[members, number].astype(f"<u{size}")
+    for number, one in enumerate(place.places):
+        low, extent = forest.lows[members, number], (forest.highs - forest.lows)[members, number]
+        reach = np.frexp(extent.astype(np.float64))[1] if one.prefix else extent
+        for offset, size, column in ((one.at, one.size, low), (one.reach_at, one.reach_size, reach)):
+            values = column.astype(f"<u{size}")
             mine[:, offset : offset + size] = values.view(np.uint8).reshape(-1, size)
-    nodes = power_of_two(forest.nodes).astype(U64)
+    nodes = forest.nodes.astype(U64)
     parameters = {
         "trees": len(forest.roots),
-        "nodes_mask": len(nodes) - 1,
+        "cells": len(nodes),
         "last": len(members) - 1,
+        "prefixes": prefixes,
     }
     for number, (root, group) in enumerate(zip(forest.roots, forest.groups, strict=True)):
         parameters |= {
@@ -140,6 +162,14 @@ def _image(boxes: Boxes, forest: Forest) -> DataImage:
         }
     sections = (("nodes", nodes.tobytes(), 8), ("entries", entries.tobytes(), 4))
     return DataImage(sections, tuple(parameters.items()))
+
+
+def _prefixes(widths: Sequence[int], lows: Ints, highs: Ints) -> int:
+    """A bit for each dimension of 32 bits in which all boxes ask for prefixes."""
+    extents = highs - lows
+    aligned = ((extents & extents + 1) == 0) & ((lows & extents) == 0)
+    wide = [d.bits == 32 for d in dimensions(widths)]
+    return sum(1 << n for n, whole in enumerate(aligned.all(axis=0)) if whole and wide[n])
 
 
 def model(image: DataImage, widths: Sequence[int], key: Sequence[int]) -> tuple[int, int] | None:
@@ -154,8 +184,8 @@ def model(image: DataImage, widths: Sequence[int], key: Sequence[int]) -> tuple[
         while not word & LEAF:
             shift, bits, at = word >> 32 & 0xFF, word >> 40 & 0xFF, word >> 48 & 0xFF
             child = (word & 0xFFFFFFFF) + (values[at] >> shift & (1 << bits) - 1)
-            (word,) = struct.unpack_from("<Q", nodes, 8 * (child & image.parameter("nodes_mask")))
-        here = _first_in_leaf(entries, word, layout(widths), values)
+            (word,) = struct.unpack_from("<Q", nodes, 8 * child)
+        here = _first_in_leaf(entries, word, layout(widths, image.parameter("prefixes")), values)
         if here is not None and (found is None or here >> 8 < found >> 8):
             found = here
     return None if found is None else (found >> 8, found & 0xFF)
@@ -165,16 +195,16 @@ def _first_in_leaf(entries: bytes, word: int, place: Layout, values: Sequence[in
     """The rule and code of the first entry of a leaf that holds the values."""
     for number in range(word >> 32 & 0xFFFFFF):
         at = ((word & 0xFFFFFFFF) + number) * place.size
-        parts = [
-            (
-                int.from_bytes(entries[at + offset : at + offset + size], "little"),
-                int.from_bytes(entries[at + offset + size : at + offset + 2 * size], "little"),
-            )
-            for offset, size in place.places
-        ]
-        if all(low <= value <= low + extent for (low, extent), value in zip(parts, values, strict=True)):
-            return int(struct.unpack_from("<I", entries, at)[0])
+        entry = entries[at : at + place.size]
+        if all(_holds(entry, one, value) for one, value in zip(place.places, values, strict=True)):
+            return int(struct.unpack_from("<I", entry)[0])
     return None
+
+
+def _holds(entry: bytes, place: Place, value: int) -> bool:
+    low = int.from_bytes(entry[place.at : place.at + place.size], "little")
+    reach = int.from_bytes(entry[place.reach_at : place.reach_at + place.reach_size], "little")
+    return (value ^ low) >> reach == 0 if place.prefix else low <= value <= low + reach
 
 
 def steps(image: DataImage, widths: Sequence[int]) -> int:
@@ -189,5 +219,5 @@ def steps(image: DataImage, widths: Sequence[int]) -> int:
 def cost(boxes: Boxes) -> Cost:
     """Grows with the logarithm of the boxes, and with the caches that they no longer fit."""
     count = len(boxes.boxes)
-    size = count * (16 + layout(boxes.widths).size) * 2
+    size = count * (16 + layout(boxes.widths, 0).size) * 2
     return Cost(BIT_NS * count.bit_length() + read_ns(size), 400, size)

@@ -28,7 +28,7 @@ def rule_tree(
     no: Label,
 ) -> None:
     """Walk the trees in order, as long as the next one's first rule comes before the one that was found."""
-    dims, place = dimensions(widths), layout(widths)
+    dims, place = dimensions(widths), layout(widths, image.parameter("prefixes"))
     values = [f.resize(f.op("lshr", key[d.of], d.shift) if d.shift else key[d.of], WORD) for d in dims]
     room = f.room(64)
     for number, value in enumerate(values):
@@ -44,7 +44,7 @@ def rule_tree(
             best = f.op("lshr", f.load(WORD, found), 8)
             f.branch(f.compare("ult", best, image.parameter(f"first{number}")), done, walk)
             f.place(walk)
-        leaf = _walk(f, name, image, number, room)
+        leaf = _walk(f, name, image, number, room, no)
         _scan(f, name, image, number, leaf, values, place, found, following)
         f.place(following)
     f.jump(done)
@@ -52,8 +52,8 @@ def rule_tree(
     f.branch(f.compare("eq", f.load(WORD, found), NONE), no, yes)
 
 
-def _walk(f: Function, name: str, image: DataImage, number: int, room: Value) -> Value:
-    """Go down a tree; its leaf's word (i64)."""
+def _walk(f: Function, name: str, image: DataImage, number: int, room: Value, never: Label) -> Value:
+    """Go down a tree; its leaf's word (i64). `never`: where no walk ends up."""
     root = image.parameter(f"root{number}")
     word = f.alloca("i64", "node")
     f.store(const("i64", root - (1 << 64) if root >> 63 else root), word)
@@ -68,7 +68,9 @@ def _walk(f: Function, name: str, image: DataImage, number: int, room: Value) ->
         bits = f.op("and", f.op("lshr", here, 40), 31)
         window = f.op("sub", f.op("shl", const("i64", 1), bits), 1)
         child = f.op("and", f.op("lshr", value, shift), window)
-        at = f.op("and", f.op("add", here, child), image.parameter("nodes_mask"))
+        at, cell = f.op("and", f.op("add", here, child), (1 << 32) - 1), f.label("cell")
+        f.branch(f.compare("ult", at, image.parameter("cells")), cell, never, likely=True)
+        f.place(cell)
         f.store(f.load("i64", f.gep(nodes, at, "i64")), word)
     f.jump(arrived)
     f.place(arrived)
@@ -105,12 +107,15 @@ def _scan(
     f.place(compare)
     entry = f.gep(start, f.op("mul", at, place.size))
     outside = const("i64", 0)
-    for value, (offset, size) in zip(values, place.places, strict=True):
-        kind = f"i{8 * size}"
-        low = f.zext(f.load(kind, f.gep(entry, offset)), WORD)
-        extent = f.zext(f.load(kind, f.gep(entry, offset + size)), "i64")
-        above = f.zext(f.op("sub", value, low), "i64")
-        outside = f.op("or", outside, f.op("sub", extent, above))
+    for value, one in zip(values, place.places, strict=True):
+        low = f.zext(f.load(f"i{8 * one.size}", f.gep(entry, one.at)), WORD)
+        reach = f.zext(f.load(f"i{8 * one.reach_size}", f.gep(entry, one.reach_at)), "i64")
+        if one.prefix:
+            differing = f.op("lshr", f.zext(f.op("xor", value, low), "i64"), reach)
+            beyond = f.op("sub", const("i64", 0), differing)
+        else:
+            beyond = f.op("sub", reach, f.zext(f.op("sub", value, low), "i64"))
+        outside = f.op("or", outside, beyond)
     f.branch(f.compare("slt", outside, 0), more, held)
     f.place(more)
     f.store(f.op("add", at, 1), place_in_leaf)

@@ -194,8 +194,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "classifier: the last value of a range is outside",
         CLASSIFIERS,
-        'outside = f.op("or", outside, f.op("sub", extent, above))',
-        'outside = f.op("or", outside, f.op("sub", f.op("sub", extent, above), 1))',
+        'outside = f.op("or", outside, beyond)',
+        'outside = f.op("or", outside, beyond if one.prefix else f.op("sub", beyond, 1))',
+    ),
+    Fault(
+        "classifier: a prefix is compared without its last bit",
+        CLASSIFIERS,
+        'beyond = f.op("sub", const("i64", 0), differing)',
+        'beyond = f.op("sub", const("i64", 1), differing)',
     ),
     Fault(
         "classifier: no tree is walked once a box is found",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockgate.stdlib_bpf import classifiers
-from lockgate.stdlib_bpf.classifiers import Box, Boxes, Classifier
+from lockgate.stdlib_bpf.classifiers import Box, Boxes, Classifier, rule_tree
 from lockgate.stdlib_bpf.classifiers.rule_tree import dimensions, layout
 
 WIDTHS = ((32, 32, 8, 16, 16), (32, 16), (128, 128, 8, 16, 16), (8,), (16, 128))
@@ -119,6 +119,16 @@ def test_an_address_of_ipv6_is_four_dimensions() -> None:
 
 
 def test_entries_are_packed_by_width() -> None:
-    place = layout((32, 32, 8, 16, 16))
-    assert place.places == ((4, 4), (12, 4), (28, 1), (20, 2), (24, 2))
-    assert place.size == 32
+    place = layout((32, 32, 8, 16, 16), 0b00001)
+    found = [(one.at, one.size, one.reach_at, one.reach_size) for one in place.places]
+    assert found == [(4, 4, 24, 1), (8, 4, 12, 4), (25, 1, 26, 1), (16, 2, 18, 2), (20, 2, 22, 2)]
+    assert place.size == 28
+
+
+def test_prefixes_are_kept_as_their_free_bits() -> None:
+    """Of the first field all boxes ask for prefixes, of the second one does not."""
+    boxes = [Box(n, ((n << 8, n << 8 | 255), (n << 8, (n << 8) + 255 + n // 9)), 1) for n in range(10)]
+    image = rule_tree.build(Boxes((32, 32), tuple(boxes)))
+    assert image.parameter("prefixes") == 0b01
+    assert rule_tree.model(image, (32, 32), (9 << 8 | 255, (9 << 8) + 256)) == (9, 1)
+    assert rule_tree.model(image, (32, 32), (10 << 8, 9 << 8)) is None
