@@ -138,7 +138,8 @@ lockgate down --target nftables edge            # or `nft delete table netdev lo
 
 The file makes one table, `lockgate-NAME`, and touches no other. A policy at XDP or tc becomes chains at the
 device's ingress and egress hooks (what XDP judges stands before what tc judges); each rule has a counter
-of its name, whose comment tells verdict and line; networks of more than four ranges are sets. A dynamic set
+of its name, whose comment tells verdict and line; networks of more than four ranges are sets; from four
+rules on that differ in one field's values alone, they are one verdict map. A dynamic set
 `ban` is the two sets `ban-4` and `ban-6`, which `nft add element` fills. After a replacement they are
 empty, and counters zero. `pass` and `allow` are both `accept`.
 

@@ -12,8 +12,8 @@ from itertools import groupby
 
 from lockgate.stdlib_bpf import nft
 
-from ..match.ir import MatchProgram
-from . import classes, decode
+from ..match.ir import Match, MatchProgram
+from . import classes, decode, maps
 from .classes import PacketClass
 from .matches import Tests, live_set
 from .rules import VERDICTS, Written, state
@@ -88,6 +88,20 @@ def _live(lists: Iterable[Placed]) -> Iterator[str]:
             yield f"set {live_set(name, family)} {{ type {kind}; flags interval, timeout; size {size}; }}"
 
 
+@dataclass(frozen=True)
+class _InClass:
+    """A rule that packets of a class can meet: its matches, and texts of which one holds."""
+
+    written: Written
+    matches: tuple[Match, ...]
+    texts: list[str]
+
+    def mappable(self) -> Match | None:
+        """Its match, where it decides by one alone and at once."""
+        rule = self.written.rule
+        return self.matches[0] if len(self.texts) == 1 and rule.final and rule.sample <= 1 else None
+
+
 class _Listed:
     """The chains of one rule list."""
 
@@ -124,16 +138,43 @@ class _Listed:
 
     def _class(self, packets: PacketClass) -> Iterator[str]:
         name, lines = f"{self.program.name}.{packets.name}", list[str]()
-        for number, matches in groupby(self.program.matches, key=lambda match: match.rule):
-            texts = [text for match in matches for text in self.tests.of(match, packets)]
-            if texts:
-                written = Written(self.program, number)
-                before, own = self._rule(written, packets.name, texts)
-                yield from before
-                lines += [f"# {written.rule.label}", *own]
+        listed = list(self._listed(packets))
+        found = {run.first: run for run in maps.runs([one.mappable() for one in listed], packets)}
+        at = 0
+        while at < len(listed):
+            if (run := found.get(at)) is not None:
+                before, own = self._mapped(run, listed[at : at + len(run.values)], packets)
+                at += len(run.values)
+            else:
+                before, own = self._rule(listed[at].written, packets.name, listed[at].texts)
+                own.insert(0, f"# {listed[at].written.rule.label}")
+                at += 1
+            yield from before
+            lines += own
         default = self.program.default
         lines.append(f'counter name "{self.program.name}/default" {VERDICTS[default]}')
         yield from _chain(name, lines)
+
+    def _listed(self, packets: PacketClass) -> Iterator[_InClass]:
+        """Rules that packets of a class can meet."""
+        for number, matches in groupby(self.program.matches, key=lambda match: match.rule):
+            asked = [(match, text) for match in matches for text in self.tests.of(match, packets)]
+            if asked:
+                texts = [text for _, text in asked]
+                yield _InClass(Written(self.program, number), tuple(match for match, _ in asked), texts)
+
+    def _mapped(
+        self, run: maps.Run, listed: Sequence[_InClass], packets: PacketClass
+    ) -> tuple[list[str], list[str]]:
+        """Rules whose acts stand in a chain each, and the line that chooses one."""
+        before, elements, word = list[str](), list[str](), packets.words[run.field]
+        for one, values in zip(listed, run.values, strict=True):
+            place = f"{self.program.name}.{packets.name}.{one.written.name}.act"
+            acts = " ".join(one.written.acts(packets.name))
+            before += _chain(place, [f"# {one.written.rule.label}", acts])
+            elements += [f"{text} : goto {place}" for text in word.elements(values)]
+        (common,) = self.tests.of(maps.without(listed[0].matches[0], run.field), packets)
+        return before, [f"{common} {word.expression} vmap {{ {', '.join(elements)} }}".strip()]
 
     def _rule(self, written: Written, packets: str, texts: list[str]) -> tuple[list[str], list[str]]:
         """Chains that a rule needs, and its lines. A rule that lets packets go on is tried once for each, so

@@ -48,7 +48,7 @@ class Word:
         if not outside:
             return self.there
         before = f"{self.there} " if self.there else ""
-        few, many = self._ranges(inside), self._ranges(outside)
+        few, many = self.elements(inside), self.elements(outside)
         if not few:
             return None
         if len(few) > 1 and len(many) == 1:
@@ -70,7 +70,7 @@ class Word:
                 return f">= {low}"
         return f"== {text}" if "&" in self.expression else text
 
-    def _ranges(self, values: IntervalSet) -> list[str]:
+    def elements(self, values: IntervalSet) -> list[str]:
         """Ranges in nft's units; a value that nft cannot have is left out."""
         scaled = ((-(-(a - self.offset) // self.scale), (b - self.offset) // self.scale) for a, b in values)
         raw = IntervalSet.from_ranges((max(a, 0), b) for a, b in scaled if max(a, 0) <= b)

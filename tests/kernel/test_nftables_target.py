@@ -155,6 +155,32 @@ def test_a_difference_is_still_one(where: str, name: str) -> None:
         assert got["unread unread"] >= len(chosen) // 2, "what cannot be read is dropped"
 
 
+# ---- verdict maps ----
+
+PORTS = "\n".join(f"  {v} tcp to port {p}" for v, p in zip(("drop", "pass") * 4, range(78, 86), strict=True))
+HOSTS = "\n".join(f"  r{i}: drop udp from 10.0.0.{i} count hits" for i in range(8))
+MAPS = {
+    "ports, the first of each": PORTS + "\n  drop tcp to port 80-90\n  drop tcp to port 1-100",
+    "addresses, some within others": HOSTS + "\n  pass udp from 10.0.0.0/29\n  drop udp from 10.0.0.0/8",
+    "protocols": "\n".join(f"  drop protocol {n}" for n in (47, 17, 253, 132, 50)),
+    "types": "\n".join(f"  drop icmp type {n}" for n in (0, 8, 3, 11)),
+    "types of ICMPv6": "\n".join(f"  drop icmp6 type {n}" for n in (1, 128, 129, 135)),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_rules_alike_are_one_map_and_mean_the_same(where: str, name: str) -> None:
+    text = Text(
+        f'policy p at xdp on "eth0" {{\n default pass\n fragments first-only\n{MAPS[name]}\n}}', "xdp"
+    )
+    one = built(text, "nftables")
+    assert one is not None and one.refused == 0 and " vmap {" in one.text
+    frames = compared(one.chain, 1, text)
+    wanted, got = mine(one, frames, text), theirs(where, one, frames, text)
+    assert got == wanted, told(where, one, frames, text)
+    assert sum(n for label, n in wanted.items() if label.startswith("rule")) >= 5
+
+
 # ---- what becomes of packets ----
 
 EFFECTS = """

@@ -768,6 +768,13 @@ FAULTS: tuple[Fault, ...] = (
         "nftables",
     ),
     Fault(
+        "nftables: rules that differ in more than one field are one map",
+        f"{NFT}/maps.py",
+        'return None if len(differing) > 1 else "".join(differing)',
+        'return "".join(differing[-1:])',
+        "nftables",
+    ),
+    Fault(
         "nftables: what is dropped passes",
         f"{NFT}/rules.py",
         '"drop": "drop"}',
