@@ -93,10 +93,10 @@ class NativeChain:
             found |= dict(unpack(key, value, table == FLOWS) for key, value in held.items())
         return found
 
-    def forget(self) -> None:
-        """Empty every map that it writes."""
+    def forget(self, roles: tuple[str, ...] = ("state", "flows")) -> None:
+        """Empty every map that it writes, or those of some roles."""
         for m in self.module.maps:
-            if m.role in ("state", "flows"):
+            if m.role in roles:
                 self._worker.request("write", self._number, m.name, {})
 
     def fill(self, name: str, ranges: Sequence[Range]) -> None:

@@ -86,13 +86,13 @@ def kernel(session: Session, chain: Chain, packets: Sequence[Packet], live: Live
                 runner.chain.set_live(name, contents)
             calls = [p for p in packets if isinstance(p, SocketCall)]
             called = runner.run(calls, EPOCH_NS)
-            return [_decision(runner.chain.chain.slots, c.slot, c.passed) for c in called]
+            return [decision_of(runner.chain.chain.slots, c.slot, c.passed) for c in called]
     with testrun.load_chain(compiled, chain.name) as loaded:
         for name, contents in held.items():
             loaded.set_live(name, contents)
         frames = [given(p) for p in packets if not isinstance(p, SocketCall)]
         ran = loaded.run(frames)
-        return [_decision(loaded.chain.slots, r.slot, r.passed) if r else None for r in ran]
+        return [decision_of(loaded.chain.slots, r.slot, r.passed) if r else None for r in ran]
 
 
 def given(packet: bytes | Frame) -> testrun.Given:
@@ -112,7 +112,8 @@ def given(packet: bytes | Frame) -> testrun.Given:
     )
 
 
-def _decision(slots: Sequence[manifest.Slot], slot: int | None, passed: tuple[int, ...]) -> Decision | None:
+def decision_of(slots: Sequence[manifest.Slot], slot: int | None, passed: tuple[int, ...]) -> Decision | None:
+    """The decision that counters tell of; None where no rule and nothing else was counted."""
     if slot is None:
         return None
     rule = decider(slots[slot].kind, slot)

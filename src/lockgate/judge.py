@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice, repeat
@@ -129,13 +129,13 @@ def _by_endpoints(
 ) -> Iterator[Decision | None]:
     """What becomes of packets between the endpoints of an inventory, flows going on from packet to packet:
     the decision of the first end that stops one, or else of the last."""
-    run = passage.Between(
-        known_endpoints(session), chain.selections, endpoint_engine(engine)(session, chain, live)
-    )
-    for item in packets:
-        assert not isinstance(item, SocketCall)
-        found = run(item if isinstance(item, Frame) else Frame(item), direction)
-        yield found[-1].decision if found else Decision(chain.default, UNJUDGED)
+    with ExitStack() as stack:
+        judge = passage.ENGINES[engine](session, chain, live, stack)
+        run = passage.Between(known_endpoints(session), chain.selections, judge)
+        for item in packets:
+            assert not isinstance(item, SocketCall)
+            found = run(item if isinstance(item, Frame) else Frame(item), direction)
+            yield found[-1].decision if found else Decision(chain.default, UNJUDGED)
 
 
 def known_endpoints(session: Session) -> Inventory:
@@ -144,14 +144,6 @@ def known_endpoints(session: Session) -> Inventory:
     if found is None:
         raise click.UsageError("policies for labels ask who has an address: give --endpoints INVENTORY")
     return found
-
-
-def endpoint_engine(engine: str) -> Callable[[Session, Chain, passage.Live], passage.Engine]:
-    """An engine that judges packets between endpoints."""
-    if engine not in passage.ENGINES:
-        known = ", ".join(passage.ENGINES)
-        raise click.UsageError(f"policies for labels are judged by {known}, not by {engine}")
-    return passage.ENGINES[engine]
 
 
 def describe(chain: Chain, decision: Decision | None) -> dict[str, object]:
@@ -348,16 +340,14 @@ def _between(
 ) -> Iterator[Problem]:
     """As `_problems`, of packets between endpoints."""
     for engine in engines:
-        if engine not in passage.ENGINES:
-            continue
-        run = passage.Passage(
-            chain.selections, block.parties, passage.ENGINES[engine](session, chain, block.given)
-        )
-        for expect in expects:
-            answers = [describe(chain, run(expect)) for _ in range(expect.repeat)]
-            wrong = next((got for got in answers if not _holds(expect, got)), None)
-            if wrong is not None:
-                yield expect, engine, wrong
+        with ExitStack() as stack:
+            judge = passage.ENGINES[engine](session, chain, block.given, stack)
+            run = passage.Passage(chain.selections, block.parties, judge)
+            for expect in expects:
+                answers = [describe(chain, run(expect)) for _ in range(expect.repeat)]
+                wrong = next((got for got in answers if not _holds(expect, got)), None)
+                if wrong is not None:
+                    yield expect, engine, wrong
 
 
 def _packets(expects: Sequence[Expect]) -> Iterator[Packet]:

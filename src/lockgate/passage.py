@@ -7,8 +7,9 @@ packet before it; limits remember them all. Knows tests and engines; must never 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lockgate.compiler import policy
 from lockgate.compiler.decision import Decision
@@ -24,7 +25,13 @@ from lockgate.stdlib_bpf.labels import HOST, Selection
 from lockgate.stdlib_bpf.state.endpoints import THIS_HOST, Endpoints, Record
 from lockgate.stdlib_bpf.state.limits import Buckets
 
-IFINDEX = 10  # of the interface at which a test's workload is judged
+from . import engines
+
+if TYPE_CHECKING:
+    from lockgate.compiler.codegen.simulate import NativeChain
+    from lockgate.runtime.testrun import LoadedChain
+
+IFINDEX = 1  # of the interface at which a test's workload is judged: the kernel's test run wants a real one
 
 Live = Mapping[str, Prefixes]
 
@@ -138,21 +145,49 @@ def node_of(me: Party, parties: Iterable[Party], selections: tuple[Selection, ..
     return Endpoints(addresses, {place: records[me.name][1]})
 
 
-def interp(session: Session, chain: Chain, live: Live) -> Engine:
+def interp(session: Session, chain: Chain, live: Live, stack: ExitStack) -> Engine:
     """The reference."""
     return _around(chain, lambda buckets: lambda facts: policy.decide(chain, facts, live, buckets))
 
 
-def match(session: Session, chain: Chain, live: Live) -> Engine:
+def match(session: Session, chain: Chain, live: Live, stack: ExitStack) -> Engine:
     """The match IR after all passes."""
     program = session.optimised(chain)
     return _around(chain, lambda buckets: lambda facts: run_match(program, facts, live, buckets))
 
 
-def plan(session: Session, chain: Chain, live: Live) -> Engine:
+def plan(session: Session, chain: Chain, live: Live, stack: ExitStack) -> Engine:
     """The plan IR."""
     runner = Runner(session.plan(chain))
     return _around(chain, lambda buckets: lambda facts: runner.run(facts, live, buckets))
+
+
+def native(session: Session, chain: Chain, live: Live, stack: ExitStack) -> Engine:
+    """The generated code on this machine, with its own flow table."""
+
+    def node(endpoints: Endpoints) -> Node:
+        program = stack.enter_context(session.native(chain))
+        program.set_live({name: (contents.v4, contents.v6) for name, contents in live.items()})
+        program.know(endpoints)
+        return _Native(program)
+
+    return node
+
+
+def kernel(session: Session, chain: Chain, live: Live, stack: ExitStack) -> Engine:
+    """The bytecode in this kernel, with its own maps, by BPF_PROG_TEST_RUN."""
+    from lockgate.runtime import bundle, testrun
+
+    compiled = bundle.parse(session.bundle())
+
+    def node(endpoints: Endpoints) -> Node:
+        loaded = stack.enter_context(testrun.load_chain(compiled, chain.name))
+        for name, contents in live.items():
+            loaded.set_live(name, list(engines.prefixes(contents)))
+        loaded.know(endpoints)
+        return _Loaded(loaded)
+
+    return node
 
 
 def _around(chain: Chain, ask: Callable[[Buckets], Ask]) -> Engine:
@@ -173,8 +208,42 @@ class _Interpreted:
         self.state.flows.clear()
 
 
-ENGINES: dict[str, Callable[[Session, Chain, Live], Engine]] = {
+@dataclass
+class _Native:
+    """A node whose programs run natively."""
+
+    program: NativeChain
+
+    def decide(self, frame: Frame) -> Decision:
+        (found,) = self.program.run([frame])
+        return found
+
+    def forget(self) -> None:
+        self.program.forget(("flows",))
+
+
+@dataclass
+class _Loaded:
+    """A node whose programs run in the kernel."""
+
+    program: LoadedChain
+
+    def decide(self, frame: Frame) -> Decision:
+        (ran,) = self.program.run([engines.given(frame)])
+        assert ran is not None
+        found = engines.decision_of(self.program.chain.slots, ran.slot, ran.passed)
+        assert found is not None
+        return found
+
+    def forget(self) -> None:
+        self.program.forget()
+
+
+# Each takes a stack that closes what it opened.
+ENGINES: dict[str, Callable[[Session, Chain, Live, ExitStack], Engine]] = {
     "interp": interp,
     "match": match,
     "plan": plan,
+    "native": native,
+    "kernel": kernel,
 }

@@ -6,6 +6,7 @@ Prints what `compiler.trace` and the reference say; decides nothing itself.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,9 @@ def _ends(
     session: Session, chain: Chain, packet: Frame, live: Mapping[str, Prefixes], direction: str | None
 ) -> Iterator[str]:
     """What the ends of a packet say, each with its tiers."""
-    run = passage.Between(known_endpoints(session), chain.selections, passage.interp(session, chain, live))
+    run = passage.Between(
+        known_endpoints(session), chain.selections, passage.interp(session, chain, live, ExitStack())
+    )
     ends = [(way, record) for way, record in run.ends(packet) if direction in (None, way)]
     if not ends:
         yield "neither end is an endpoint of the inventory: not judged"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ HOLDS = [
 ]
 
 
-@pytest.mark.parametrize("engine", ["interp", "match", "plan"])
+@pytest.mark.parametrize("engine", ["interp", "match", "plan", "native"])
 def test_expectations_of_one_policy_are_judged_where_it_selects(tmp_path: Path, engine: str) -> None:
     for steps in HOLDS:
         assert ran(tmp_path, WHO + steps, engine=engine) == [], steps
@@ -191,7 +192,9 @@ def test_an_answer_follows_its_flow_and_another_packet_begins_anew(tmp_path: Pat
     with Session(path) as session:
         (block,) = session.unit.tests
         (chain,) = session.unit.chains
-        run = passage.Passage(chain.selections, block.parties, passage.interp(session, chain, {}))
+        run = passage.Passage(
+            chain.selections, block.parties, passage.interp(session, chain, {}, ExitStack())
+        )
         first, answer, other = (run(expect) for expect in block.expects)
     assert (first.verdict, answer.rule, other.verdict) == ("allow", FOLLOWS, "drop")
     assert answer.verdict == "allow"

@@ -117,7 +117,7 @@ def test_eval_judges_both_ends_and_remembers_flows(files: list[str]) -> None:
         "tcp 10.0.0.2:5 > 10.0.0.1:5432 ack",
         "tcp 10.0.0.8:5 > 10.0.0.9:5432",
     ]
-    for engine in ("interp", "match", "plan"):
+    for engine in ("interp", "match", "plan", "native"):
         found = CliRunner().invoke(JUDGE["eval"], [*files, *packets, "--engine", engine])  # type: ignore[arg-type]
         said = [line.rpartition(": ")[2] for line in found.stdout.splitlines()[:5]]
         assert said == [
