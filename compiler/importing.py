@@ -118,6 +118,38 @@ def iptables_save(
     finish(text, sink, output, partial, style)
 
 
+@import_.command("nft")
+@common
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="An interface that the policy is for; repeatable. Chains of family netdev name their own.",
+)
+@click.option("--ignore-nat", is_flag=True, help="Translated packets do not pass these interfaces.")
+def nft(
+    files: tuple[Path, ...],
+    devices: tuple[str, ...],
+    ignore_nat: bool,
+    output: Path | None,
+    partial: bool,
+    style: str,
+) -> None:
+    """Make a policy of the output of `nft -j list ruleset`.
+
+    Base chains of type filter become policies at tc: those of ingress, prerouting and input at ingress, those
+    of forward, output, postrouting and egress at egress.
+    """
+    from .importers import nft as importer
+
+    sink = Sink()
+    with no_collector(), saying("importing") as say:
+        settings = importer.Settings(tuple(dict.fromkeys(devices)), ignore_nat)
+        text = importer.imported(read(files), settings, sink, say)
+    finish(text, sink, output, partial, style)
+
+
 @import_.command("kubernetes")
 @common
 @click.option(

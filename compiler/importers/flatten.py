@@ -76,7 +76,8 @@ class TooLargeError(Exception):
 
 class Flattener:
     """Flattens chains. `end`: what decides where all chains are through; `written`: it becomes a last rule,
-    for the result has another default. `certain`: fields that no packet lacks."""
+    for the result has another default. `base`: what holds of every packet that comes there; `whole`: none
+    is a fragment."""
 
     def __init__(
         self,
@@ -85,10 +86,11 @@ class Flattener:
         end: Action,
         end_span: Span,
         written: bool = False,
-        certain: frozenset[str] = frozenset(),
+        base: Box = ANYTHING,
+        whole: bool = False,
     ) -> None:
         self.chains, self.sink, self.end, self.end_span = chains, sink, end, end_span
-        self.written, self.certain = written, certain
+        self.written, self.base, self.whole = written, base, whole
         self.out: list[FlatRule] = []
         self.limit = max(LEAST, TIMES * sum(map(len, chains.values())))
         self._looks = LOOKS * self.limit
@@ -143,7 +145,7 @@ class Flattener:
                     return False
                 if last:
                     continue
-                narrowed = without(within, both, self.certain)
+                narrowed = without(within, both, self.base, self.whole)
                 if narrowed is None:
                     self._follow(both, rest, (*via, rule.span))
                 else:

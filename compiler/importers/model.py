@@ -108,11 +108,20 @@ def full(name: str) -> IntervalSet:
     return fields.lookup(name).full
 
 
-def without(box: Box, taken: Box, certain: frozenset[str]) -> Box | None:
+def without(box: Box, taken: Box, base: Box, whole: bool) -> Box | None:
     """The packets of `box` that are not in `taken`, which lies inside it, if one box holds exactly those: the
-    two differ in one field, and that one is never missing. None if they do not. `certain`: such fields."""
+    two differ in one field, and that one is never missing. None if they do not. `base`: what holds of every
+    packet; `whole`: no packet is a fragment."""
     differ = [name for name, values in taken.items() if box.get(name) != values]
-    if len(differ) != 1 or differ[0] not in certain:
+    if len(differ) != 1 or not _never_missing(differ[0], {**base, **box}, whole):
         return None
     name = differ[0]
     return {**box, name: box.get(name, full(name)) - taken[name]}
+
+
+def _never_missing(name: str, box: Box, whole: bool) -> bool:
+    """Whether every packet of a box has a field."""
+    row = fields.lookup(name)
+    if row.optional or (row.transport and not whole):
+        return False
+    return all(guard in box and box[guard].issubset(values) for guard, values in row.guards)

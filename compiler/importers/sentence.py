@@ -21,6 +21,7 @@ WIDTHS = {"ip4": 32, "ip6": 128}
 PROTOCOL_WORDS = {6: "tcp", 17: "udp", 132: "sctp"}
 ICMP_WORDS = {(4, 1): "icmp", (6, 58): "icmp6"}
 FLAG_NAMES = {bit: name for name, bit in codes.TCP_FLAGS.items()}
+NOT_LATER = IntervalSet.of(0, 1)  # of ip.fragment
 LEAST_AROUND = 2  # prefixes; more may be a difference
 MOST_TYPES = 16  # ICMP types, likewise
 MOST_KINDS = 6  # protocols that are listed; more become a condition
@@ -41,6 +42,8 @@ class Sentences:
     def docs(self, box: Box) -> list[Doc]:
         """The sentence behind the action, without options."""
         left = {name: values for name, values in box.items() if values != full(name) or _tells(name)}
+        if left.get("ip.fragment") == NOT_LATER and any(fields.lookup(n).transport for n in left):
+            del left["ip.fragment"]  # a later fragment has no such field
         out = self._kinds(left)
         for side, word in (("src", "from"), ("dst", "to")):
             out += self._peer(left, side, word)

@@ -6,6 +6,7 @@ Every rule is one that iptables loads and that has exact words in the language. 
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import struct
 from dataclasses import replace
@@ -24,6 +25,11 @@ RANGES = {4: "10.1.2.3-10.1.3.17", 6: "2001:db8::3-2001:db8::1:5"}
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 PORTS = ("22", "80", "1024:65535", "53", "0:1023", "8000:8080")
 TYPES = {4: ("8", "0", "3/4", "11", "13"), 6: ("128", "129", "1/3", "3", "2")}
+# Addresses for frames whose own no host would take from a wire.
+OTHERS = {
+    family: [int(ipaddress.ip_network(n).network_address) + 1 for n in networks]
+    for family, networks in NETWORKS.items()
+}
 SET = "known"
 SET_TEXT = {
     4: "create known hash:net family inet\nadd known 10.1.0.0/16\nadd known 10.1.2.0/24 nomatch\n"
@@ -146,10 +152,10 @@ def arriving(maker: Maker, family: int, fragments: bool, count: int) -> list[byt
         shape.fragment &= 0x3FFF if fragments and shape.fragment & 0x3FFF != 1 else 0x4000
         if shape.fragment & 0x2000 and not shape.later_fragment:
             shape = replace(shape, payload=bytes((-len(shape.transport())) % 8) + bytes(8))
-        if family == 4 and not (_on_a_wire(shape.src) and _on_a_wire(shape.dst)):
-            continue
-        if family == 6 and not (_unicast6(shape.src) and _unicast6(shape.dst)):
-            continue
+        good = _on_a_wire if family == 4 else _unicast6
+        others = [a for a in OTHERS[family] if good(a)]
+        shape.src = shape.src if good(shape.src) else maker.rng.choice(others)
+        shape.dst = shape.dst if good(shape.dst) else maker.rng.choice(others)
         if shape.protocol == ICMP and family == 6:
             continue
         frame = summed(shape.frame()) if family == 4 else shape.frame()

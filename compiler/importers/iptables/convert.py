@@ -15,24 +15,18 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 
 from ... import errors
 from ...diagnostics import Sink
-from ...source import Span
+from ..devices import Devices, grouped, left_out
 from ..flatten import ChainRule, Flattener, Jump, Return, joined, labelled
-from ..model import Action, Box, FlatPolicy, FlatRule, Imported, full
+from ..model import Action, Box, FlatPolicy, FlatRule, Imported
+from ..refusals import REFUSALS, BadValueError, MissingError, NotSayableError, tell
 from . import matches, targets
-from .draft import BadValueError, Draft, MissingError, NotSayableError, Place
+from .draft import Draft, Place
 from .dump import ChainText, Dump, RuleLine, Table
 from .hooks import BY_CHAIN, HOOKS, Hook
 from .ipsets import AddressSet
 
 FILTER = "filter"
-LOOPBACK = "lo"
-SHOWN = 15  # lines that are listed
 REWRITES = frozenset({"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "TPROXY"})
-# Fields that every packet of the family has; of whole datagrams, those of the transport header too.
-CERTAIN = frozenset(
-    {"ip.proto", "ip4.src", "ip4.dst", "ip6.src", "ip6.dst", "ip.ttl", "ip.dscp", "ip.length", "ip.fragment"}
-    | {"eth.src", "meta.mark", "meta.length"}
-)
 TRANSPORT_FIELDS = frozenset(f.name for f in fields.ALL if f.transport)
 BROADCAST = IntervalSet.of(0xFFFFFFFF)
 
@@ -55,6 +49,10 @@ class Converter:
     sets: Mapping[str, AddressSet]
     sink: Sink
     result: Imported = field(default_factory=Imported)
+    devices: Devices = field(default_factory=Devices)
+
+    def __post_init__(self) -> None:
+        self.result.devices = self.devices.names
 
     def convert(self, dump: Dump) -> None:
         """Add the policies of a dump."""
@@ -64,14 +62,15 @@ class Converter:
             return
         for name, chain in table.chains.items():
             if chain.policy != "-" and name not in BY_CHAIN:
-                self._refuse(chain.span, NotSayableError(name, "the table `filter` has no such chain"))
+                tell(self.sink, chain.span, NotSayableError(name, "the table `filter` has no such chain"))
         forwards = self._forwards(table)
         for hook in HOOKS:
             built_in = table.chains.get(hook.chain)
             if built_in is None or (not built_in.rules and built_in.policy == "ACCEPT"):
                 continue
             if hook.chain == "INPUT" and forwards and self.settings.local is None:
-                self._refuse(
+                tell(
+                    self.sink,
                     built_in.span,
                     NotSayableError(
                         hook.chain,
@@ -98,7 +97,8 @@ class Converter:
                 continue
             rewriting = [r for r in rules if REWRITES.intersection(r.words)]
             if rewriting and not self.settings.ignore_nat:
-                self._refuse(
+                tell(
+                    self.sink,
                     rewriting[0].span,
                     NotSayableError(
                         rewriting[0].span.text,
@@ -113,36 +113,32 @@ class Converter:
 
     def _policies(self, dump: Dump, table: Table, hook: Hook, chain: ChainText) -> None:
         """The policies of one built-in chain: one for all devices that are judged alike."""
-        alike: list[tuple[list[str], list[FlatRule], list[str]]] = []
-        for device in self.settings.devices:
-            errors_before = len(self.sink.diagnostics)
-            flat, said = self._flat(dump, table, hook, chain, device)
-            if self.sink.has_errors and alike:  # the same again: told once
-                self.sink.take(errors_before)
-            for devices, rules, _ in alike:
-                if [(r.box, r.action) for r in rules] == [(r.box, r.action) for r in flat]:
-                    devices.append(device)
-                    break
-            else:
-                alike.append(([device], flat, said))
+
+        def made(device: str) -> tuple[list[FlatRule], list[str]]:
+            before = len(self.sink.diagnostics)
+            found = self._flat(dump, table, hook, chain, device)
+            if self.sink.has_errors and device != self.settings.devices[0]:  # the same again: told once
+                self.sink.take(before)
+            return found
+
         family = dump.family
-        for number, (devices, rules, said) in enumerate(alike):
+        for number, group in enumerate(grouped(self.settings.devices, made)):
             name = f"{hook.chain.lower()}{'6' if family == 6 else ''}"
-            name += f"-{devices[0]}" if number else ""
+            name += f"-{group.devices[0]}" if number else ""
             default = "pass" if hook.forwarded else targets.DECIDES.get(chain.policy, "allow")
             policy = f"{chain.span.line}: policy {chain.policy}"
             self.result.policies.append(
                 FlatPolicy(
                     name,
-                    tuple(devices),
+                    tuple(group.devices),
                     hook.direction,
                     (
                         ("default " + default, "" if hook.forwarded else policy),
                         (f"fragments {hook.fragments}", hook.why),
                     ),
-                    tuple(labelled(self._guards(hook, family) + joined(rules))),
+                    tuple(labelled(self._guards(hook, family) + joined(group.rules))),
                     family,
-                    (f"Chain {hook.chain} of {dump.source.name}.", *said),
+                    (f"Chain {hook.chain} of {dump.source.name}.", *group.said),
                 )
             )
 
@@ -157,7 +153,7 @@ class Converter:
             )
         ]
         if hook.forwarded is False:
-            box: Box = {"meta.iif": self._arrived()}
+            box: Box = {"meta.iif": self.devices.arrived()}
             guards.append(
                 FlatRule(box, Action("pass", label="forwarded"), comment="OUTPUT sees only local packets")
             )
@@ -174,22 +170,20 @@ class Converter:
             )
         return guards
 
-    def _arrived(self) -> IntervalSet:
-        """Values of `meta.iif` of packets that came in by an interface."""
-        return full("meta.iif") - IntervalSet.of(self._number(LOOPBACK))
-
-    def _number(self, device: str) -> int:
-        devices = self.result.devices
-        if device not in devices:
-            devices.append(device)
-        return devices.index(device) + 1
-
     def _flat(
         self, dump: Dump, table: Table, hook: Hook, chain: ChainText, device: str
     ) -> tuple[list[FlatRule], list[str]]:
         local = None if self.settings.local is None else self.settings.local[dump.family]
         place = Place(
-            dump.family, device, hook.side, hook.other, hook.whole, hook.mark, local, self._number, self.sets
+            dump.family,
+            device,
+            hook.side,
+            hook.other,
+            hook.whole,
+            hook.mark,
+            local,
+            self.devices.number,
+            self.sets,
         )
         chains: dict[str, list[ChainRule]] = {}
         never: list[int] = []
@@ -198,13 +192,19 @@ class Converter:
             chains[name] = [rule for _, rule in read if rule is not None and rule.boxes]
             never += [line.span.line for line, rule in read if rule is not None and not rule.boxes]
         word = targets.DECIDES.get(chain.policy, "allow")
-        certain = CERTAIN | TRANSPORT_FIELDS if hook.whole else CERTAIN
-        within: Box = {"meta.iif": self._arrived()} if hook.forwarded else {}
+        base: Box = {"eth.type": fields.IP6 if dump.family == 6 else fields.IP4}
+        within: Box = {"meta.iif": self.devices.arrived()} if hook.forwarded else {}
         flattener = Flattener(
-            chains, self.sink, Action(word), chain.span, written=bool(hook.forwarded), certain=certain
+            chains,
+            self.sink,
+            Action(word),
+            chain.span,
+            written=bool(hook.forwarded),
+            base=base,
+            whole=hook.whole,
         )
         flat = flattener.flatten(hook.chain, within)
-        return flat, [*_left_out(never, device), *flattener.said]
+        return flat, [*left_out(never, device), *flattener.said]
 
     # ---- one rule ----
 
@@ -214,16 +214,8 @@ class Converter:
         try:
             _read(draft, line.words)
             then = _then(draft, table)
-        except NotSayableError as error:
-            self._refuse(line.span, error)
-            return None
-        except BadValueError as error:
-            self.sink.add(errors.BadImportValue(line.span, error.value, error.why).diagnostic())
-            return None
-        except MissingError as error:
-            self.sink.add(
-                errors.MissingReference(line.span, error.kind, error.name, error.instead).diagnostic()
-            )
+        except REFUSALS as error:
+            tell(self.sink, line.span, error)
             return None
         boxes = draft.boxes
         if draft.transport and not place.whole:
@@ -233,9 +225,6 @@ class Converter:
             ]
         return ChainRule(tuple(boxes), then, line.span, draft.comment, line.lead)
 
-    def _refuse(self, span: Span, error: NotSayableError) -> None:
-        self.sink.add(errors.NotSayable(span, error.what, error.why, error.instead).diagnostic())
-
 
 def title(names: Sequence[str]) -> list[str]:
     """What stands at the head of the file."""
@@ -244,14 +233,6 @@ def title(names: Sequence[str]) -> list[str]:
         f"Imported from {files}. Numbers behind rules are its lines; `9 > 12` is line 12, reached by",
         "the jump in line 9.",
     ]
-
-
-def _left_out(lines: Sequence[int], device: str) -> list[str]:
-    """What is said of rules that match no packet at a device."""
-    if not lines:
-        return []
-    shown = ", ".join(map(str, sorted(lines)[:SHOWN])) + (", …" if len(lines) > SHOWN else "")
-    return [f"Nothing at {device} matches line{'s' * (len(lines) > 1)} {shown}."]
 
 
 def _reachable(table: Table, start: str) -> list[str]:

@@ -11,30 +11,7 @@ from dataclasses import dataclass, field
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 from ..model import Action, Box, Limit, full, meet
-
-
-class NotSayableError(Exception):
-    """An option has no exact words here: (what, why, what to write instead)."""
-
-    def __init__(self, what: str, why: str, instead: str = "") -> None:
-        self.what, self.why, self.instead = what, why, instead
-        super().__init__(what)
-
-
-class BadValueError(Exception):
-    """A value is none, or out of range: (value, why)."""
-
-    def __init__(self, value: str, why: str) -> None:
-        self.value, self.why = value, why
-        super().__init__(value)
-
-
-class MissingError(Exception):
-    """Something is named that no file has: (kind, name, what to do)."""
-
-    def __init__(self, kind: str, name: str, instead: str = "") -> None:
-        self.kind, self.name, self.instead = kind, name, instead
-        super().__init__(name)
+from ..refusals import NotSayableError
 
 
 @dataclass(frozen=True)

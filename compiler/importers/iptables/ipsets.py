@@ -15,8 +15,8 @@ from ... import errors
 from ...diagnostics import Sink
 from ...source import Source, Span
 from ..model import Box
+from ..refusals import BadValueError, NotSayableError
 from . import values
-from .draft import BadValueError, NotSayableError
 
 WORD_PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
 

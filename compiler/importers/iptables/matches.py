@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 from ... import codes
+from ..devices import fits
 from ..model import Box, Limit, full
+from ..refusals import BadValueError, MissingError, NotSayableError
 from . import ipsets, values
-from .draft import BadValueError, Draft, MissingError, NotSayableError
+from .draft import Draft
 
 Apply = Callable[[Draft, list[str], bool], None]
 WHOLE_OR_FIRST = IntervalSet.of(0, 1)  # of ip.fragment
@@ -92,8 +94,7 @@ def _interface(option: str) -> Apply:
     def apply(draft: Draft, words: list[str], negated: bool) -> None:
         name, place = words[0], draft.place
         if option == place.side:
-            fits = place.device.startswith(name[:-1]) if name.endswith("+") else place.device == name
-            if fits == negated:
+            if fits(name, place.device, "+") == negated:
                 draft.never()
         elif option != place.other:
             raise NotSayableError(f"{option} {name}", "packets of this chain have no such interface")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from ..model import Action
-from .draft import BadValueError, Draft, NotSayableError
+from ..refusals import BadValueError, NotSayableError
+from .draft import Draft
 
 DECIDES = {"ACCEPT": "allow", "DROP": "drop"}
 LOGS = frozenset({"LOG", "NFLOG", "ULOG"})

@@ -9,7 +9,8 @@ from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 from ... import codes
-from .draft import BadValueError, Draft, NotSayableError
+from ..refusals import BadValueError, NotSayableError
+from .draft import Draft
 
 FLAGS = {name.upper(): bit for name, bit in codes.TCP_FLAGS.items() if bit < 64}
 FLAGS |= {"ALL": 63, "NONE": 0}
