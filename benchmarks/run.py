@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import (
+    balance,
     classes,
     compile_time,
     cost_prediction,
@@ -46,6 +47,7 @@ ALL: dict[str, Callable[[Sequence[str]], None]] = {
     "peers": peers.main,
     "live_sets": live_sets.main,
     "edge": edge.main,
+    "balance": balance.main,
     "cost_prediction": cost_prediction.main,
     "targets": targets.main,  # last: of the others' results
 }

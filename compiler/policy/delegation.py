@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lockgate.stdlib_bpf.labels import HOST, WORKLOAD, LabelTest, Selector
+from lockgate.stdlib_bpf.state.cgroups import ROOT, normal
 from lockgate.stdlib_bpf.state.devices import is_pattern
 
 from .. import errors
@@ -26,7 +27,8 @@ from .selectors import selector
 from .settings import Settings
 from .targets import namespace_of
 
-ENDPOINTS, FAILSAFE = "endpoint", "failsafe"  # what `hooks` calls policies for labels, and failsafes
+# What `hooks` calls policies for labels, failsafes and services.
+ENDPOINTS, FAILSAFE, SERVICE = "endpoint", "failsafe", "balance"
 
 
 def check(settings: Iterable[Settings], program: Program, chains: Iterable[Chain], sink: Sink) -> None:
@@ -43,6 +45,8 @@ def check(settings: Iterable[Settings], program: Program, chains: Iterable[Chain
                 judge.for_endpoints(decl, decl.scope, [c for c in listed if c.sections])
             elif isinstance(decl, t.Failsafe):
                 judge.failsafe(decl)
+            elif isinstance(decl, t.Balance):
+                judge.service(decl)
 
 
 class _Delegate:
@@ -95,6 +99,19 @@ class _Delegate:
         place = failsafe.selector.span
         head = Span(place.source, failsafe.span.start, place.end)
         self._allowed("hooks", FAILSAFE, head, "that is a failsafe")
+
+    def service(self, service: t.Balance) -> None:
+        """A service is like a hook of its own, too, for the cgroups whose calls it takes."""
+        name = service.name.span
+        self._allowed("hooks", SERVICE, name, "that is a service")
+        for path, span in [(path.text, path.span) for path in service.home] or [(ROOT, name)]:
+            self._allowed("cgroups", normal(path), span, f"for the cgroup `{path}`")
+        owners = [i.value for i in service.items if isinstance(i, t.Attribute) and i.key == "owner"]
+        for owner in owners:
+            if isinstance(owner, t.Text):
+                self._allowed("owners", owner.text, owner.span, f"of the owner `{owner.text}`")
+        if self.table.get("must-own") and not owners:
+            self._refuse("must-own", name, "without an owner")
 
     def imports(self, module: t.Module, program: Program) -> None:
         """Imports written in files that lie in the directory or below."""

@@ -247,3 +247,21 @@ def test_the_pages_commands_do_what_they_say(tmp_path: Path, code: str) -> None:
             command = line.removeprefix("$ ").replace("lockgate check", f"{sys.executable} -m lockgate check")
             done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
         assert (code in done.stderr) == found and done.returncode == int(found), done.stderr
+
+
+def test_services_are_limited_by_hook_cgroup_and_owner(tmp_path: Path) -> None:
+    rest = "port tcp 80  backends { 10.1.0.1 } }\n"
+    text = f"balance s1 {{ vip 10.0.0.1 {rest}"
+    text += 'balance s2 for cgroup { "/lab/a", "/shop" } { owner "lab@example.org"  vip 10.0.0.2 ' + rest
+    limits = '[delegate]\ncgroups = ["/lab/**"]\nowners = ["*@other.org"]\nmust-own = true\n'
+    write(tmp_path, {"p.gate": text, "lockgate.toml": limits})
+    assert said(tmp_path / "p.gate") == [
+        ("E0401", "s1"),
+        ("E0401", "s1"),
+        ("E0401", '"/shop"'),
+        ("E0401", '"lab@example.org"'),
+    ]
+    write(tmp_path, {"lockgate.toml": '[delegate]\nhooks = ["tc"]\n'})
+    assert said(tmp_path / "p.gate") == [("E0401", "s1"), ("E0401", "s2")]
+    write(tmp_path, {"lockgate.toml": '[delegate]\nhooks = ["balance"]\n'})
+    assert said(tmp_path / "p.gate") == []
