@@ -254,18 +254,15 @@ def _nft(count: int) -> str:
 def _text(rows: Sequence[dict[str, Any]], rounds: int) -> str:
     out = [
         "# Calls for services\n\nOne system call, ns: medians of "
-        f"{rounds} turns of {BATCH} calls; in brackets the median of the ratios to the direct call of the same "
-        "turn, and the middle half of them. `other` is a call for no service in a cgroup with a balancer.\n"
+        f"{rounds} turns of {BATCH} calls; in brackets the median of the ratios to the direct call of the "
+        "same turn, and the middle half of them. `other` is a call for no service in a cgroup with a "
+        "balancer. A UDP connect sends nothing, so those who translate packets pay later, for each datagram.\n"
     ]
     for kind in KINDS:
         out.append(f"\n## {kind}\n\n")
         ways = list(rows[0]["ns"][kind])
-        heads = ["services", *ways]
-        out.append(
-            report.table(
-                heads, [[f"{r['services']:,}", *(_cell(r["ns"][kind], w) for w in ways)] for r in rows]
-            )
-        )
+        lines = [[f"{r['services']:,}", *(_cell(r["ns"][kind], w) for w in ways)] for r in rows]
+        out.append(report.table(["services", *ways], lines))
     out.append("\n## `lockgate up` of a bundle\n\n")
     out.append(report.table(["services", "s"], [[f"{r['services']:,}", f"{r['load_s']:.2f}"] for r in rows]))
     return "".join(out)

@@ -13,6 +13,7 @@ import pytest
 from lockgate.runtime import backends as runtime
 from lockgate.runtime import running
 from lockgate.stdlib_bpf.balance import choice
+from lockgate.stdlib_bpf.balance.reference import answer
 from lockgate.stdlib_bpf.balance.services import Backend
 from tests.conftest import tool
 
@@ -219,13 +220,13 @@ def test_exempt_cgroups_see_the_service_as_it_is(bpffs: Path) -> None:
 
 
 def test_an_empty_service_refuses_or_passes(bpffs: Path) -> None:
-    for empty, answer in (("reject", "ECONNREFUSED"), ("pass", f"{V4} 443")):
+    for empty, said in (("reject", "ECONNREFUSED"), ("pass", f"{V4} 443")):
         text = f"""balance b for cgroup CGROUP {{
           vip {V4}  port tcp 443 -> 8443  empty {empty}  backends {{ 127.0.0.1 }} }}"""
         with stage(bpffs, [("127.0.0.1", 8443), (V4, 443)]) as here:
             here.balance(text)
             runtime.remove(running.find(bpffs, "policy"), "b", Backend("127.0.0.1"))
-            assert here.client(f'say(call("{V4}", 443))') == [[answer]]
+            assert here.client(f'say(call("{V4}", 443))') == [[said]]
             assert counts(bpffs, "policy")["b: no backend"] == 1
             lockgate("down", "policy", "--bpffs", str(bpffs))
 
@@ -273,20 +274,24 @@ for _ in range(3):
         who, source = s.recvfrom(100)
         say(vip, source[0], who.decode().split()[0])
 s.sendto(b"?", ("127.0.0.4", 5353)); say(*s.recvfrom(100)[1])
+for vip in sys.argv[1:]: s.sendto(b"?", (vip, 53))
+say(sorted(s.recvfrom(100)[1][0] for _ in sys.argv[1:]))
+try: s.sendto(b"?", (sys.argv[1], 54))
+except OSError as error: say(errno.errorcode[error.errno])
+s.sendto(b"?", ("127.0.0.1", 5354)); say(*s.recvfrom(100)[1])
 c = udp("127.0.0.1")
 for vip in sys.argv[1:]:
     c.connect((vip, 53)); say(c.getpeername()[0])
 c.connect(("127.0.0.4", 5353)); say(c.getpeername()[0])
 c.send(b"?"); say(c.recvfrom(100)[1][0])
 """
-    with stage(bpffs, [(f"127.0.0.{n}", 5353) for n in range(1, 5)]) as here:
+    with stage(bpffs, [*[(f"127.0.0.{n}", 5353) for n in range(1, 5)], ("127.0.0.1", 5354)]) as here:
         here.balance(text)
         said = here.client(code, *vips)
         assert said[:12] == [[vip, vip, f"127.0.0.{n}"] for _ in range(3) for n, vip in enumerate(vips, 1)]
-        assert said[13:17] == [[vip] for vip in vips]
-        assert said[17:] == [["127.0.0.4"], ["127.0.0.4"]], (
-            "connected to the host itself, whatever was before"
-        )
+        assert said[13:16] == [[vips], ["ECONNREFUSED"], ["127.0.0.1", 5354]]
+        assert said[16:20] == [[vip] for vip in vips]
+        assert said[20:] == [["127.0.0.4"], ["127.0.0.4"]], "the host itself, whatever was before"
 
 
 REAL = """
@@ -347,3 +352,33 @@ def test_real_clients_find_a_service_by_its_name(bpffs: Path, tmp_path: Path) ->
         finally:
             web.kill()
             web.communicate()
+
+
+ANSWERS = """
+for protocol, address, port in json.loads(sys.argv[1]):
+    s = socket.socket(family(address), socket.SOCK_STREAM if protocol == 6 else socket.SOCK_DGRAM)
+    s.settimeout(5)
+    try:
+        s.connect((address, port)); say("ok", s.getpeername()[:2])
+    except OSError as error: say(errno.errorcode[error.errno], None)
+"""
+
+
+def test_the_kernel_answers_calls_as_the_reference_does(bpffs: Path) -> None:
+    """UDP of both families to services, beside them and to their ports and others; TCP where it must fail."""
+    text = SHOP + f"balance two for cgroup CGROUP {{ vip {V4[:-1]}1  port udp 54  backends {{ 127.0.0.1 }} }}"
+    hosts, ports = (V4, V6, f"{V4[:-1]}1", "127.0.0.1", "::1"), (1, 52, 53, 54, 443, 444, 5353, 65535)
+    calls = [(17, host, port) for host in hosts for port in ports]
+    with stage(bpffs, BACKENDS) as here:
+        here.balance(text)
+        services = running.find(bpffs, "policy").state.manifest.chains[0].services
+        wanted = [answer(services, *call) for call in calls]
+        assert {one.verdict for one in wanted} == {"allow", "reject"}
+        for call, one, (said, peer) in zip(
+            calls, wanted, here.client(ANSWERS, json.dumps(calls)), strict=True
+        ):
+            assert said == ("ok" if one.verdict == "allow" else "ECONNREFUSED"), call
+            assert peer in (None, list(call[1:])), "the peer is who was called, a service or not"
+        refused = [(6, host, port) for host in hosts[:3] for port in ports if (host, port) != (V4, 443)]
+        refused = [c for c in refused if answer(services, *c).verdict == "reject"]
+        assert {said for said, _ in here.client(ANSWERS, json.dumps(refused))} == {"ECONNREFUSED"}

@@ -25,6 +25,8 @@ PROFILED = "compiler/plan/profiled.py"
 CLASSIFIERS = "stdlib_bpf/emit/classifiers.py"
 PARTS = "compiler/codegen/parts.py"
 TAGS, TAGGING = "stdlib_bpf/emit/tags.py", "compiler/plan/tagging.py"
+BALANCE, CHOICE = "stdlib_bpf/emit/balance.py", "stdlib_bpf/emit/balance_choice.py"
+BACKENDS = "runtime/backends.py"
 ORACLE = "the reference itself: "
 
 NFT, HNS = "compiler/nftables", "compiler/hns"
@@ -674,6 +676,67 @@ FAULTS: tuple[Fault, ...] = (
         PROFILED,
         "if patience < 0 or not _apart(units[at - 1], unit):",
         "if patience < 0:",
+    ),
+    # ---- services ----
+    Fault(
+        "a datagram goes to a backend that was removed",
+        BALANCE,
+        'f.branch(f.compare("eq", *serials), alive, new, likely=True)',
+        "f.jump(alive)",
+    ),
+    Fault(
+        "a socket that goes elsewhere keeps its service's name",
+        BALANCE,
+        'f.store(const("i64", 0), f.gep(state, pair_at(0) + PAIR.offset("serial")))',
+        "pass",
+    ),
+    Fault(
+        "all datagrams of a socket remembered in one place",
+        BALANCE,
+        'f.op("add", f.op("and", turn, DATAGRAM_PAIRS - 1), 1)',
+        'f.op("add", f.op("and", turn, 0), 1)',
+    ),
+    Fault(
+        "a mapped address taken for one of IPv6",
+        BALANCE,
+        "MAPPED_WORD = 0xFFFF0000",
+        "MAPPED_WORD = 0x0000FFFF",
+    ),
+    Fault(
+        "any port of a backend taken for the service's",
+        BALANCE,
+        'f.branch(f.compare("eq", port, named), there, no)',
+        "f.jump(there)",
+    ),
+    Fault(
+        "affinity outlives its time",
+        CHOICE,
+        'f.branch(f.compare("ult", f.op("sub", now, f.load("i64", seen)), lasting), fresh, pick)',
+        "f.jump(fresh)",
+    ),
+    Fault(
+        "affinity leads to a backend that was removed",
+        CHOICE,
+        'f.branch(f.compare("eq", *serials), same, pick, likely=True)',
+        "f.jump(same)",
+    ),
+    Fault(
+        "the first block of a table is its head",
+        CHOICE,
+        'f.op("add", f.op("udiv", at, BLOCK_WORDS), 1)',
+        'f.op("udiv", at, BLOCK_WORDS)',
+    ),
+    Fault(
+        "clients hashed alike for all services",
+        CHOICE,
+        'return mixed(f, f.op("add", key, salt))',
+        "return mixed(f, key)",
+    ),
+    Fault(
+        "removal ends sockets that went to the backend by themselves",
+        BACKENDS,
+        "    if value is None:\n        return False\n",
+        "    if value is None:\n        return True\n",
     ),
     # ---- the reference decoder: judged by scapy and by what the file tests say ----
     Fault(

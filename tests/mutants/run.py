@@ -38,6 +38,7 @@ STAGES = (
         ("tests/kernel/test_nftables_target.py", "tests/kernel/test_nftables_life.py"),
     ),
     ("HNS", USER_SPACE, ("tests/properties/test_hns.py",)),
+    ("services", "kernel", ("tests/kernel/test_balance.py", "tests/kernel/test_backends.py")),
 )
 JOBS = 2
 LIMIT_S = 300
