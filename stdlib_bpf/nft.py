@@ -34,11 +34,14 @@ class Counter:
 
     @property
     def comment(self) -> str:
-        """As text of at most MAX_COMMENT bytes; a place that does not fit is left out."""
+        """As text of at most MAX_COMMENT bytes; a place that does not fit is left out, a label cut."""
         place = f", {self.file}:{self.line}" if self.line else ""
-        text = f"{self.kind} {self.label}: {self.verdict}"
-        whole = text + place
-        return whole if len(whole.encode()) <= MAX_COMMENT else text
+        whole = f"{self.kind} {self.label}: {self.verdict}{place}"
+        if len(whole.encode()) <= MAX_COMMENT:
+            return whole
+        room = MAX_COMMENT - len(f"{self.kind} : {self.verdict}".encode())
+        label = self.label.encode()[:room].decode(errors="ignore")
+        return f"{self.kind} {label}: {self.verdict}"
 
 
 def read(name: str, comment: str) -> Counter | None:

@@ -75,7 +75,7 @@ def _rule(rule: RuleInfo, span: Span) -> Iterator[Refusal]:
     if limit.unit != "packets":
         reason = "bytes would be counted without the link header"
         yield Refusal(span, "a limit in bits a second", reason, "limit packets a second")
-    if limit.period_ns not in PERIODS:
+    elif limit.period_ns not in PERIODS:
         yield Refusal(span, "this rate", "its time is no second, minute, hour or day", "write another unit")
     if limit.per == "flow":
         reason = "packets without ports would have no bucket"

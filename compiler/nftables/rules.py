@@ -74,7 +74,7 @@ class Written:
     def log(self) -> str:
         """The statement that writes a line of the log."""
         said = f"lockgate {self.program.name} {self.rule.label}: ".replace('"', "'")
-        return f'log prefix "{said[:MAX_PREFIX]}"'
+        return f'log prefix "{said.encode()[:MAX_PREFIX].decode(errors="ignore")}"'
 
 
 def effects(does: Effects, packets: str) -> Iterator[str]:
