@@ -40,6 +40,7 @@ KINDS = click.Choice(
         "cuckoo6",
         "rule_tree",
         "tag_index",
+        "tag_tree",
     ]
 )
 

@@ -15,6 +15,7 @@ from math import prod
 from lockgate.stdlib_bpf import fields, tags
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.tables import Cost
+from lockgate.stdlib_bpf.tables.memory import read_ns
 from lockgate.stdlib_bpf.tags import MAX_MEMBERS, Tagger
 
 from ..match.ir import RuleInfo
@@ -118,10 +119,16 @@ class Tagging:
         for count in range(1, min(len(asked), MAX_MEMBERS) + 1):
             group = asked[:count]
             if sum(len(one.tests) for one in group) > 1:
-                saved = sum(self._price(one.alone, one.weight) for one in group)
-                saved -= self._together(group, block, width)
+                saved = self._apart(group) - self._together(group, block, width)
                 best = max(best, (saved, group), key=lambda one: one[0])
         return best[1]
+
+    def _apart(self, group: Sequence[_Asked]) -> float:
+        """The price of a look-up for each: tables that are asked by turns push each other out of the caches,
+        so that each read is one of all their bytes."""
+        asked = read_ns(int(sum(one.alone.bytes * min(1.0, one.weight) for one in group)))
+        crowded = (one.weight * max(0.0, asked - read_ns(one.alone.bytes)) for one in group)
+        return sum(self._price(one.alone, one.weight) for one in group) + self._goal.latency * sum(crowded)
 
     def _together(self, group: Sequence[_Asked], block: Tagger, width: int) -> float:
         """The price of one look-up and the tests of bits behind it."""

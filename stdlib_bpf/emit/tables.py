@@ -8,17 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..tables.base import DataImage, MapImage
-from ..tables.range_tree import (
-    CUT_AT,
-    HELD_AT,
-    HELD_MASK,
-    IS_FULL,
-    IS_NODE,
-    NUMBER_MASK,
-    PLACE_MASK,
-    SHIFT_AT,
-    SMALL_MASK,
-)
+from . import trees
 from .llvm import NULL, Function, Label, Value, const
 
 BPF_MAP_LOOKUP_ELEM = 1
@@ -150,105 +140,8 @@ def range_tree(
 ) -> None:
     """A walk through slots, a search in a leaf, perhaps one in a cell (`tables.range_tree.model`)."""
     assert isinstance(image, DataImage)
-    number, inside = image.parameter, f.label("inside")
-    upper, lower = f.trunc(f.op("lshr", key, width // 2), "i64"), f.trunc(key, "i64")
-    word, value, cut = _leaf(f, name, image, f.op("sub", upper, number("origin")), yes, no)
-    at = f.op("and", word, NUMBER_MASK)
-    held = f.op("and", f.op("lshr", word, HELD_AT), HELD_MASK)
-    f.branch(f.compare("eq", held, 0), no, inside)
-    f.place(inside)
-    wanted = f.op("or", f.op("shl", f.op("lshr", value, cut), 1), 1)
-
-    def code(at: Value) -> Value:
-        place = f.op("and", at, number("codes_mask"))
-        return f.zext(f.load("i32", f.gep(Value("ptr", f"@{name}_codes"), place, "i32")), "i64")
-
-    for _ in range(number("steps")):
-        half = f.op("lshr", held, 1)
-        tried = f.op("lshr", code(f.op("add", at, half)), 1)
-        begin = f.op("and", tried, f.op("sub", tried, 1))
-        reached = f.op("lshr", f.op("sub", f.op("sub", begin, wanted), 1), 63)
-        at, held = f.op("add", at, f.op("mul", half, reached)), f.op("sub", held, half)
-    found = code(at)
-    nearest, within = f.op("lshr", found, 1), f.label("within")
-    reach = f.op("xor", nearest, f.op("sub", nearest, 1))
-    outcome = within if number("deep") else yes
-    f.branch(f.compare("ugt", f.op("xor", nearest, wanted), reach), no, outcome)
-    if number("deep"):
-        f.place(within)
-        cell = f.label("cell")
-        f.branch(f.compare("ne", f.op("and", found, 1), 0), cell, yes)
-        f.place(cell)
-        _in_cell(f, name, image, at, (upper, lower), yes, no)
-
-
-def _leaf(
-    f: Function, name: str, image: DataImage, value: Value, yes: Label, no: Label
-) -> tuple[Value, Value, Value]:
-    """The leaf that a key falls into, the key from its begin on, and how many bits its codes leave out."""
-    number, arrived = image.parameter, f.label("arrived")
-    slots, nodes = Value("ptr", f"@{name}_slots"), Value("ptr", f"@{name}_nodes")
-    results = [f.alloca("i64", hint) for hint in ("leaf", "value", "cut")]
-    limit, shift, cut = (const("i64", number(n)) for n in ("limit", "shift", "cut"))
-    first = const("i64", 0)
-    for further in reversed(range(number("levels"))):
-        inside, other = f.label("inside"), f.label("other")
-        f.branch(f.compare("ugt", value, limit), no, inside)
-        f.place(inside)
-        slot = f.op("lshr", value, shift)
-        place = f.op("and", f.op("add", slot, first), number("slots_mask"))
-        word = f.zext(f.load("i32", f.gep(slots, place, "i32")), "i64")
-        value = f.op("sub", value, f.op("shl", slot, shift))
-        for result, room in zip((word, value, cut), results, strict=True):
-            f.store(result, room)
-        f.branch(f.compare("ult", word, IS_NODE), arrived, other)
-        f.place(other)
-        if not further:
-            f.jump(yes)
-            break
-        node = f.label("node")
-        f.branch(f.compare("uge", word, IS_FULL), yes, node)
-        f.place(node)
-        at = f.op("and", f.op("shl", word, 2), number("nodes_mask"))
-        start, limit, packed = (f.load("i64", f.gep(f.gep(nodes, at, "i64"), 8 * i)) for i in range(3))
-        value, first = f.op("sub", value, start), f.op("and", packed, PLACE_MASK)
-        shift = f.op("and", f.op("lshr", packed, SHIFT_AT), SMALL_MASK)
-        cut = f.op("lshr", packed, CUT_AT)
-    f.place(arrived)
-    word, value, cut = (f.load("i64", room) for room in results)
-    return word, value, cut
-
-
-def _in_cell(
-    f: Function, name: str, image: DataImage, number: Value, key: tuple[Value, Value], yes: Label, no: Label
-) -> None:
-    """Parity of the number of a cell's boundaries at or below the key, both of 128 bits in halves."""
-    mask = image.parameter("uppers_mask")
-    cells = Value("ptr", f"@{name}_cells")
-    cell = f.load("i64", f.gep(cells, f.op("and", number, image.parameter("cells_mask")), "i64"))
-    place, held = f.op("and", cell, PLACE_MASK), f.op("lshr", cell, 32)
-
-    def reached(at: Value) -> Value:
-        """1 when the boundary at an index is ≤ the key: no borrow of key - boundary, half by half."""
-        at, borrow = f.op("and", at, mask), const("i64", 0)
-        for half, part in ((key[1], "lowers"), (key[0], "uppers")):
-            bound = f.load("i64", f.gep(Value("ptr", f"@{name}_{part}"), at, "i64"))
-            borrow = _borrow(f, half, bound, borrow)
-        return f.op("xor", borrow, 1)
-
-    for _ in range(image.parameter("cell_steps")):
-        half = f.op("lshr", held, 1)
-        step = f.op("mul", half, reached(f.op("sub", f.op("add", place, half), 1)))
-        place, held = f.op("add", place, step), f.op("sub", held, half)
-    _parity(f, f.op("add", place, reached(place)), yes, no)
-
-
-def _borrow(f: Function, a: Value, b: Value, borrow: Value) -> Value:
-    """Whether a - b - borrow is below zero, of 64 bits (Warren, Hacker's Delight, 2-13)."""
-    other = f.op("xor", a, -1)
-    difference = f.op("sub", f.op("sub", a, b), borrow)
-    either = f.op("and", f.op("or", other, b), difference)
-    return f.op("lshr", f.op("or", f.op("and", other, b), either), 63)
+    ends = trees.Ends(yes, lambda _: f.jump(yes), lambda _, place: _parity(f, place, yes, no), no)
+    trees.walk(f, name, image, key, width, ends)
 
 
 def _parity(f: Function, rank: Value, yes: Label, no: Label) -> None:

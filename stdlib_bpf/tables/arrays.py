@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.uint64]
 
-U32, U64 = "<u4", "<u8"  # elements of sections
+U16, U32, U64 = "<u2", "<u4", "<u8"  # elements of sections
 _LOW, _HIGH = itemgetter(0), itemgetter(1)
 
 

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..numeric import np
 from ..sets import IntervalSet
-from .arrays import U32, U64, power_of_two, section
+from .arrays import U16, U32, U64, power_of_two, section
 from .base import Cost, DataImage, MapImage, rebuilt_ns
 from .memory import read_ns
 
@@ -77,7 +77,13 @@ def build(values: IntervalSet, width_bits: int, max_entries: int) -> DataImage:
     or more than 2**25 prefixes."""
     if width_bits != 2 * HALF:
         raise ValueError(f"{KIND} holds keys of {2 * HALF} bits, not of {width_bits}")
-    parts, numbers = _tables(_prefixes(values, width_bits))
+    return image_of([(value, length, 1) for value, length in values.prefixes(width_bits)], tagged=False)
+
+
+def image_of(found: list[tuple[int, int, int]], tagged: bool) -> DataImage:
+    """The image of disjoint prefixes (value, length, tag), ascending. `tagged`: with what `tags.tag_tree`
+    adds to tell one tag from another. ValueError for more than 2**25 of them."""
+    parts, numbers = _tables(_prefixes(found), tagged)
     padded = [(name, power_of_two(words.astype(kind))) for name, words, kind in parts]
     if len(padded[1][1]) > NUMBER_MASK + 1:
         raise ValueError(f"{KIND} holds {NUMBER_MASK + 1} prefixes, not more")
@@ -89,16 +95,23 @@ def build(values: IntervalSet, width_bits: int, max_entries: int) -> DataImage:
 def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
     """Whether a prefix holds the key, read from the bytes as generated code does."""
     assert isinstance(image, DataImage)
+    kind, number = found(image, key)
+    return bool(rank(image, number, key)[1] & 1) if kind == "cell" else kind != "nothing"
+
+
+def found(image: DataImage, key: int) -> tuple[str, int]:
+    """What a key comes to: "nothing"; a slot that is "full", and its word; the prefix of a "code", or a
+    "cell", and the code's number."""
     number, slots, nodes = image.parameter, section(image, "slots"), section(image, "nodes")
     inside = (key >> HALF) - number("origin")
     start, limit, shift, cut, first = 0, number("limit"), number("shift"), number("cut"), 0
     for _ in range(number("levels")):
         inside -= start
         if not 0 <= inside <= limit:
-            return False
+            return "nothing", 0
         word, inside = slots[first + (inside >> shift) & number("slots_mask")], inside & (1 << shift) - 1
         if word >= IS_FULL:
-            return True
+            return "full", word
         if word < IS_NODE:
             break
         at = 4 * (word & NUMBER_MASK) & number("nodes_mask")
@@ -106,7 +119,7 @@ def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
         shift, cut, first = packed >> SHIFT_AT & SMALL_MASK, packed >> CUT_AT, packed & PLACE_MASK
     held, at, codes = word >> HELD_AT & HELD_MASK, word & NUMBER_MASK, section(image, "codes")
     if held == 0:
-        return False
+        return "nothing", 0
     wanted, mask = 2 * (inside >> cut) + 1, number("codes_mask")
     for _ in range(number("steps")):
         half = held >> 1
@@ -115,8 +128,24 @@ def model(image: MapImage | DataImage, key: int, width_bits: int) -> bool:
         held -= half
     code = codes[at & mask] >> 1
     if code ^ wanted > code ^ code - 1:
-        return False
-    return not codes[at & mask] & 1 or _in_cell(image, at, key)
+        return "nothing", 0
+    return ("cell" if codes[at & mask] & 1 else "code"), at
+
+
+def rank(image: DataImage, number: int, key: int) -> tuple[int, int]:
+    """Where the boundaries of a cell begin, which is even, and behind those at or below the key."""
+    cell = section(image, "cells")[number & image.parameter("cells_mask")]
+    begin, held, mask = cell & PLACE_MASK, cell >> 32, image.parameter("uppers_mask")
+    uppers, lowers, place = section(image, "uppers"), section(image, "lowers"), begin
+
+    def reached(at: int) -> bool:
+        return (uppers[at & mask] << HALF | lowers[at & mask]) <= key
+
+    for _ in range(image.parameter("cell_steps")):
+        half = held >> 1
+        place += half * reached(place + half - 1)
+        held -= half
+    return begin, place + reached(place)
 
 
 def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
@@ -130,22 +159,6 @@ def cost(values: IntervalSet, width_bits: int, max_entries: int) -> Cost:
     return Cost(ns, 110, size, rebuilt_ns(count))
 
 
-def _in_cell(image: DataImage, number: int, key: int) -> bool:
-    """Parity of the number of a cell's boundaries at or below the key."""
-    cell = section(image, "cells")[number & image.parameter("cells_mask")]
-    place, held, mask = cell & PLACE_MASK, cell >> 32, image.parameter("uppers_mask")
-    uppers, lowers = section(image, "uppers"), section(image, "lowers")
-
-    def reached(at: int) -> bool:
-        return (uppers[at & mask] << HALF | lowers[at & mask]) <= key
-
-    for _ in range(image.parameter("cell_steps")):
-        half = held >> 1
-        place += half * reached(place + half - 1)
-        held -= half
-    return bool(place + reached(place) & 1)
-
-
 # ---- building ----
 
 
@@ -154,13 +167,15 @@ class _Prefixes:
     """Disjoint prefixes, ascending, by upper half: of all that are longer than a /64 and lie in the same one,
     the first stands for the others. `uppers`: of the first key, from the origin; `spans`: log2 of the number
     of upper halves; `fine`: whether longer than /64; `ends`: behind the last of `boundaries` (upper, lower)
-    that it stands for, two a prefix."""
+    that it stands for, two a prefix; `turns`: the tag from each boundary on; `tags`: of each prefix."""
 
     uppers: Words
     spans: Words
     fine: NDArray[np.bool_]
     ends: Places
     boundaries: tuple[tuple[str, Words], tuple[str, Words]]
+    turns: Words
+    tags: Words
     origin: int
 
 
@@ -179,31 +194,32 @@ class _Nodes:
 @dataclass(frozen=True)
 class _Slots:
     """Slots: number of the first prefix that lies inside and how many do, where the slot begins (from the
-    origin), how many bits codes leave out, whether it is full."""
+    origin), how many bits codes leave out, the tag of the prefix that fills it, 0 for none."""
 
     begins: Places
     held: Places
     bases: Words
     cuts: Words
-    full: NDArray[np.bool_]
+    full: Places
 
 
 def _steps(sizes: NDArray[np.generic]) -> int:
     return max(0, int(sizes.max(initial=0)) - 1).bit_length()
 
 
-def _prefixes(values: IntervalSet, width_bits: int) -> _Prefixes:
-    found = list(values.prefixes(width_bits))
-    first_key, last_key = (found[0][0], values.ranges[-1][1]) if found else (0, 0)
+def _prefixes(found: list[tuple[int, int, int]]) -> _Prefixes:
+    width_bits = 2 * HALF
+    ends = [value + (1 << width_bits - length) for value, length, _ in found]
+    first_key, last_key = (found[0][0], ends[-1] - 1) if found else (0, 0)
     shared = ((first_key ^ last_key) >> HALF).bit_length()
     origin = first_key >> HALF + shared << shared  # so that prefixes are as aligned from there as from 0
-    ends = [value + (1 << width_bits - length) for value, length in found]
     halves = np.zeros((2, 2 * len(found)), np.uint64)
-    for at, numbers in ((0, [value for value, _ in found]), (1, ends)):
+    for at, numbers in ((0, [value for value, _, _ in found]), (1, ends)):
         halves[0, at::2] = np.fromiter((n >> HALF & HALF_MASK for n in numbers), np.uint64, len(found))
         halves[1, at::2] = np.fromiter((n & HALF_MASK for n in numbers), np.uint64, len(found))
     last = 2 * len(found) - (1 if ends and ends[-1] >> width_bits else 0)  # nothing lies behind the last key
-    lengths = np.fromiter((length for _, length in found), np.int64, len(found))
+    lengths = np.fromiter((length for _, length, _ in found), np.int64, len(found))
+    tags = np.fromiter((tag for _, _, tag in found), np.uint64, len(found))
     uppers, fine = halves[0, ::2] - np.uint64(origin), lengths > HALF
     first = np.ones(len(found), bool)
     first[1:] = ~fine[1:] | ~fine[:-1] | (uppers[1:] != uppers[:-1])
@@ -215,11 +231,13 @@ def _prefixes(values: IntervalSet, width_bits: int) -> _Prefixes:
         fine[first],
         behind,
         (("uppers", halves[0, :last]), ("lowers", halves[1, :last])),
+        np.stack([tags, 0 * tags], axis=1).reshape(-1)[:last],
+        tags[first],
         origin,
     )
 
 
-def _tables(prefixes: _Prefixes) -> tuple[list[Part], dict[str, int]]:
+def _tables(prefixes: _Prefixes, tagged: bool) -> tuple[list[Part], dict[str, int]]:
     """Sections and parameters. Level by level, all nodes of a level at once; slots and nodes are numbered as
     they are made."""
     least, floors = LEAST_SLOTS, np.zeros(1, np.uint64)
@@ -253,21 +271,26 @@ def _tables(prefixes: _Prefixes) -> tuple[list[Part], dict[str, int]]:
     every = _joined(levels)
     places = np.concatenate([at for at, _ in links])
     every.held[places] = 0
-    codes, begins, held, stretches = _codes(prefixes, every)
+    codes, tags, begins, held, stretches = _codes(prefixes, every)
     words = begins | held << HELD_AT
-    words[every.full] = IS_FULL
+    words[every.full > 0] = IS_FULL | every.full[every.full > 0]
     words[places] = IS_NODE | np.concatenate([number for _, number in links])
     sizes = stretches[1] - stretches[0]
     numbers |= {"levels": len(levels), "steps": _steps(held), "deep": int(sizes.any())}
     numbers["cell_steps"] = _steps(sizes)
     parts: list[Part] = [("slots", words, U32), ("codes", codes, U32)]
     parts.append(("nodes", np.concatenate(records).reshape(-1) if records else np.zeros(4, np.uint64), U64))
+    if tagged:
+        parts.append(("tags", tags, U16))
     if sizes.any():
         room = sizes + (sizes & 1)  # a cell begins at an even place
         at = np.cumsum(room) - room
         parts.append(("cells", sizes.astype(np.uint64) << np.uint64(32) | at.astype(np.uint64), U64))
         chosen = np.arange(int(room.sum())) + np.repeat(stretches[0] - at, room)
-        parts += [(n, half[np.minimum(chosen, len(half) - 1)], U64) for n, half in prefixes.boundaries]
+        chosen = np.minimum(chosen, len(prefixes.turns) - 1)
+        parts += [(n, half[chosen], U64) for n, half in prefixes.boundaries]
+        if tagged:
+            parts.append(("turns", prefixes.turns[chosen], U16))
     return parts, numbers
 
 
@@ -311,20 +334,21 @@ def _divided(prefixes: _Prefixes, level: _Nodes) -> _Slots:
     slot = (distance >> level.shifts[owner]).astype(np.int64) + firsts[owner]
     whole = (prefixes.spans[mine] >= level.shifts[owner]) & ~prefixes.fine[mine]
     covered = np.int64(1) << (prefixes.spans[mine] - level.shifts[owner])[whole].astype(np.int64)
-    turns = np.bincount(slot[whole], minlength=total + 1)
-    turns -= np.bincount(slot[whole] + covered, minlength=total + 1)
+    tags = prefixes.tags[mine[whole]]
+    turns = np.bincount(slot[whole], tags, total + 1)
+    turns -= np.bincount(slot[whole] + covered, tags, total + 1)
     held = np.bincount(slot[~whole], minlength=total)
     begins = np.zeros(total, np.int64)
     begins[slot[~whole][::-1]] = mine[~whole][::-1]  # the first of each stays
     node = np.repeat(np.arange(len(inside)), level.widths)
     number = (np.arange(total) - firsts[node]).astype(np.uint64)
     bases = level.starts[node] + (number << level.shifts[node])
-    return _Slots(begins, held, bases, _cuts(level.shifts)[node], np.cumsum(turns)[:total] > 0)
+    return _Slots(begins, held, bases, _cuts(level.shifts)[node], np.cumsum(turns)[:total].astype(np.int64))
 
 
-def _codes(prefixes: _Prefixes, slots: _Slots) -> tuple[Words, Places, Places, tuple[Places, Places]]:
-    """Codes of the prefixes in the slots; of each slot the first code and how many; of each code begin and
-    end of its boundaries, the same for what is no cell."""
+def _codes(prefixes: _Prefixes, slots: _Slots) -> tuple[Words, Words, Places, Places, tuple[Places, Places]]:
+    """Codes of the prefixes in the slots, and their tags; of each slot the first code and how many; of each
+    code begin and end of its boundaries, the same for what is no cell."""
     owner = np.repeat(np.arange(len(slots.held)), slots.held)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(slots.held) - slots.held, slots.held)
     mine = slots.begins[owner] + within
@@ -339,4 +363,4 @@ def _codes(prefixes: _Prefixes, slots: _Slots) -> tuple[Words, Places, Places, t
     final = np.append(np.flatnonzero(first)[1:], len(mine))[: len(codes)] - 1  # the last prefix of each code
     begins = np.append(prefixes.ends, 0)[mine[first] - 1]  # behind those of the prefix before
     ends = np.where(cell[first], prefixes.ends[mine[final]], begins)
-    return codes, np.cumsum(held) - held, held, (begins, ends)
+    return codes, prefixes.tags[mine[first]], np.cumsum(held) - held, held, (begins, ends)

@@ -4,9 +4,9 @@ the table of them; the generated form of each is in `emit.tags`.
 Building needs numpy, which only the compiler has: the runtime must not import this package.
 """
 
-from . import tag_index
+from . import tag_index, tag_tree
 from .base import MAX_MEMBERS, Tagger
 
-ALL: dict[str, Tagger] = {tag_index.KIND: tag_index}
+ALL: dict[str, Tagger] = {block.KIND: block for block in (tag_index, tag_tree)}
 
 __all__ = ["ALL", "MAX_MEMBERS", "Tagger"]

@@ -9,7 +9,9 @@ from typing import Protocol
 from ..sets import IntervalSet
 from ..tables.base import Cost, DataImage
 
-MAX_MEMBERS = 16  # bits of a tag: it lies beside the low bits of a boundary, and a word needs no second read
+TAG_BITS = 16
+TAG_MASK = (1 << TAG_BITS) - 1
+MAX_MEMBERS = TAG_BITS  # so that a tag lies beside the low bits of a boundary, and needs no second read
 
 
 class Tagger(Protocol):

@@ -255,6 +255,18 @@ FAULTS: tuple[Fault, ...] = (
         "last = np.append(True, bounds[1:] != bounds[:-1])[: len(bounds)]",
     ),
     Fault(
+        "tags: an address before a cell's first boundary has the tag of the cell before",
+        TAGS,
+        'f.store(f.op("and", read("turns", f.op("sub", place, 1)), some), tag)',
+        'f.store(read("turns", f.op("sub", place, 1)), tag)',
+    ),
+    Fault(
+        "tags: a full slot has the tag of another",
+        "stdlib_bpf/tables/range_tree.py",
+        "tags = prefixes.tags[mine[whole]]",
+        "tags = prefixes.tags[mine[whole]][::-1]",
+    ),
+    Fault(
         "tags: the bit of the next member is asked",
         "compiler/codegen/nodes.py",
         'held = f.op("and", tag, 1 << node.test.member)',
@@ -359,19 +371,19 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "a code of a tree reaches one bit too far",
-        "stdlib_bpf/emit/tables.py",
+        "stdlib_bpf/emit/trees.py",
         'reach = f.op("xor", nearest, f.op("sub", nearest, 1))',
         'reach = f.op("or", f.op("shl", f.op("xor", nearest, f.op("sub", nearest, 1)), 1), 1)',
     ),
     Fault(
         "a full slot of a tree taken for a node",
-        "stdlib_bpf/emit/tables.py",
-        'f.branch(f.compare("uge", word, IS_FULL), yes, node)',
-        'f.branch(f.compare("ugt", word, IS_FULL), yes, node)',
+        "stdlib_bpf/emit/trees.py",
+        'f.branch(f.compare("uge", word, IS_FULL), ends.full, node)',
+        'f.branch(f.compare("uge", word, 2 * IS_FULL), ends.full, node)',
     ),
     Fault(
         "cells of a tree ignore lower halves",
-        "stdlib_bpf/emit/tables.py",
+        "stdlib_bpf/emit/trees.py",
         '((key[1], "lowers"), (key[0], "uppers"))',
         '((key[0], "uppers"), (key[0], "uppers"))',
     ),

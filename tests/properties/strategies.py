@@ -48,7 +48,7 @@ STRUCTURES = (
     frozenset({"hash", "lpm_trie"}),
     frozenset({"lpm_trie"}),
     frozenset({"range_index"}),
-    frozenset({"tag_index"}),
+    frozenset({"tag_index", "tag_tree"}),
     frozenset({"rule_tree"}),
     frozenset({"rule_tree", "hash"}),
     frozenset({"hash", "range_index"}),

@@ -96,6 +96,17 @@ def test_both_ends_share_one_structure() -> None:
     assert len(plan.tags) == 1 and looks(plan) == [("ip4.src", "tags0"), ("ip4.dst", "tags0")]
 
 
+def test_ipv6_addresses_have_a_tree() -> None:
+    sets = ["{" + ", ".join(f"2001:{n:x}:{i:x}::/48" for i in range(1, 9_000, 2)) + "}" for n in range(8)]
+    text = "".join(f'rule {i} "r{i}" drop "f" {i + 1} 1\n' for i in range(8))
+    text += "".join(
+        f"match {i} from {i} when eth.type {{0x86dd}} ip6.src {one}\n" for i, one in enumerate(sets)
+    )
+    plan = lower(match_text.read(HEAD + text))
+    verify(plan)
+    assert [(one.kind, len(one.members)) for one in plan.tags] == [("tag_tree", 8)]
+
+
 def test_dynamic_sets_are_no_members() -> None:
     tests = ["ip4.src {0.0.0.0/0} ip4.src@ban {1}", *(f"ip4.src {networks(i)}" for i in range(3))]
     plan = planned(*tests, live='live "ban" 100\n', structures=FORCED)
