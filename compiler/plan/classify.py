@@ -137,7 +137,21 @@ def _ranges(one: Conjunction, side: Side) -> list[Sequence[tuple[int, int]]]:
 
 def _parts(name: str, values: IntervalSet) -> Sequence[tuple[int, int]]:
     """Ranges, or of a wide field prefixes."""
+    if name == L4_PROTO:
+        return _protocols(values)
     width = fields.BY_NAME[name].width_bits
     if width <= 64:
         return values.ranges
     return [(low, low | (1 << width - length) - 1) for low, length in values.prefixes(width)]
+
+
+def _protocols(values: IntervalSet) -> list[tuple[int, int]]:
+    """Ranges of protocols as packets with ports may have them: "TCP or UDP" is one, for nothing lies between
+    the two."""
+    found: list[tuple[int, int]] = []
+    follows = False
+    for protocol, _ in fields.WITH_PORTS.ranges:
+        if protocol in values:
+            found.append((found.pop()[0] if follows else protocol, protocol))
+        follows = protocol in values
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lockgate.compiler.match.ir import RuleInfo
 from lockgate.compiler.plan.classify import Side, pieces
 from lockgate.compiler.plan.ir import Classifier
@@ -42,3 +44,16 @@ def test_what_a_classifier_does_not_know_keeps_a_match_out_of_it() -> None:
 def test_a_short_run_stays_a_chain() -> None:
     matches = [to_port(n, n + 1) for n in range(20)]
     assert list(pieces(matches, [PLAIN] * 20, SIDE, False)) == matches
+
+
+@pytest.mark.parametrize(
+    ("protocols", "ranges"),
+    [((6, 17), [(6, 17)]), ((6, 132), [(6, 6), (132, 132)]), ((6, 17, 132), [(6, 132)]), ((17,), [(17, 17)])],
+)
+def test_protocols_between_which_no_other_has_ports_are_one_box(
+    protocols: tuple[int, ...], ranges: list[tuple[int, int]]
+) -> None:
+    asked = ("l4.proto", IntervalSet.of(*protocols))
+    (found,) = pieces([Conjunction(0, (asked,))], [PLAIN], SIDE, True)
+    assert isinstance(found, Classifier)
+    assert [box.ranges[2] for box in found.boxes] == ranges
