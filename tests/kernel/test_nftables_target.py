@@ -26,7 +26,7 @@ from tests.properties.packets import Maker
 from tests.properties.strategies import Text, policies
 from tests.targets import built
 
-from .nftstage import FAR, FRAMES, PACKETS, SEND, asked_of, compared, mine, sent_as, stage, theirs, told
+from .nftstage import FAR, FRAMES, PACKETS, SEND, asked_of, compared, mine, nft_, sent_as, stage, theirs, told
 
 pytestmark = pytest.mark.kernel
 
@@ -235,3 +235,29 @@ def test_effects_reach_the_packets(where: str) -> None:
                 wanted[f"{out.sent[0]}-far {out.frame.hex()}"] += 1
     assert +Counter({line: n for line, n in caught.items() if line}) == wanted
     assert len(wanted) == 4
+
+
+WATCH = """
+table netdev watch
+delete table netdev watch
+table netdev watch {
+  counter seen { }
+  chain behind {
+    type filter hook ingress device "eth0" priority 100;
+    meta mark 0x10000013 counter name seen
+  }
+}
+"""
+
+
+def test_a_mark_keeps_its_other_bits(where: str) -> None:
+    """Seen by a table of somebody else behind ours."""
+    rules = "continue tcp mark 0x10/0xf0\n continue tcp mark 0x10000000/0xf0000000"
+    source = f'policy p at tc on "eth0" {{\n default pass\n ingress {{\n {rules}\n }}\n}}\n'
+    one = built(Text(source, "tc ingress"), "nftables")
+    frame = packet.parse("tcp 10.0.0.1:4000 > 10.0.0.2:80")
+    assert one is not None and isinstance(frame, Frame)
+    nft_(where, "-f", "-", text=WATCH)
+    theirs(where, one, [Frame(frame.data, mark=0xE00000F3)], Text(source, "tc ingress"))
+    assert "packets 1 " in nft_(where, "list", "counter", "netdev", "watch", "seen")
+    nft_(where, "delete", "table", "netdev", "watch")
