@@ -183,4 +183,21 @@ def kubernetes(
     finish(result.text, sink, output, partial, style)
 
 
+@import_.command("calico")
+@common
+@click.option("--namespace", default="default", show_default=True, help="Of objects that name none.")
+def calico(files: tuple[Path, ...], namespace: str, output: Path | None, partial: bool, style: str) -> None:
+    """Make policies for endpoints of Calico's.
+
+    A FILE holds manifests, or what `calicoctl get` or `kubectl get` prints: NetworkPolicy and
+    GlobalNetworkPolicy of projectcalico.org, Tier, NetworkSet, GlobalNetworkSet, and Namespace.
+    """
+    from .importers import calico as importer
+
+    sink = Sink()
+    with no_collector(), saying("importing") as say:
+        text = importer.imported(read(files), namespace, sink, say)
+    finish(text, sink, output, partial, style)
+
+
 COMMANDS: dict[str, Any] = {"import": import_}

@@ -8,7 +8,7 @@ policies mean, `cluster.py` who is there.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lockgate.stdlib_bpf.labels import Selector
@@ -58,7 +58,7 @@ def imported(
                 what = kind if isinstance(kind, str) else "object without a kind"
                 left[what] += 1
                 example.setdefault(what, node)
-            elif _known(node, kind, sink):
+            elif known(node, kind, schema.KINDS, sink):
                 try:
                     if kind in PEOPLE:
                         cluster.add(node, namespace)
@@ -79,9 +79,9 @@ def imported(
     return Result(endpoints.write(file), cluster.inventory())
 
 
-def _known(node: Node, kind: str, sink: Sink) -> bool:
-    """Whether the version is one that is known; reports fields that are not."""
-    row, version = schema.KINDS[kind], node.value.get("apiVersion")
+def known(node: Node, kind: str, kinds: Mapping[str, schema.Kind], sink: Sink) -> bool:
+    """Whether an object's version is one that is known; reports fields that are not."""
+    row, version = kinds[kind], node.value.get("apiVersion")
     if version not in row.versions:
         where = node.get("apiVersion") or node
         sink.add(errors.UnknownImportVersion(where.span, kind, str(version), row.versions).diagnostic())
