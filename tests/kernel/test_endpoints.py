@@ -15,7 +15,7 @@ from lockgate.runtime import acquaint, bundle, counters, flowlist, inventory, pl
 from lockgate.runtime.sys.netns import inside
 from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.inventory import Entry, Inventory
-from lockgate.stdlib_bpf.labels import LabelTest, Selection, Selector
+from lockgate.stdlib_bpf.labels import HOST, LabelTest, Selection, Selector
 from lockgate.stdlib_bpf.sets import IntervalSet
 from tests import engines, netns, pods
 from tests.flowing import address, chain, error, packet, rule
@@ -215,3 +215,46 @@ def test_a_flood_pushes_out_no_established_flow(three: pods.Cluster, bpffs: Path
     assert len(kept) == 20
     assert sum(line.state in ("opening", "answered") for line in lines) > 20_000
     assert all(api.ask("say", id=i, bytes=10) == "ok" for i in range(20))
+
+
+def test_a_host_judges_what_is_its_own(three: pods.Cluster, bpffs: Path) -> None:
+    """The third pod is the world behind the host's uplink; it and a pod call the host and each other."""
+    api, _, world = three.pods
+    takes = Selection((Selector(HOST),))
+    policy = chain(
+        rule(
+            "allow",
+            direction="ingress",
+            dst=Selected(0),
+            traffic=(TCP,),
+            dports=IntervalSet.of(80),
+            where=STRICT,
+        ),
+        rule("drop", direction="ingress", dst=Selected(0), name="closed"),
+        rule("drop", direction="ingress", dst=Selected(1), name="pods closed"),
+        default="allow",
+        selections=(takes, API),
+    )
+    four = [f"10.77.{i}.1" for i in range(3)]
+    six = [f"fd77:{i}::1" for i in range(3)]
+    uplink = (f"{three.host}/{world.device}",)
+    own = Entry("here", HOST, addresses=tuple(map(address, four + six)), interfaces=uplink)
+    inside_ = known(pods.Cluster(three.host, three.pods[:2]))
+    everyone = Inventory((*inside_.entries, own))
+    agent = pods.Pod("host", three.host, three.host, "", four[0], six[0])
+    agent.agent = netns.python(three.host, pods.AGENT, "[80, 81]")
+    try:
+        assert agent.agent.stdout is not None and agent.agent.stdout.readline() == "ready\n"
+        outcome = swap.up(inventory.placed(plan.make(compiled(policy)), everyone), bpffs)
+        assert outcome.added == 10  # four at each pod's interface, two at the uplink
+        for caller, to in ((world, (four[2], six[2])), (api, (four[0], six[0]))):
+            asked = [(kind, one, port) for kind in ("tcp", "udp") for one in to for port in pods.PORTS]
+            assert caller.calls(asked) == [kind == "tcp" and port == 80 for kind, _, port in asked]
+        for to in (api.ip4, api.ip6):
+            assert not world.reaches("tcp", to, 80)  # forwarded, and the pod is closed
+            assert agent.reaches("tcp", to, 80) and agent.reaches("udp", to, 81)  # its own host may
+        assert agent.reaches("tcp", world.ip4, 80) and agent.reaches("udp", world.ip6, 81)
+        assert api.reaches("tcp", world.ip4, 80)
+    finally:
+        agent.agent.kill()
+        agent.agent.communicate()

@@ -31,6 +31,9 @@ ORACLE = "the reference itself: "
 
 NFT, HNS = "compiler/nftables", "compiler/hns"
 
+EMIT_FLOWS, EMIT_ENDPOINTS = "stdlib_bpf/emit/flows.py", "stdlib_bpf/emit/endpoints.py"
+STATE_FLOWS = "stdlib_bpf/state/flows.py"
+
 FAULTS: tuple[Fault, ...] = (
     # ---- the generated decoder ----
     Fault(
@@ -880,5 +883,142 @@ FAULTS: tuple[Fault, ...] = (
         "[acl.default(direction, acl.ALLOW)]",
         "[acl.default(direction, acl.BLOCK)]",
         "HNS",
+    ),
+    # ---- flows and endpoints ----
+    Fault(
+        "flows: ports of the two ends change places",
+        EMIT_FLOWS,
+        'return "subject_port" if self.ends.sends else "peer_port"',
+        'return "peer_port" if self.ends.sends else "subject_port"',
+        "flows",
+    ),
+    Fault(
+        "flows: an error may quote a packet of anybody",
+        EMIT_FLOWS,
+        'self._same_address(family, head, "src", "dst", keyless)',
+        "pass",
+        "flows",
+    ),
+    Fault(
+        "flows: an error may be sent in the name of anybody",
+        EMIT_FLOWS,
+        'self._same_address(family, head, "dst", "src", keyless)',
+        "pass",
+        "flows",
+    ),
+    Fault(
+        "flows: what is judged once is judged for ever",
+        EMIT_FLOWS,
+        "f.branch(self._is_current(entry), current, old, likely=True)",
+        "f.jump(current)",
+        "flows",
+    ),
+    Fault(
+        "flows: the sides of a flow change places",
+        EMIT_FLOWS,
+        'f.compare("ne", opener, int(ends.sends))',
+        'f.compare("eq", opener, int(ends.sends))',
+        "flows",
+    ),
+    Fault(
+        "flows: a flow that is dropped stays",
+        EMIT_FLOWS,
+        'f.branch(f.compare("eq", r.get(FATE), RENEW), end, done)',
+        "f.jump(done)",
+        "flows",
+    ),
+    Fault(
+        "flows: addresses are not turned to be judged again",
+        EMIT_FLOWS,
+        'for name in ("ip4", "th"):',
+        'for name in ("th",):',
+        "flows",
+    ),
+    Fault(
+        "flows: what comes behind the end makes a flow last",
+        EMIT_FLOWS,
+        'f.branch(f.compare("eq", f.op("and", state, FINS), FINS), done, seen)',
+        "f.jump(seen)",
+        "flows",
+    ),
+    Fault(
+        "flows: stateless rules open flows",
+        EMIT_FLOWS,
+        'f.branch(f.compare("eq", r.get(STATELESS), 0), keeps, gone, likely=True)',
+        "f.jump(keeps)",
+        "flows",
+    ),
+    Fault(
+        "flows: silence does not end a flow",
+        EMIT_FLOWS,
+        'return f.compare("slt", silent, limit)',
+        'return f.compare("sle", silent, f.op("mul", limit, 2))',
+        "flows",
+    ),
+    Fault(
+        "endpoints: a workload sends from any address",
+        EMIT_ENDPOINTS,
+        "self._is_endpoint(SUBJECT, number, self.exits.foreign)",
+        "pass",
+        "flows",
+    ),
+    Fault(
+        "endpoints: neighbour discovery from afar passes",
+        EMIT_ENDPOINTS,
+        '            ("ip.ttl", ON_LINK_TTL),\n',
+        "",
+        "flows",
+    ),
+    Fault(
+        "endpoints: what is for many is forwarded",
+        EMIT_ENDPOINTS,
+        "self._stays_here(True, own)",
+        "self._stays_here(False, own)",
+        "flows",
+    ),
+    Fault(
+        "endpoints: the peer has the subject's labels",
+        EMIT_ENDPOINTS,
+        "self._copy(peer, PEER)",
+        "self._copy(record, PEER)",
+        "flows",
+    ),
+    Fault(
+        "endpoints: changes of records are not counted",
+        EMIT_ENDPOINTS,
+        'f.load("i64", version, volatile=True), 0xFFFFFFFF)',
+        'f.load("i64", version, volatile=True), 0)',
+        "flows",
+    ),
+    Fault(
+        "endpoints: a host is judged by its own workloads",
+        EMIT_ENDPOINTS,
+        'f.branch(f.compare("ne", self._member(peer, "ifindex"), 0), free, done)',
+        "f.jump(done)",
+        "flows",
+    ),
+    Fault(
+        "flows: SYN and its answer confirm a flow",
+        STATE_FLOWS,
+        "return after | CONFIRMED if state & ANSWERED and not (strict and bits & SYN) else after",
+        "return after | CONFIRMED",
+        "flows",
+    ),
+    Fault(
+        "flows: who answers may open at once, and is no answer",
+        STATE_FLOWS,
+        "return state if side == 0 else state | ANSWERED  # both",
+        "return state  # both",
+        "flows",
+    ),
+    Fault(
+        "flows: a reset is as patient as a close", STATE_FLOWS, "return RESET_S", "return CLOSED_S", "flows"
+    ),
+    Fault(
+        "flows: an echo has one key both ways",
+        STATE_FLOWS,
+        'REPLY[family]: (0, said["echo"])}',
+        'REPLY[family]: (said["echo"], 0)}',
+        "flows",
     ),
 )

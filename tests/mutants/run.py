@@ -39,6 +39,7 @@ STAGES = (
     ),
     ("HNS", USER_SPACE, ("tests/properties/test_hns.py",)),
     ("services", "kernel", ("tests/kernel/test_balance.py", "tests/kernel/test_backends.py")),
+    ("flows", USER_SPACE, ("tests/unit/test_flows.py", "tests/properties/test_flows.py")),
 )
 JOBS = 2
 LIMIT_S = 300

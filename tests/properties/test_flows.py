@@ -260,6 +260,47 @@ def between(flags: str, forth: bool = True, gap_s: float = 0.0, b: frozenset[int
 HANDSHAKE = [between("syn"), between("syn,ack", False), between("ack")]
 WHOLE = [*HANDSHAKE, between("fin,ack"), between("fin,ack", False), between("ack"), between("syn", gap_s=1)]
 AGAIN = [*HANDSHAKE, between("ack", False, b=MEMBERS[1]), between("ack", False, b=MEMBERS[2])]
+CLOSED = WHOLE[:-1]
+
+
+def one(frame: Frame, point: str, gap_s: float = 0.0, b: frozenset[int] = MEMBERS[0]) -> Step:
+    return Step(seen(frame, point, A_IF), gap_s, b)
+
+
+THERE, BACK = packet("udp", B4, 5000, A4, 80), packet("udp", A4, 80, B4, 5000)
+OUTWARD = packet("tcp", A4, 5000, WORLD4, 80, "syn")
+# What chance hardly finds.
+SCENARIOS: list[list[Step]] = [
+    WHOLE,
+    AGAIN,
+    [*CLOSED, between("ack", gap_s=100), between("ack", gap_s=100)],
+    [*HANDSHAKE, between("ack", gap_s=7440)],
+    [*HANDSHAKE, between("rst"), between("ack", False, gap_s=9), between("ack", False, gap_s=1)],
+    [*HANDSHAKE, between("rst"), between("ack", gap_s=9), between("ack", gap_s=100)],
+    [*HANDSHAKE, between("syn"), between("syn", False), between("ack")],
+    [between("syn"), between("syn", False), between("syn,ack"), between("syn,ack", False), between("ack")],
+    [one(THERE, IN), one(BACK, OUT), one(THERE, IN, 119), one(BACK, OUT, 299)],
+    [one(THERE, IN), one(error(WORLD4, A4, BACK), IN), one(error(WORLD4, B4, BACK), IN)],
+    [one(THERE, IN), one(error(A4, B4, THERE), OUT), one(error(HOST4, B4, THERE), OUT)],
+    [one(THERE, IN), one(error(WORLD4, A4, BACK), IN, b=MEMBERS[1])],
+    [one(OUTWARD, OUT), one(packet("tcp", WORLD4, 80, A4, 5000, "syn,ack"), IN, b=MEMBERS[1])],
+    [one(icmp(B4, A4, 8, 7), IN), one(icmp(A4, B4, 0, 7), OUT), one(icmp(A4, B4, 8, 7), OUT)],
+    [one(packet("udp", HOST4, 9, A4, 9), IN), one(packet("udp", A4, 9, HOST4, 9), OUT, b=MEMBERS[1])],
+    [one(packet("udp", HOST4, 9, A4, 9), HOST_OUT), one(packet("udp", HOST4, 9, NODE4, 9), HOST_OUT)],
+    [
+        one(packet("udp", WORLD4, 9, "224.0.0.1", 9), HOST_IN),
+        one(packet("udp", WORLD4, 9, NODE4, 9), HOST_IN),
+    ],
+    [one(engines_packet(f"icmp6 [{A6}] > [{B6}] type 135 ttl {ttl}"), OUT) for ttl in (255, 64)],
+    [one(packet("udp", src, 9, B4, 80), OUT) for src in (A4, NODE4, "0.0.0.0", "169.254.7.7")],
+]
+
+
+def told(test: Callable[..., None]) -> Callable[..., None]:
+    """The test, on the scenarios, too."""
+    for sequence in SCENARIOS:
+        test = example(sequence=sequence)(test)
+    return test
 
 
 @pytest.fixture(scope="module")
@@ -281,9 +322,8 @@ def engines_of(name: str, kernel: bool, stack: Callable[[object], object]) -> En
 
 @pytest.mark.parametrize("name", POLICIES)
 @given(sequence=st.lists(steps(), max_size=14))
-@example(sequence=WHOLE)
-@example(sequence=AGAIN)
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@told
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_natively(name: str, stack: Callable[[object], object], sequence: list[Step]) -> None:
     engines_of(name, False, stack).check(sequence)
 
@@ -308,9 +348,8 @@ def interfaces() -> Iterator[None]:
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", POLICIES)
 @given(sequence=st.lists(steps(), max_size=14))
-@example(sequence=WHOLE)
-@example(sequence=AGAIN)
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@told
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_in_the_kernel(
     name: str, stack: Callable[[object], object], interfaces: None, sequence: list[Step]
 ) -> None:
