@@ -256,8 +256,7 @@ def _text(rows: Sequence[dict[str, Any]], rounds: int) -> str:
         "# Calls for services\n\nOne system call, ns: medians of "
         f"{rounds} turns of {BATCH} calls; in brackets the median of the ratios to the direct call of the "
         "same turn, and the middle half of them. `other` is a call for no service in a cgroup with a "
-        "balancer. A UDP connect sends nothing, so those who translate packets pay later, for each "
-        "datagram.\n"
+        "balancer. A UDP connect sends nothing: those who translate packets pay later, for each datagram.\n"
     ]
     for kind in KINDS:
         out.append(f"\n## {kind}\n\n")
