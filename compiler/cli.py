@@ -404,6 +404,8 @@ def build(
                 _write_objects(session, objects)
             chains = session.unit.chains
             counted = f"{_many(len(chains), 'rule list')}, {_many(sum(len(c.rules) for c in chains), 'rule')}"
+            services = sum(len(one.services) for one in session.unit.balancers)
+            counted += f", {_many(services, 'service')}" if services else ""
             click.echo(f"{target}: {counted}, {len(data)} bytes", err=True)
     for chain_name, step, good in session.validated:
         click.echo(f"{chain_name}, {step}: {good}", err=True)
@@ -432,6 +434,8 @@ def _print_stages(session: driver.Session, emit: tuple[str, ...], explain: bool)
                 click.echo(emits.EACH[name](session, chain), nl=False)
         if explain:
             click.echo(emits.explain(session, chain), nl=False)
+    for one in session.unit.balancers if "llvm" in emit else ():
+        click.echo(session.balancer_llvm(one), nl=False)
 
 
 def _many(count: int, what: str) -> str:
@@ -455,6 +459,8 @@ def _write_objects(session: driver.Session, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for chain in session.unit.chains:
         write_file(folder / f"{chain.name}.o", session.object(chain))
+    for one in session.unit.balancers:
+        write_file(folder / f"{one.name}.o", session.balancer_object(one))
 
 
 @click.command(name="targets")

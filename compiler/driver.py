@@ -359,13 +359,17 @@ class Session:
         sources = {self.unit.source.name: self.unit.source.text}
         return self._kept("codegen", one.name, lambda: balance.lower(one, sources))
 
+    def balancer_llvm(self, one: Balancer) -> str:
+        """A balancer's text for the BPF back end."""
+        module = self.balancer(one)
+        return render_bpf(module.map_definitions + module.data_definitions + module.body)
+
     def balancer_object(self, one: Balancer) -> bytes:
         """A balancer as a BPF object. LlvmError when LLVM refuses it."""
 
         def run() -> bytes:
-            module = self.balancer(one)
-            text = render_bpf(module.map_definitions + module.data_definitions + module.body)
-            return elf.fill(self._worker().request("compile", text, self.options.cpu), module.data)
+            compiled: bytes = self._worker().request("compile", self.balancer_llvm(one), self.options.cpu)
+            return elf.fill(compiled, self.balancer(one).data)
 
         return self._kept("llvm", one.name, run)
 

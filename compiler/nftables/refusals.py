@@ -27,6 +27,8 @@ USE_BPF = "build it for bpf"
 
 def refused(lists: Sequence[tuple[Chain, MatchProgram]]) -> Iterator[Refusal]:
     """Everything in a policy that nftables cannot say."""
+    if not lists:
+        return
     first = lists[0][0]
     for chain, program in lists:
         if (chain.hook, chain.direction) not in HOOKS:

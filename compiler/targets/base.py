@@ -50,7 +50,11 @@ class Target:
 
 
 def report(session: Session, plane: str, refused: Iterable[Refusal]) -> None:
-    """Tell the session's sink what a plane, called so in messages, cannot say."""
-    for found in refused:
+    """Tell the session's sink what a plane, called so in messages, cannot say; that includes services."""
+    services = [
+        Refusal(one.span, "services", "it sees packets, and no socket calls", "build it for bpf")
+        for one in session.unit.balancers
+    ]
+    for found in (*services, *refused):
         finding = errors.NotOnTarget(found.span, plane, found.what, found.why, found.instead)
         session.sink.add(finding.diagnostic())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lockgate import judge
 from lockgate.compiler import calls
+from lockgate.compiler.cli import build
 from lockgate.compiler.policy.decide import matches
 from lockgate.stdlib_bpf.balance.reference import answer
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall, decode
@@ -124,3 +125,19 @@ def test_what_is_not_refuted_holds_for_every_call(text: str, address: str, port:
     call = SocketCall("connect", AF_INET if host.version == 4 else 10, protocol, int(host), port)
     if matches(rule, decode(call), {}) and calls.refuted(BALANCER, rule) is None:
         assert answer(BALANCER.services, protocol, address, port).verdict == rule.verdict
+
+
+def test_what_commands_say_of_services(tmp_path: Path) -> None:
+    """They are counted and written; data planes that see no socket calls refuse them."""
+    policy, bundle = tmp_path / "p.gate", tmp_path / "p.bundle"
+    policy.write_text(SHOP)
+    done = CliRunner().invoke(build, [str(policy), "-o", str(bundle), "--objects", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "0 rule lists, 0 rules, 1 service," in done.output
+    assert (tmp_path / "balance.o").read_bytes()[:4] == b"\x7fELF"
+    for target in ("nftables", "hns"):
+        done = CliRunner().invoke(build, [str(policy), "--target", target, "-o", str(tmp_path / "out")])
+        assert done.exit_code == 1 and "services" in done.output
+        assert not (tmp_path / "out").exists()
+    text = CliRunner().invoke(build, [str(policy), "--emit", "llvm"]).output
+    assert 'section "cgroup/getpeername6"' in text
