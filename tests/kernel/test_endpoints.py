@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -143,6 +144,33 @@ def test_flows_are_listed(three: pods.Cluster, bpffs: Path) -> None:
     lines = flowlist.read(policy, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
     assert {line.state for line in lines} == {"closed"}
     assert flowlist.sweep(policy, now + 130 * 10**9) == 2
+
+
+def test_nothing_that_is_allowed_is_lost_when_policies_change(three: pods.Cluster, bpffs: Path) -> None:
+    """Datagrams, of which nobody sends one again, over flows that both the old and the new policy allow."""
+    api, db, blog = three.pods
+    name = up(db_from_api(), three, bpffs).state.manifest.name
+    for i in range(10):
+        assert blog.ask("hold", id=i, kind="udp", to=(api.ip4, api.ip6)[i % 2], port=80, sport=0) == "ok"
+    said: list[str] = []
+    over = threading.Event()
+
+    def talk() -> None:
+        while not over.is_set():
+            said.extend(blog.ask("say", id=i, bytes=100) for i in range(10))
+
+    talking = threading.Thread(target=talk)
+    talking.start()
+    try:
+        for i in range(4):
+            up(db_from_api(port=80 + i % 2), three, bpffs)
+            db.labels["side"] = f"turn{i}"
+            acquaint.know(name, known(three), None, bpffs)
+    finally:
+        over.set()
+        talking.join()
+    assert len(said) > 100
+    assert set(said) == {"ok"}
 
 
 def segment(cluster: pods.Cluster, sender: pods.Pod, frames: Sequence[Frame]) -> None:

@@ -152,6 +152,8 @@ def test_silence(run: Run, after_s: float, decision: Decision) -> None:
 
 def test_datagrams_and_echoes(run: Run) -> None:
     assert run(packet("udp", B4, 5000, A4, 80)) == ALLOWED
+    assert run(packet("udp", B4, 5000, A4, 80)) == FOLLOWED
+    assert not only(run).state & flows.CONFIRMED  # however often it asks
     assert run(packet("udp", A4, 80, B4, 5000), OUT, 29) == FOLLOWED
     assert not only(run).state & flows.CONFIRMED
     assert run(packet("udp", B4, 5000, A4, 80), IN, 148) == FOLLOWED
