@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockgate.compiler import agreement
+from lockgate.compiler import agreement, claims
 from lockgate.compiler.match import passes as match_passes
 from lockgate.compiler.match import run as match_run
 from lockgate.compiler.match.lower import lower
@@ -19,13 +19,26 @@ from lockgate.compiler.plan import lower as plan_lower
 from lockgate.compiler.plan.run import Runner
 from lockgate.compiler.plan.verify import verify as verify_plan
 from lockgate.compiler.policy import decide, tiered
+from lockgate.compiler.policy.between import OPENS
 from lockgate.compiler.policy.decide import matches
-from lockgate.compiler.policy.model import Chain, Minus, Network, Not, Prefixes, Rule, Selected, Union
+from lockgate.compiler.policy.model import (
+    AllOf,
+    Assert,
+    Chain,
+    Minus,
+    Network,
+    Not,
+    Prefixes,
+    Rule,
+    Selected,
+    Union,
+)
 from lockgate.compiler.policy.selectors import Selections
 from lockgate.compiler.policy.tiered import Said
 from lockgate.stdlib_bpf.decode.frame import Facts
 from lockgate.stdlib_bpf.fields import DIRECTIONS, IP, PEER, SUBJECT, selected_field
 from lockgate.stdlib_bpf.labels import CLUSTER, HOST, NODES, WORKLOAD, LabelTest, Selection, Selector
+from lockgate.stdlib_bpf.state import flows
 
 from . import programs
 from .programs import SOURCE, contents, facts
@@ -217,3 +230,42 @@ def test_policies_that_are_said_to_agree_do(
                 mine = [p for p in mine if way in p.blocks and subject.taken(Selection((p.selector,)))]
                 answers = {answer_of(p, way, found, {}) for p in mine} - {None}
                 assert len(answers) < 2
+
+
+ends = st.tuples(others, others).filter(lambda pair: bool(pair[0].kind or pair[1].kind))
+
+
+@given(
+    policies(),
+    defaults,
+    rules(),
+    st.sampled_from(("allow", "drop")),
+    st.lists(st.tuples(facts(), ends), min_size=3, max_size=10),
+)
+@settings(deadline=None, max_examples=80)
+def test_what_is_proved_of_endpoints_holds(
+    said: list[Said],
+    tier_defaults: dict[str, str],
+    sentence: tuple[str, Rule],
+    verdict: str,
+    packets: list[tuple[Facts, tuple[Person, Person]]],
+) -> None:
+    """An assertion that is proved holds for packets between whoever: dropped by either end, or allowed by
+    both."""
+    chain = list_of(said, tier_defaults)
+    asked = replace(sentence[1], verdict=verdict)
+    where = OPENS if asked.where is None else AllOf((OPENS, asked.where))
+    claim = Assert(SPAN, chain.name, replace(asked, where=where), DIRECTIONS, "", chain.selections)
+    if claims.check(chain, claim, (), {}) is not None:
+        return
+    for packet, (source, destination) in packets:
+        views = [("ingress", destination, source), ("egress", source, destination)]
+        judged = [
+            (way, seen(chain, packet, DIRECTIONS.index(way), flows.opens(packet), subject, peer))
+            for way, subject, peer in views
+            if subject.kind
+        ]
+        if not all(matches(replace(claim.rule, direction=way), found, {}) for way, found in judged):
+            continue
+        allowed = all(decide(chain, found, {}).verdict == "allow" for _, found in judged)
+        assert allowed == (verdict == "allow")
