@@ -9,7 +9,7 @@ import pytest
 
 from lockgate.runtime import bundle as bundles
 
-from .. import netns
+from .. import engines, netns
 from ..conftest import tool
 from .actions import udp_arrivals
 from .policies import TCP, UDP, Live, bundle, chain, nets, rule
@@ -105,3 +105,27 @@ def test_tc_attaches_the_tc_object(pair: netns.Pair, tmp_path: Path, bpffs: Path
     netns.run(tc, "-n", pair.inner, *filter_)
     assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 514) == 0
     assert udp_arrivals(pair.inner, pair.outer, pair.inner4, 515) == 3
+
+
+def test_bpftool_loads_a_list_in_parts(bpffs: Path, tmp_path: Path) -> None:
+    """Its functions call one another, and each carries the lines of its rules."""
+    rules = "\n".join(f"drop tcp to port {port} if ip.ttl == {port}" for port in range(1, 101))
+    text = f'policy p at xdp on "lo" {{ fragments first-only default pass\n{rules}\n}}\n'
+    with engines.Opened(engines.Case(text, (), part_insns=500)) as opened:
+        whole = bundles.parse(opened.session.bundle())
+        count = len(opened.session.plan(opened.chain).parts)
+    (item,) = whole.manifest.chains
+    path, pinned = tmp_path / "p.o", bpffs / "parts"
+    path.write_bytes(whole.members[item.object])
+    bpftool = tool("bpftool")
+    netns.run(bpftool, "prog", "loadall", str(path), str(pinned))
+    try:
+        (program,) = pinned.iterdir()
+        dump = netns.run(bpftool, "prog", "dump", "xlated", "pinned", str(program), "linum").stdout
+        assert count > 2
+        assert all(f"p_part{number}" in dump for number in range(count))
+        assert "; drop tcp to port 100 if ip.ttl == 100" in dump
+    finally:
+        for program in pinned.iterdir():
+            program.unlink()
+        pinned.rmdir()
