@@ -3,8 +3,7 @@
     python -m benchmarks.cost_prediction [--quick]
 
 The same packets are predicted and measured, so the ratio judges the model and not a guess about traffic.
-Fails when a prediction is out by more than LIMIT. Needs root; hooks without a test run in the kernel are left
-out.
+Fails when a prediction is out by more than LIMIT. Needs root.
 """
 
 from __future__ import annotations

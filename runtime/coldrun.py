@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lockgate.stdlib_bpf.hooks.base import Hook
+from lockgate.stdlib_bpf.hooks.base import AttachPoint, Hook
 
 from .sys import attrs, bpf
 from .sys.fd import Fd
@@ -45,9 +45,9 @@ FRAME_BYTES = 118  # of a frame that is stamped whole
 # ---- programs ----
 
 
-def constant(action: str, hook: Hook) -> Fd:
-    """A program that answers and does nothing else."""
-    return program(insn(0xB7, 0, 0, 0, hook.verdicts[action]) + insn(0x95), hook)
+def constant(action: str, hook: Hook, point: AttachPoint | None = None) -> Fd:
+    """A program that answers and does nothing else, for a point of its hook, or the first one."""
+    return program(insn(0xB7, 0, 0, 0, hook.verdicts[action]) + insn(0x95), hook, point)
 
 
 def insn(code: int, dst: int = 0, src: int = 0, offset: int = 0, imm: int = 0) -> bytes:
@@ -61,9 +61,9 @@ def map_insn(dst: int, map_: Fd, value: bool) -> bytes:
     return insn(0x18, dst, kind, 0, map_.number) + insn(0)
 
 
-def program(code: bytes, hook: Hook) -> Fd:
+def program(code: bytes, hook: Hook, point: AttachPoint | None = None) -> Fd:
     """Loaded as programs of policies are: one of another kind cannot call them."""
-    point = next(iter(hook.points.values()))[0]
+    point = point or next(iter(hook.points.values()))[0]
     kind = (point.prog_type, point.load_attach_type)
     return bpf.prog_load(bpf.Program("coldrun", *kind, code, "GPL", flags=point.load_flags), None)[0]
 

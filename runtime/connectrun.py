@@ -18,13 +18,14 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall
+from lockgate.stdlib_bpf.manifest import Function
 
 from . import attach, cgroups
 from .bundle import Bundle
@@ -32,6 +33,7 @@ from .errors import NoPrivileges, SystemRefused
 from .plan import ATTACH_TYPES, HookPoint
 from .refusal import missing_capabilities
 from .sys import netns
+from .sys.fd import Fd
 from .sys.link import loopback_up
 from .testrun import LoadedChain, load_chain
 
@@ -68,14 +70,15 @@ class ConnectRunner:
 
     def __enter__(self) -> ConnectRunner:
         with ExitStack() as stack:
-            name = f"lg-{os.getpid()}-{next(_sequence)}"
-            home = _make_cgroup(cgroups.mount() / name, stack)
+            self._cgroup = f"lg-{os.getpid()}-{next(_sequence)}"
+            home = _make_cgroup(cgroups.mount() / self._cgroup, stack)
             asked = next((c.cgroups for c in self._bundle.manifest.chains if c.name == self._name), ())
             # By their places; a path sorts behind those above it.
             directories = [home, *(_make_cgroup(home / path.lstrip("/"), stack) for path in asked)]
             ids = tuple(directory.stat().st_ino for directory in directories[1:])
             self.chain: LoadedChain = stack.enter_context(load_chain(self._bundle, self._name, ids))
-            self._attach(name, stack)
+            for i, function in enumerate(self.chain.chain.functions):
+                stack.enter_context(self._attach(function, self.chain.program(i)))
             self._socket = _start_child(directories, stack)
             self._stack = stack.pop_all()
         return self
@@ -92,14 +95,15 @@ class ConnectRunner:
         for call in calls:
             self.chain.set_clock(call.time_ns + epoch_ns if epoch_ns else 0)
             before = self.chain.counters_raw()
-            number = self._ask(call)
+            number = self.call(call)
             after = self.chain.counters_raw()
             slot, passed = self.chain.decided(before, after) if before != after else (None, ())
             allowed = slot is None or self.chain.chain.slots[slot].verdict != "reject"
             out.append(Called(allowed, number, slot, passed))
         return out
 
-    def _ask(self, call: SocketCall) -> int:
+    def call(self, call: SocketCall) -> int:
+        """Make one call; 0 or its errno."""
         address = call.address.to_bytes(4 if call.family == AF_INET else 16).ljust(16, b"\0")
         sendmsg = call.operation == "sendmsg"
         self._socket.sendall(
@@ -110,12 +114,18 @@ class ConnectRunner:
             raise SystemRefused("the process that makes the socket calls has died")
         return int(ANSWER.unpack(answer)[0])
 
-    def _attach(self, cgroup: str, stack: ExitStack) -> None:
-        for i, function in enumerate(self.chain.chain.functions):
-            kind, name = ATTACH_TYPES[function.link_attach_type]
-            point = HookPoint(kind, name, function.link_attach_type, cgroup)
-            link, _ = attach.KINDS[kind].attach(point, self.chain.program(i), "")
-            stack.enter_context(link)
+    @contextmanager
+    def beside(self, programs: Sequence[Fd]) -> Iterator[None]:
+        """Other programs behind the chain's, one for each of its functions."""
+        with ExitStack() as stack:
+            for function, program in zip(self.chain.chain.functions, programs, strict=True):
+                stack.enter_context(self._attach(function, program))
+            yield
+
+    def _attach(self, function: Function, program: Fd) -> Fd:
+        kind, name = ATTACH_TYPES[function.link_attach_type]
+        point = HookPoint(kind, name, function.link_attach_type, self._cgroup)
+        return attach.KINDS[kind].attach(point, program, "")[0]
 
 
 def _make_cgroup(directory: Path, stack: ExitStack) -> Path:

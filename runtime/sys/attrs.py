@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from lockgate.stdlib_bpf.layout import Struct, packed
+from lockgate.stdlib_bpf.layout import Member, Struct, packed
 
 SOURCE = "include/uapi/linux/bpf.h"
 
@@ -33,6 +33,7 @@ class Command(IntEnum):
     MAP_UPDATE_BATCH = 26
     LINK_CREATE = 28
     LINK_UPDATE = 29
+    ENABLE_STATS = 32
     LINK_DETACH = 34
 
 
@@ -129,6 +130,8 @@ TEST_RUN: Struct = packed(
     source=SOURCE,
 )
 
+ENABLE_STATS: Struct = packed("ENABLE_STATS", ("type", 4), source=SOURCE)
+
 GET_INFO: Struct = packed("GET_INFO", ("bpf_fd", 4), ("info_len", 4), ("info", 8), source=SOURCE)
 
 BTF_LOAD: Struct = packed(
@@ -180,6 +183,11 @@ PROG_INFO: Struct = packed(
     ("jited_prog_len", 4),
     ("xlated_prog_len", 4),
     source=SOURCE,
+)
+
+# struct bpf_prog_info: how long all runs took, and how many there were, while statistics are on.
+PROG_STATS = Struct(
+    "bpf_prog_info", 208, (Member("run_time_ns", 192, 8), Member("run_cnt", 200, 8)), source=SOURCE
 )
 
 # struct bpf_link_info: the union begins at byte 16, since some of its members are 8 bytes wide. `target`:

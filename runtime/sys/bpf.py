@@ -408,6 +408,19 @@ def _info(object_: Fd, size: int) -> bytes:
     return out.raw
 
 
+def stats_enable() -> Fd:
+    """Let the kernel time every run of every program (BPF_STATS_RUN_TIME) until the descriptor is closed."""
+    return Fd(_call(Command.ENABLE_STATS, attrs.ENABLE_STATS.pack(), "run-time statistics")[0], "statistics")
+
+
+def prog_stats(program: Fd) -> tuple[int, int]:
+    """(ns of all timed runs, how many runs) of a program."""
+    told = attrs.PROG_STATS.unpack(_info(program, attrs.PROG_STATS.size))
+    ns, runs = told["run_time_ns"], told["run_cnt"]
+    assert isinstance(ns, int) and isinstance(runs, int)
+    return ns, runs
+
+
 @dataclass(frozen=True)
 class LinkInfo:
     """`type` is enum bpf_link_type; `target`: ifindex (0 when the device is gone) or cgroup id."""

@@ -18,7 +18,7 @@ from lockgate.cost import measure, peers
 from lockgate.cost.samples import Sample, Sampler, filled
 from lockgate.engines import prefixes
 from lockgate.runtime import bundle as bundles
-from lockgate.runtime import coldrun, testrun
+from lockgate.runtime import callcost, coldrun, testrun
 from lockgate.runtime.sys import bpf, netns
 from lockgate.runtime.sys.link import loopback_up
 from lockgate.stdlib_bpf import hooks
@@ -132,18 +132,19 @@ def test_rules_that_a_tool_refuses_are_told(tmp_path: Path) -> None:
         assert told.failed == "no-such-tool is not installed"
 
 
-@pytest.mark.parametrize("example", ["host", "redirect"])
+@pytest.mark.parametrize("example", ["connect", "host", "redirect"])
 def test_the_command_measures(
     example: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coldrun, "SLICE_NS", 1)
+    monkeypatch.setattr(callcost, "CALLS", 8)
     assert _run("cost", f"examples/{example}/policy.gate", "--quick", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["note"] is None
     for chain in found["chains"]:
         assert set(chain["measured"]["ns"]) == set(chain["predicted"]["ns"]) == {"typical", "worst"}
         assert chain["measured"]["bytes"] > 0
-        assert set(chain["peers"]) == set(peers.ALL)
+        assert set(chain["peers"]) == (set() if example == "connect" else set(peers.ALL))
     if example == "redirect":
         assert found["chains"][0]["left_out"] > 0
     assert _run("cost", f"examples/{example}/policy.gate", "--quick") == 0

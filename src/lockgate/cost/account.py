@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from lockgate.compiler.codegen.simulate import Packet
 from lockgate.compiler.decision import DEFAULT
 from lockgate.compiler.driver import FEATURES, Session
 from lockgate.compiler.plan.ir import Plan
@@ -18,7 +19,6 @@ from lockgate.compiler.policy.model import Chain, Prefixes
 from lockgate.runtime import features
 from lockgate.runtime.bundle import Bundle
 from lockgate.stdlib_bpf import hooks
-from lockgate.stdlib_bpf.decode.frame import Frame
 
 from . import measure, memory, peers
 from .advice import Advice, Facts, advise
@@ -28,10 +28,7 @@ TYPICAL, WORST = "typical", "worst"
 LIVE_ENTRIES = 1_000
 WORST_PACKETS = 2_048
 ACK = 16
-NO_TEST_RUN = {
-    "connect": "the kernel has no test run for programs of this hook",
-    "endpoint": "flows and labels are not there in test runs",
-}
+NO_TEST_RUN = {"endpoint": "flows and labels are not there in test runs"}
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,9 @@ class _Traffic:
     left_out: float
     live: dict[str, Prefixes]
 
-    def frames(self) -> dict[str, list[bytes]]:
-        """The groups' frames."""
-        return {
-            name: [one.packet.data for one in samples if isinstance(one.packet, Frame)]
-            for name, samples in self.groups.items()
-        }
+    def packets(self) -> dict[str, list[Packet]]:
+        """The groups' packets."""
+        return {name: [one.packet for one in samples] for name, samples in self.groups.items()}
 
 
 def account(session: Session, chain: Chain, bundle: Bundle | None, asked: Asked) -> Account:
@@ -99,10 +93,11 @@ def account(session: Session, chain: Chain, bundle: Bundle | None, asked: Asked)
     why_not = NO_TEST_RUN.get(chain.hook) if bundle is not None else None
     measured, others = None, {}
     if bundle is not None and why_not is None and traffic.groups:
-        frames = traffic.frames()
-        found = measure.measure(bundle, chain.name, frames, traffic.live, asked.rounds)
+        packets = traffic.packets()
+        found = measure.measure(bundle, chain.name, packets, traffic.live, asked.rounds)
         measured = Figures(found.ns, found.bytes, found.load_ms)
-        for name, peer in peers.ALL.items():
+        frames = measure.frames_of(packets)
+        for name, peer in peers.ALL.items() if all(frames.values()) else ():
             others[name] = peers.priced(peer, session.match(chain), traffic.live, frames, asked.rounds)
     return Account(
         chain,
