@@ -169,7 +169,7 @@ def _latency(node: Node, table_cost: dict[str, Cost]) -> float:
         case Tag(_, tagging):
             return table_cost[tagging].latency_ns
         case Branch(test):
-            return COMPARE_NS * (2 if fields.BY_NAME[test.field].width_bits > 64 else 1)
+            return COMPARE_NS * (2 if fields.lookup(test.field).width_bits > 64 else 1)
         case Classify(name):
             return table_cost[name].latency_ns
         case Admit():

@@ -40,7 +40,7 @@ def test_commands_print_what_the_page_says(page: str) -> None:
         pytest.skip("the page's commands that begin with `sudo` need root; the others passed")
 
 
-@pytest.mark.parametrize("page", ["cli.md", "fields.md", "hooks.md"])
+@pytest.mark.parametrize("page", ["cli.md", "fields.md", "hooks.md", "targets.md"])
 def test_generated_pages_are_up_to_date(page: str) -> None:
     """By a process of its own: click keeps what other tests made of the commands."""
     script = "import runpy, sys; sys.stdout.write(runpy.run_path(sys.argv[1])['PAGES'][sys.argv[2]]())"

@@ -218,6 +218,13 @@ def test_smaller_tables_are_chosen_where_memory_is_short(
     assert "range_index" in capsys.readouterr().out
 
 
+def test_build_explains_policies_for_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "p.gate"
+    policy.write_text("policy p for [app=db] { ingress { allow tcp from [app=api] to port 1 } }")
+    assert run("build", policy, "--explain") == 0
+    assert "endpoints: 2 rules" in capsys.readouterr().out
+
+
 def test_what_does_not_fit_is_refused_with_sizes_and_rules(
     many: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
