@@ -146,7 +146,7 @@ RULES = {
     "[b!=c] ns[name=shop] }",
     "action: Allow, source: { namespaceSelector: team == 'red' }": "allow from [] ns[team=red]",
     "action: Allow, source: { namespaceSelector: global(), selector: threat == 'high' }":
-        "allow from { 192.0.2.0/24, 198.51.100.7/32 }",
+        "allow from { 192.0.2.0/24, 198.51.100.7 }",
     "action: Deny, source: { notSelector: has(a) }": "drop from any - [has a] ns[name=shop]",
     "action: Allow, source: { selector: has(a), nets: [ 10.0.0.0/8 ] }":
         "allow from 10.0.0.0/8 - { not [has a] ns[name=shop] }",

@@ -104,7 +104,7 @@ def network(node: Node) -> Prefix:
         raise WrongShapeError(node, f"`{text}` is no address block") from None
     if found.version == 6 and found.network_address.ipv4_mapped is not None and found.prefixlen >= 96:
         raise WrongShapeError(node, f"`{text}` is an IPv4 block in the form of IPv6")
-    return Prefix(str(found))
+    return Prefix(str(found.network_address if found.prefixlen == found.max_prefixlen else found))
 
 
 @dataclass(frozen=True)
