@@ -14,6 +14,7 @@
       NotLoaded             E0910  no policy of this name is loaded
       SetError              E0911  unknown set, full set, or bad prefix
       SystemRefused         E0912  the kernel refused something for a reason of its own
+      BackendError          E0913  unknown service or backend, one that is there already, or no room
       InventoryError        E0914  an inventory that cannot be used, or none where one is needed
 
 Errors are values with facts; `render` and `as_json` give them a form. Knows neither terminals nor exit codes,

@@ -91,8 +91,10 @@ class _Delegate:
             self._allowed("actions", default.span.text, default.span, f"`{default.span.text}`")
         for chain in chains:
             for section in chain.sections:
-                for rule in chain.rules[section.first : section.last] if section.span == policy.span else ():
-                    self._allowed("actions", rule.verdict, rule.span, f"`{rule.verdict}`")
+                written = chain.rules[section.first : section.last] if section.span == policy.span else ()
+                for rule in written:
+                    if rule.stands_for is None:
+                        self._allowed("actions", rule.verdict, rule.span, f"`{rule.verdict}`")
 
     def failsafe(self, failsafe: t.Failsafe) -> None:
         """A failsafe is before all policies, so it is like a hook of its own."""
