@@ -91,17 +91,17 @@ def test_administrators_have_tiers_before_and_behind() -> None:
         + "  egress: [ { name: Metadata, action: Deny, to: [ { networks: [ 169.254.0.0/16 ] } ] } ]\n"
     )
     assert not sink.diagnostics and result.text is not None
-    assert "tiers admin > kubernetes > baseline\n" in result.text
+    assert "tiers admin > kubernetes > rest\n" in result.text
     assert "    metadata: drop to 169.254.0.0/16" in result.text
     assert "# ClusterNetworkPolicy guard, file1.yaml:7" in result.text
-    assert result.text.endswith("  tier    baseline\n  default allow\n  ingress {}\n  egress {}\n}\n")
+    assert result.text.endswith("  tier    rest\n  default allow\n  ingress {}\n  egress {}\n}\n")
     engines.load(result.text, {})
 
 
 def test_nodes_may_be_let_in() -> None:
     result, sink = imported(DB, allow_nodes=True)
     assert not sink.diagnostics and result.text is not None
-    assert "tiers nodes > kubernetes > baseline" in result.text and "allow from nodes" in result.text
+    assert "tiers nodes > kubernetes > rest" in result.text and "allow from nodes" in result.text
     engines.load(result.text, {})
 
 

@@ -24,7 +24,7 @@ from .cluster import Cluster, text_of
 from .selecting import RefusedError
 
 PEOPLE = frozenset({"Pod", "Namespace", "Node"})
-OWN, LAST, NODES = "kubernetes", admin.BASELINE, "nodes"
+OWN, LAST, NODES = "kubernetes", "rest", "nodes"
 
 
 @dataclass(frozen=True)
@@ -153,4 +153,4 @@ def _placed(made: list[EndpointPolicy], allow_nodes: bool) -> list[EndpointPolic
 
 def _tiers(policies: Sequence[EndpointPolicy]) -> tuple[str, ...]:
     used = {dict(policy.attributes).get("tier") for policy in policies}
-    return tuple(name for name in (NODES, admin.ADMIN, OWN, LAST) if name in used)
+    return tuple(name for name in (NODES, admin.ADMIN, OWN, admin.BASELINE, LAST) if name in used)

@@ -59,8 +59,6 @@ def policy(node: Node, name: str, cluster: Cluster) -> EndpointPolicy:
         attributes.append(("order", str(priority.number)))
     elif node.value["kind"] != "BaselineAdminNetworkPolicy":
         raise WrongShapeError(spec, "must have `priority`")
-    if tier == BASELINE:
-        attributes.append(("default", "allow"))
     blocks = []
     labels: set[str] = set()
     for direction in PEERS:
