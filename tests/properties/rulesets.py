@@ -87,7 +87,7 @@ class Rulesets:
             words += ["-m", "dscp", *self._negated(["--dscp", "0x2e"])]
         if rng.random() < 0.07:
             words += ["-m", "length", *self._negated(["--length", rng.choice(("40:60", "70", "100:1500"))])]
-        if rng.random() < 0.05:
+        if self.chain == "INPUT" and rng.random() < 0.05:
             words += ["-m", "mac", *self._negated(["--mac-source", "02:00:00:00:00:01"])]
         return " ".join([*words, *self._target(users, protocol)])
 

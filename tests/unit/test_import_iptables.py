@@ -214,6 +214,12 @@ def test_what_is_refused_has_its_place(rule: str) -> None:
     assert refused("INPUT -p tcp -j ACCEPT", f"INPUT {rule}") == [(REFUSED[rule], 7)]
 
 
+def test_the_link_that_a_forwarded_packet_came_by_is_gone() -> None:
+    text = dump("FORWARD -m mac --mac-source 02:00:00:00:00:01 -j DROP")
+    _, sink = imported(text, local=("192.0.2.1",))
+    assert [(d.code, d.labels[0].span.line) for d in sink.diagnostics] == [("E1002", 6)]
+
+
 def test_jumps_in_a_circle() -> None:
     assert refused("INPUT -j a", "a -j b", "b -g a", chains=":a - [0:0]\n:b - [0:0]\n") == [("E1005", 10)]
 

@@ -203,6 +203,9 @@ def _dscp_class(draft: Draft, words: list[str], negated: bool) -> None:
 
 
 def _mac(draft: Draft, words: list[str], negated: bool) -> None:
+    if draft.place.side == "-o":
+        why = "where packets leave, the header of the link they came by is gone"
+        raise NotSayableError(f"--mac-source {words[0]}", why)
     try:
         draft.ask("eth.src", IntervalSet.of(codes.read_mac(words[0])), negated)
     except ValueError:

@@ -156,6 +156,9 @@ class Reader:
         looked = expressions.looked_at(left)
         if looked.field == "ip.frag-off":
             return [{**looked.implied, "ip.fragment": self._fragment(looked.mask, op, right)}]
+        if looked.field.startswith("eth.") and looked.field != "eth.type" and self._link_is_gone():
+            why = "where packets leave, the header of the link they came by is gone"
+            raise NotSayableError(looked.field, why)
         if looked.field == "meta.mark" and not self.hook.mark:
             raise NotSayableError("meta mark", "marks are set behind this hook")
         if isinstance(right, str) and right.startswith("@"):
@@ -164,6 +167,10 @@ class Reader:
         else:
             found = expressions.compared(looked, op, right)
         return [{**looked.implied, looked.field: found}] if found else []
+
+    def _link_is_gone(self) -> bool:
+        """Whether packets get another link-layer header between the chain and our hook."""
+        return self.hook.direction == "egress" and self.table.family != "netdev"
 
     def _length(self, op: str, right: Any) -> Box:
         """`meta length`: that of the IP packet, and where the link layer is judged that of the frame without
