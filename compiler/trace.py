@@ -1,7 +1,7 @@
 """How a decision comes about: each rule that is asked, and why it does not match.
 
-A second account of what `policy.decide` does, for people; a test holds the two together. Limits count as not
-exhausted. Knows the policy model and facts; must never know engines.
+A second account of what `policy.decide` does, for people; a test holds the two together. Buckets of limits
+are full. Knows the policy model and facts; must never know engines.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.decode.frame import Facts
+from lockgate.stdlib_bpf.state.limits import Buckets
 
 from .packet import value_text
 from .policy.decide import holds, matches
@@ -32,12 +33,14 @@ class Step:
 def steps(chain: Chain, facts: Facts, live: Mapping[str, Prefixes]) -> Iterator[Step]:
     """All rules in order, up to the one that decides."""
     passing = hooks.ALL[chain.hook].passing
-    following = 0
+    buckets, following = Buckets(), 0
     for index, rule in enumerate(chain.rules):
         if index < following:
             yield Step(index, SKIPPED)
         elif not matches(rule, facts, live):
             yield Step(index, MISSES, why_not(rule, facts, live))
+        elif rule.limit is not None and not buckets.admit(index, rule.limit, facts):
+            yield Step(index, MISSES, "its limit has no bucket for the packet, or not enough in it")
         elif rule.verdict in passing:
             yield Step(index, GOES_ON)
             following = index + 1 if rule.resume is None else rule.resume

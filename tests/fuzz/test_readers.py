@@ -104,7 +104,8 @@ def _object(seed: int) -> None:
 @functools.cache
 def _texts() -> tuple[list[str], list[str]]:
     """Texts of match programs and plans."""
-    with Session(P, read_file=lambda path: read(path, mutate.samples()[0])) as session:
+    sample = next(text for text in mutate.samples() if "policy " in text)
+    with Session(P, read_file=lambda path: read(path, sample)) as session:
         chains = session.unit.chains
         matches = [match_text.write(MATCH_PIPELINE.run(session.match(c)).ir) for c in chains]
         return matches, [plan_text.write(session.plan(c)) for c in chains]

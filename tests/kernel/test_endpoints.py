@@ -26,7 +26,7 @@ pytestmark = pytest.mark.kernel
 
 API = Selection((Selector(tests=(LabelTest("app", ("api",)),)),))
 DB = Selection((Selector(tests=(LabelTest("app", ("db",)),)),))
-TCP = Traffic(protocols=IntervalSet.of(6))
+TCP, ICMP6 = Traffic(protocols=IntervalSet.of(6)), Traffic(protocols=IntervalSet.of(58))
 
 
 @cache
@@ -76,6 +76,8 @@ def db_from_api(port: int = 80, member: Selection = API) -> Chain:
             dports=IntervalSet.of(port),
             where=STRICT,
         ),
+        # Reports of multicast groups come when they like.
+        rule("drop", direction="ingress", dst=Selected(1), traffic=(ICMP6,), name="reports"),
         rule("drop", direction="ingress", dst=Selected(1), name="closed"),
         default="allow",
         selections=(member, DB),

@@ -236,9 +236,9 @@ class Engines:
 
 
 def decided(slots: Sequence[object], one: object) -> Decision:
-    from lockgate.engines import _decision
+    from lockgate.engines import decision_of
 
-    found = _decision(slots, one.slot, one.passed)  # type: ignore[attr-defined, arg-type]
+    found = decision_of(slots, one.slot, one.passed)  # type: ignore[attr-defined, arg-type]
     assert found is not None
     return found
 
