@@ -27,6 +27,7 @@ from .specialise import Conjunction
 
 FIELDS = ("ip4.src", "ip4.dst", "ip6.src", "ip6.dst")
 FEW_RANGES = 2  # of a set that is as well asked for in the program
+MOST_DECIDED = 0.1  # of the packets that come to a rule: where many lists are asked, few packets are on one
 SHARES = {1: (1.0,), 2: (0.9, 0.1)}  # of packets that go through each of the chains: with ports, without
 
 
@@ -97,7 +98,7 @@ class Tagging:
                     asked.tests.append((values, inverted))
                     asked.first.setdefault(chain, part * here)
                 if rules[one.rule].final:
-                    reached *= 1.0 - prod(chance(*test) for test in one.tests)
+                    reached *= 1.0 - min(MOST_DECIDED, prod(chance(*test) for test in one.tests))
         return sorted(found, key=lambda one: -one.weight * one.alone.latency_ns)
 
     def _guarded(self, name: str, one: Conjunction) -> float:

@@ -154,7 +154,9 @@ def test_nothing_that_is_allowed_is_lost_when_policies_change(three: pods.Cluste
     name = up(db_from_api(), three, bpffs).state.manifest.name
     for i in range(10):
         begun = {"id": i, "kind": "udp", "to": (api.ip4, api.ip6)[i % 2], "port": 80, "sport": 0}
-        assert "ok" in (blog.ask("hold", **begun) for _ in range(3))  # neighbours may take a while to be found
+        assert "ok" in (
+            blog.ask("hold", **begun) for _ in range(3)
+        )  # neighbours may take a while to be found
     said: list[str] = []
     over = threading.Event()
 

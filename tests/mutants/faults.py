@@ -242,8 +242,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "tags: a boundary belongs to what lies before it",
         TAGS,
-        'f.op("sub", f.op("sub", entry(f.op("add", at, half)), wanted), 1)',
-        'f.op("sub", f.op("sub", entry(f.op("add", at, half)), wanted), 0)',
+        'wanted = f.op("or", f.op("shl", low, TAG_BITS), TAG_MASK)',
+        'wanted = f.op("shl", low, TAG_BITS)',
     ),
     Fault(
         "tags: a chunk with one boundary inside is taken for uniform",
