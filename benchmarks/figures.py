@@ -87,8 +87,8 @@ def rules(
     least: int,
     most: int,
 ) -> Figure:
-    """The worst of lists of these sizes, all families and both pools. `compared`: figures of the chosen row
-    and all rows of its list."""
+    """The worst of lists of these sizes, all families and both pools (in `{pool}` of a key). `compared`:
+    figures of the chosen row and all rows of its list."""
 
     def figure(rows: list[Row]) -> float:
         found: list[float] = []

@@ -274,11 +274,11 @@ def timed(program: Fd, frame: bytes, live: bool = False) -> Run:
 
 
 def warmed(run: Run) -> Run:
-    """The run after half as many packets that do not count: what ran before in this round has taken the
-    caches, which a flood would not share."""
+    """The run after as many packets that do not count: what ran before in this round has taken the caches,
+    which a flood would not share."""
 
     def after(repeat: int) -> float:
-        run(max(1, repeat // 2))
+        run(repeat)
         return run(repeat)
 
     return after

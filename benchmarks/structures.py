@@ -1,6 +1,6 @@
 """Sets of addresses side by side: in each lookup structure, in the kernel's maps, in nftables and ipset.
 
-    python -m benchmarks.structures [--quick] [--real FOLDER] [--kinds NAME,…]
+    python -m benchmarks.structures [--quick] [--real FOLDER] [--kinds NAME,…] [--sizes N,…]
 
 Tells whether the planner's choice is the fastest there is, what it is worth beside what others have, and what
 memory it takes: hosts, prefixes as in a routing table, prefixes inside others, block lists of both, and real
@@ -52,12 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds")
     parser.add_argument("--real", type=Path, help="folder with prefixes_v4.txt.xz and prefixes_v6.txt.xz")
     parser.add_argument("--kinds", help="only those, as in the headings, with commas")
+    parser.add_argument("--sizes", help="only sets of so many entries, with commas")
     parser.add_argument("--results", type=Path, help="folder for the results")
     given = parser.parse_args(arguments)
     if not harness.possible():
         print("structures: skipped, it needs root and BPF")
         return
     only = given.kinds.split(",") if given.kinds else None
+    sizes = tuple(map(int, given.sizes.split(","))) if given.sizes else None
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="lg-bench-") as name, ExitStack() as opened:
         base = {
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for kind in sets.every(given.real):
             if only is not None and kind.title not in only:
                 continue
-            for size in kind.quick if given.quick else kind.sizes:
+            for size in sizes or (kind.quick if given.quick else kind.sizes):
                 rounds = QUICK_ROUNDS if given.quick else ROUNDS
                 found = compare(Path(name), kind, size, base, rounds)
                 print(f"{kind.title}\n{_table(found)}", flush=True)
