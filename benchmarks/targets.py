@@ -43,14 +43,6 @@ ALL = (
         figures.beside("hit", HOSTS, figures.peer, MILLION, MILLION),
     ),
     Target(
-        f"1,000,000 IPv4 hosts, misses: {BEST}",
-        SETS,
-        25,
-        "×",
-        False,
-        figures.beside("miss", HOSTS, figures.peer, MILLION, MILLION),
-    ),
-    Target(
         f"1,000,000 mixed IPv4 prefixes, hits: {BEST}",
         SETS,
         10,
