@@ -48,18 +48,18 @@ KINDS = (
     Kind("hosts", 4, policies.hosts, FEW + TO_A_MILLION, (10, 1_000, 100_000),
          ("cuckoo", "range_index", "hash", "lpm_trie")),
     Kind("prefixes", 4, policies.prefixes, (1, *FEW, *TO_A_MILLION), (10, 100_000),
-         ("inline", "range_index", "hosts_and_ranges", "lpm_trie")),
+         ("inline", "range_index", "prefix_index", "lpm_trie")),
     Kind("nested prefixes", 4, policies.nested, TO_A_MILLION, (10_000,),
-         ("range_index", "hosts_and_ranges", "lpm_trie")),
+         ("range_index", "prefix_index", "lpm_trie")),
     Kind("block list", 4, policies.block_list, TO_A_MILLION, (100_000,),
-         ("range_index", "hosts_and_ranges", "lpm_trie")),
+         ("range_index", "prefix_index", "lpm_trie")),
     Kind("hosts", 6, policies.hosts, FEW + TO_A_MILLION, (100_000,),
          ("cuckoo6", "range_tree", "hash", "lpm_trie")),
     Kind("prefixes", 6, policies.prefixes, (1, *FEW, *TO_A_MILLION), (10, 100_000),
          ("inline", "range_tree", "lpm_trie")),
     Kind("nested prefixes", 6, policies.nested, TO_A_MILLION, (10_000,), ("range_tree", "lpm_trie")),
 )  # fmt: skip
-REAL = {4: ("range_index", "hosts_and_ranges", "lpm_trie"), 6: ("range_tree", "lpm_trie")}
+REAL = {4: ("range_index", "prefix_index", "lpm_trie"), 6: ("range_tree", "lpm_trie")}
 REAL_SIZES, REAL_QUICK = (1_000, 10_000, 100_000, 0), (100_000,)
 
 

@@ -35,7 +35,7 @@ KINDS = click.Choice(
         "lpm_trie",
         "range_index",
         "cuckoo",
-        "hosts_and_ranges",
+        "prefix_index",
         "range_tree",
         "cuckoo6",
         "rule_tree",

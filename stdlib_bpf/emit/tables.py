@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..tables import prefix_index as prefix
 from ..tables.base import DataImage, MapImage
 from . import trees
 from .llvm import NULL, Function, Label, Value, const
@@ -125,14 +126,51 @@ def cuckoo6(
     f.branch(f.compare("ugt", either, (1 << 63) - 1), yes, no)
 
 
-def hosts_and_ranges(
+def prefix_index(
     f: Function, name: str, image: MapImage | DataImage, key: Value, width: int, yes: Label, no: Label
 ) -> None:
-    """The single addresses first, then the ranges."""
-    ranges = f.label("ranges")
-    cuckoo(f, name, image, key, width, yes, ranges)
-    f.place(ranges)
-    range_index(f, name, image, key, width, yes, no)
+    """The slot, smaller ones inside it where it is a node, then all its words at once
+    (`tables.prefix_index.model`)."""
+    assert isinstance(image, DataImage)
+    index, words = Value("ptr", f"@{name}_index"), Value("ptr", f"@{name}_words")
+    number, held_bits = image.parameter, prefix.HELD_BITS
+    slot = f.zext(f.op("lshr", key, prefix.LOW_BITS), "i64")
+    low = rest = f.zext(f.op("and", key, (1 << prefix.LOW_BITS) - 1), "i64")
+    word = f.zext(f.load("i32", f.gep(index, slot, "i32")), "i64")
+    if number("levels"):
+        result, arrived = f.alloca("i64", "slot"), f.label("arrived")
+        f.store(word, result)
+    for _ in range(number("levels")):
+        node = f.label("node")
+        is_node = f.compare("eq", f.op("and", word, prefix.HELD_MASK), prefix.IS_NODE)
+        f.branch(is_node, node, arrived, likely=False)
+        f.place(node)
+        shift = f.op("and", f.op("lshr", word, held_bits), prefix.SHIFT_MASK)
+        place = f.op("lshr", rest, shift)
+        rest = f.op("sub", rest, f.op("shl", place, shift))
+        at = f.at_most(
+            f.op("add", f.op("lshr", word, held_bits + prefix.SHIFT_BITS), place), number("last_slot")
+        )
+        word = f.zext(f.load("i32", f.gep(index, at, "i32")), "i64")
+        f.store(word, result)
+    if number("levels"):
+        f.jump(arrived)
+        f.place(arrived)
+        word = f.load("i64", result)
+    held = f.op("and", word, prefix.HELD_MASK)
+    first = f.gep(words, f.at_most(f.op("lshr", word, held_bits), number("last_word")), "i64")
+    wanted = f.op("mul", f.op("or", f.op("shl", low, 1), 1), prefix.ONES)
+    found = const("i64", 0)
+    for behind in range(prefix.WORDS):
+        codes = f.load("i64", f.gep(first, 8 * behind))
+        beyond = f.op(
+            "xor", f.op("xor", codes, f.op("sub", codes, prefix.ONES)), -1
+        )  # bits that must be alike
+        differ = f.op("and", f.op("xor", codes, wanted), beyond)
+        zero = f.op("and", f.op("sub", differ, prefix.ONES), f.op("xor", differ, -1))
+        counts = f.op("ashr", f.op("sub", const("i64", behind), held), 63)  # ones for the slot's own words
+        found = f.op("or", found, f.op("and", zero, counts))
+    f.branch(f.compare("ne", f.op("and", found, prefix.TOPS), 0), yes, no)
 
 
 def range_tree(
@@ -170,7 +208,7 @@ LOOKUPS: dict[str, Lookup] = {
     "lpm_trie": lpm_trie,
     "range_index": range_index,
     "cuckoo": cuckoo,
-    "hosts_and_ranges": hosts_and_ranges,
+    "prefix_index": prefix_index,
     "range_tree": range_tree,
     "cuckoo6": cuckoo6,
 }

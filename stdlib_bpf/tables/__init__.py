@@ -1,6 +1,6 @@
 """One lookup structure a file: build, model, cost. `ALL` is the table of them."""
 
-from . import cuckoo, cuckoo6, hosts_and_ranges, lpm_trie, range_index, range_tree
+from . import cuckoo, cuckoo6, lpm_trie, prefix_index, range_index, range_tree
 from . import hash as hash_map
 from .base import Cost, DataImage, MapImage, MapSpec, Table
 
@@ -9,7 +9,7 @@ BLOCKS: tuple[Table, ...] = (
     lpm_trie,
     range_index,
     cuckoo,
-    hosts_and_ranges,
+    prefix_index,
     range_tree,
     cuckoo6,
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import chain
-from operator import eq, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ..numeric import np
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Words = NDArray[np.uint64]
+    Numbers = NDArray[np.int64]
 
 U16, U32, U64 = "<u2", "<u4", "<u8"  # elements of sections
-_LOW, _HIGH = itemgetter(0), itemgetter(1)
 
 
 def flips(values: IntervalSet, width_bits: int) -> Words:
@@ -42,9 +41,34 @@ def members(values: IntervalSet) -> Words:
     return numbers + np.repeat(ends[::2] - before.astype(np.uint64), sizes)
 
 
-def singles(values: IntervalSet) -> int:
-    """How many of the ranges are one value."""
-    return sum(map(eq, map(_LOW, values.ranges), map(_HIGH, values.ranges)))
+def prefixes(values: IntervalSet) -> tuple[Numbers, Numbers]:
+    """The fewest prefixes that are a set of at most 62 bits, ascending: their lowest values, and log2 of how
+    many values each has."""
+    begin, middle, end = _halves(values)
+    parts = []
+    for at, left, step in ((begin, middle - begin, 1), (end, end - middle, -1)):  # towards wider ones
+        while len(at := at[left > 0]):
+            left = left[left > 0]
+            size = left & -left
+            parts.append((at if step > 0 else at - size, size))
+            at, left = at + step * size, left - size
+    lows, sizes = (np.concatenate([part[i] for part in parts] or [np.zeros(0, np.int64)]) for i in (0, 1))
+    order = np.argsort(lows)
+    return lows[order], np.frexp(sizes[order].astype(np.float64))[1].astype(np.int64) - 1
+
+
+def count_prefixes(values: IntervalSet) -> int:
+    """How many `prefixes` there are."""
+    begin, middle, end = _halves(values)
+    return int(np.bitwise_count(middle - begin).sum() + np.bitwise_count(end - middle).sum())
+
+
+def _halves(values: IntervalSet) -> tuple[Numbers, Numbers, Numbers]:
+    """Of each range its begin, the most aligned value inside or behind it, and what lies behind it."""
+    ends = np.fromiter(chain.from_iterable(values.ranges), np.int64, 2 * len(values))
+    begin, end = ends[::2], ends[1::2] + 1
+    top = np.frexp((begin ^ end).astype(np.float64))[1].astype(np.int64) - 1  # of the bits that differ
+    return begin, end >> top << top, end
 
 
 def power_of_two(words: NDArray[Any]) -> NDArray[Any]:

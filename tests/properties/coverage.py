@@ -120,7 +120,7 @@ class Coverage:
         assert effects_at(self.place) <= self.effects.keys(), (
             f"effects never used: {effects_at(self.place) - self.effects.keys()}\n{table}"
         )
-        kinds = {"inline", "hash", "lpm_trie", "range_index", "hosts_and_ranges", "range_tree", "rule_tree"}
+        kinds = {"inline", "hash", "lpm_trie", "range_index", "prefix_index", "range_tree", "rule_tree"}
         kinds |= tags.ALL.keys()
         assert kinds <= self.structures.keys(), table
         assert self.policies >= policies and self.pairs >= pairs, table

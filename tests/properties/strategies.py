@@ -53,7 +53,7 @@ STRUCTURES = (
     frozenset({"rule_tree", "hash"}),
     frozenset({"hash", "range_index"}),
     frozenset({"cuckoo", "cuckoo6"}),
-    frozenset({"hosts_and_ranges", "range_tree"}),
+    frozenset({"prefix_index", "range_tree"}),
 )
 
 
@@ -444,7 +444,7 @@ def policies(
     of STRUCTURES, one of which holds."""
     hook, _, direction = place.partition(" ")
     structures = draw(st.sampled_from(allowed))
-    wants_list = structures is not None and bool(structures & {"range_index", "cuckoo", "hosts_and_ranges"})
+    wants_list = structures is not None and bool(structures & {"range_index", "cuckoo", "prefix_index"})
     names = declarations(draw, hook == "connect", wants_list, structures != frozenset({"inline"}))
     verdicts = plain(hook)
     on = 'for cgroup "/shop"' if hook == "connect" else 'on "eth0"'
