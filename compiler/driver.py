@@ -126,6 +126,7 @@ class Session:
     _failed: str | None = None
     _fitting: Goal | None = None
     _profile: profile.Applied | None = None
+    _inventory: Inventory | None = None
     _read: list[Path] = field(default_factory=list)
     _running: list[str] = field(default_factory=list)
 
@@ -255,11 +256,10 @@ class Session:
 
     def inventory(self) -> Inventory | None:
         """Which endpoints there are, None where nothing says so. PolicyError when it is wrong."""
-        if self.options.endpoints is None:
-            return None
-        found = who.read(self.options.endpoints, self.read_file, self.sink)
-        self.sink.stop_on_errors()
-        return found
+        if self._inventory is None and self.options.endpoints is not None:
+            self._inventory = who.read(self.options.endpoints, self.read_file, self.sink)
+            self.sink.stop_on_errors()
+        return self._inventory
 
     def fits(self) -> None:
         """Report plans that no kernel takes."""

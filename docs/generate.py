@@ -134,9 +134,11 @@ lockgate build --target nftables edge.gate      # edge.nft, for people to read
 lockgate up --target nftables edge.nft          # or `nft -f edge.nft`: loads it, or replaces what is loaded
 lockgate counters --target nftables edge
 lockgate down --target nftables edge            # or `nft delete table netdev lockgate-edge`
+lockgate build --target nftables --endpoints inventory.yaml pods.gate
 ```
 
-The file makes one table, `lockgate-NAME`, and touches no other. A policy at XDP or tc becomes chains at the
+The file makes one table, `lockgate-NAME`, in the family `netdev`, and one in `inet` where there are policies
+for labels; it touches no other. A policy at XDP or tc becomes chains at the
 device's ingress and egress hooks (what XDP judges stands before what tc judges); each rule has a counter
 of its name, whose comment tells verdict and line; networks of more than four ranges are sets; from four
 rules on that differ in one field's values alone, they are one verdict map. A dynamic set
@@ -147,6 +149,14 @@ Rules are written once for each class of packets (IPv4, IPv6, later fragments of
 none reads ports where there are none. The random policies of the law are built, loaded in a namespace, and
 judge the same frames as the reference (`tests/kernel/test_nftables_target.py`); frames of the table above
 are not compared.
+
+Policies for labels (`for [app=db]`, `for hosts`) need the inventory when they are built, for rules name
+interfaces and addresses: with another inventory, build and load again, at one instant. Endpoints are
+judged where the host routes (forward, input, output): what a workload sends by its interface, then what
+another receives. Whoever the same selections take shares chains, which a verdict map chooses by the
+interface; tiers are lists one behind the other, and `pass` goes to the next. `ct state` stands for the
+table of flows, so rules judge what opens one. Between pods as namespaces, who reaches whom is what the
+reference says, as for BPF (`tests/kernel/test_reachability.py`, `tests/kernel/test_nftables_endpoints.py`).
 
 ## hns
 

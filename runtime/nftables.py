@@ -22,9 +22,10 @@ from .errors import UNCHANGED, BundleForeign, InterfaceMissing, NoPrivileges, No
 from .sys import netns
 
 PROGRAM = "nft"
-_TABLE = re.compile(r"table netdev (\S+) \{")
+_TABLE = re.compile(r"table (?:netdev|inet) (\S+) \{")
 _CHAIN = re.compile(r"chain (\S+) \{")
-_HOOK = re.compile(r"type filter hook (\w+) devices? (?:= )?(?:\{ )?([^}]*?)(?: \})? priority")
+_HOOK = re.compile(r"type filter hook (\w+)(?: devices? (?:= )?(?:\{ )?([^}]*?)(?: \})?)? priority")
+ROUTED = ("forward", "input", "output")  # hooks that no device has
 
 
 @dataclass(frozen=True)
@@ -89,31 +90,42 @@ def up(ruleset: Ruleset, where: str | None) -> bool:
 
 
 def down(name: str, where: str | None) -> int:
-    """Remove a policy; how many chains were attached. NotLoaded when there is none."""
+    """Remove a policy, at one instant; how many chains were attached. NotLoaded when there is none."""
     bases = status(name, where)
-    _nft(["delete", "table", nft.FAMILY, nft.PREFIX + name], where, f"removing `{name}`")
+    gone = "".join(
+        f"delete table {family} {table}\n" for family, table in _tables(where) if table == nft.PREFIX + name
+    )
+    _nft(["-f", "-"], where, f"removing `{name}`", gone)
     return len(bases)
 
 
 def names(where: str | None) -> list[str]:
     """Policies that are loaded."""
-    listed = json.loads(_nft(["-j", "list", "tables", nft.FAMILY], where, "listing tables"))["nftables"]
-    tables = [entry["table"]["name"] for entry in listed if "table" in entry]
-    return sorted(table.removeprefix(nft.PREFIX) for table in tables if table.startswith(nft.PREFIX))
+    return sorted({table.removeprefix(nft.PREFIX) for _, table in _tables(where)})
+
+
+def _tables(where: str | None) -> list[tuple[str, str]]:
+    """Families and names of our tables."""
+    listed = json.loads(_nft(["-j", "list", "tables"], where, "listing tables"))["nftables"]
+    found = [(entry["table"]["family"], entry["table"]["name"]) for entry in listed if "table" in entry]
+    return [(f, table) for f, table in found if f in nft.FAMILIES and table.startswith(nft.PREFIX)]
 
 
 def status(name: str, where: str | None) -> list[Base]:
     """Where a policy is attached. NotLoaded when there is none."""
     _loaded(name, where)
-    text = _nft(["list", "chains", nft.FAMILY], where, "listing chains")
+    text = _nft(["list", "chains"], where, "listing chains")
     return [base for table, base in _bases(text) if table == nft.PREFIX + name]
 
 
 def counters(name: str, where: str | None) -> list[Count]:
     """What a policy's counters have counted, in their order. NotLoaded when there is none."""
     _loaded(name, where)
-    arguments = ["-j", "list", "counters", "table", nft.FAMILY, nft.PREFIX + name]
-    listed: list[dict[str, Any]] = json.loads(_nft(arguments, where, f"reading `{name}`"))["nftables"]
+    listed: list[dict[str, Any]] = []
+    for family, table in _tables(where):
+        if table == nft.PREFIX + name:
+            arguments = ["-j", "list", "counters", "table", family, table]
+            listed += json.loads(_nft(arguments, where, f"reading `{name}`"))["nftables"]
     found = []
     for entry in (entry["counter"] for entry in listed if "counter" in entry):
         about = nft.read(entry["name"], entry.get("comment", ""))
@@ -147,7 +159,7 @@ def _bases(text: str) -> Iterator[tuple[str, Base]]:
         elif found := _CHAIN.fullmatch(line):
             chain = found[1]
         elif found := _HOOK.match(line):
-            devices = tuple(word.strip(' "') for word in found[2].split(",") if word.strip(' "'))
+            devices = tuple(word.strip(' "') for word in (found[2] or "").split(",") if word.strip(' "'))
             yield table, Base(chain, found[1], devices)
 
 

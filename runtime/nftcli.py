@@ -24,7 +24,7 @@ def up(ruleset: nftables.Ruleset, netns: str | None, dry_run: bool, output: str)
         return
     click.echo(f"{ruleset.name}: {'replaced' if replaced else 'attached'}")
     for base in bases:
-        click.echo(f"  {base.hook} of {', '.join(base.devices)}")
+        click.echo(f"  {base.hook} of {_target(base)}")
 
 
 def down(name: str | None, netns: str | None, output: str) -> None:
@@ -50,7 +50,7 @@ def status(name: str | None, netns: str | None, output: str) -> None:
         return
     gone = "gone: the interface was removed"
     rows = [
-        (one, base.hook, ", ".join(base.devices), base.chain, "attached" if base.devices else gone)
+        (one, base.hook, _target(base), base.chain, "attached" if _target(base) else gone)
         for one, bases in found
         for base in bases
     ]
@@ -86,6 +86,11 @@ def counters(name: str | None, netns: str | None, output: str) -> None:
         (c.counter.chain, c.counter.label, c.counter.verdict, c.packets, c.bytes, _place(c)) for _, c in found
     ]
     show.table(("chain", "rule", "verdict", "packets", "bytes", "line"), rows)
+
+
+def _target(base: nftables.Base) -> str:
+    """What a chain judges: packets at devices, or those that the host routes, receives or sends."""
+    return "this host" if base.hook in nftables.ROUTED else ", ".join(base.devices)
 
 
 def _place(count: nftables.Count) -> str:

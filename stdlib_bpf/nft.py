@@ -1,6 +1,7 @@
 """What both halves must agree about nftables tables: names, and how a counter says whose it is.
 
-A policy NAME is the table `lockgate-NAME`. A counter is called `LIST/RULE`, and its comment says the rest as
+A policy NAME is the table `lockgate-NAME`, one for its interfaces and one for its endpoints, in the families
+FAMILIES. A counter is called `LIST/RULE`, and its comment says the rest as
 people read it: `rule ssh: drop, edge.gate:5`, `default default: pass`. So what is loaded needs no file beside
 it. Knows names; must never know how tables are written or read.
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-FAMILY = "netdev"
+INTERFACES, ENDPOINTS = "netdev", "inet"  # families of a policy's tables, by what they judge
+FAMILIES = (INTERFACES, ENDPOINTS)
 PREFIX = "lockgate-"
 MAX_NAME = 200  # NFT_NAME_MAXLEN is 256, with some room for what stands around a name
 MAX_COMMENT = 127  # NFTNL_UDATA_COMMENT_MAXLEN
@@ -22,7 +24,8 @@ _COMMENT = re.compile(r"(\w+) (.+?): (\w*)(?:, (.+):(\d+))?")
 
 @dataclass(frozen=True)
 class Counter:
-    """Whose a counter is. `kind`: "rule", "count", "default", "malformed", "unread" or "fragments"; `verdict`
+    """Whose a counter is. `kind`: "rule", "count", "default", "malformed", "unread",
+    "fragments", "foreign" or "flow"; `verdict`
     "" where there is none; `line` 0 where no line of a policy is meant."""
 
     chain: str

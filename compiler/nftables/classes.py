@@ -164,6 +164,6 @@ def behind(packet_class: PacketClass, hook: str, direction: str) -> dict[str, tu
         name: (("", word),) for name, word in packet_class.words.items()
     }
     found["meta.length"] = tuple(
-        (before, Word("meta length", offset=offset)) for before, offset in LENGTHS[hook, direction]
+        (before, Word("meta length", offset=offset)) for before, offset in LENGTHS.get((hook, direction), ())
     )
     return found

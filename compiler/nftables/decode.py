@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from lockgate.stdlib_bpf.decode.frame import TRANSPORT_LENGTH
 from lockgate.stdlib_bpf.fields import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
 
+from ..match.ir import MatchProgram
+
 OWN4 = (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_ICMP)
 OWN6 = (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_ICMPV6)
 WORDS = range(5, 16)  # lengths of an IPv4 or TCP header, in words of 4 bytes
@@ -37,6 +39,12 @@ class Asked:
     def inside(self) -> bool:
         """Whether a rule asks what lies behind the link header."""
         return not all(name.startswith(LINK_FIELDS) for name in self.fields)
+
+
+def asked(program: MatchProgram) -> Asked:
+    """What a rule list asks."""
+    names = {name.partition("@")[0] for match in program.matches for name, _ in match.tests}
+    return Asked(names, program.fragments)
 
 
 def tables() -> Iterator[str]:
@@ -70,12 +78,10 @@ def dispatch(chain: str, asked: Asked) -> Iterator[str]:
 
 def read4(chain: str, asked: Asked) -> Iterator[str]:
     """Lines for IPv4."""
-    malformed, fragments = (f'counter name "{chain}/{name}" drop' for name in ("malformed", "fragments"))
+    fragments = f'counter name "{chain}/fragments" drop'
     later = fragments if asked.fragments == "drop" else f"goto {chain}.ip4-later"
     yield f"ip frag-off & 0x1fff != 0 {later}"
-    yield f"ip protocol . ip hdrlength . ip length $short4 {malformed}"
-    yield f"ip protocol tcp tcp doff < 5 {malformed}"
-    yield f"ip protocol tcp ip hdrlength . tcp doff . ip length $cut4 {malformed}"
+    yield from malformed4(chain)
     if asked.fragments == "drop":
         yield f"ip frag-off & 0x2000 != 0 {fragments}"
     yield f"goto {chain}.ip4"
@@ -83,21 +89,40 @@ def read4(chain: str, asked: Asked) -> Iterator[str]:
 
 def read6(chain: str, asked: Asked) -> Iterator[str]:
     """Lines for IPv6."""
-    malformed, fragments = (f'counter name "{chain}/{name}" drop' for name in ("malformed", "fragments"))
-    for side in ("saddr", "daddr"):
-        yield f"ip6 {side} ::ffff:0.0.0.0/96 {malformed}"
-    if asked.transport:
-        yield f'meta l4proto {{ 51, 135 }} counter name "{chain}/unread" drop'
+    fragments = f'counter name "{chain}/fragments" drop'
+    yield from unread6(chain, asked)
     later = fragments if asked.fragments == "drop" else f"goto {chain}.ip6-later"
     yield f"frag frag-off != 0 {later}"
+    yield from malformed6(chain)
+    if asked.fragments == "drop":
+        yield f"frag more-fragments 1 {fragments}"
+    yield f"goto {chain}.ip6"
+
+
+def malformed4(chain: str) -> Iterator[str]:
+    """Lines that drop IPv4 whose transport header is not whole."""
+    malformed = f'counter name "{chain}/malformed" drop'
+    yield f"ip protocol . ip hdrlength . ip length $short4 {malformed}"
+    yield f"ip protocol tcp tcp doff < 5 {malformed}"
+    yield f"ip protocol tcp ip hdrlength . tcp doff . ip length $cut4 {malformed}"
+
+
+def unread6(chain: str, asked: Asked) -> Iterator[str]:
+    """Lines that drop IPv6 with mapped addresses, and what nft does not read to its end."""
+    for side in ("saddr", "daddr"):
+        yield f'ip6 {side} ::ffff:0.0.0.0/96 counter name "{chain}/malformed" drop'
+    if asked.transport:
+        yield f'meta l4proto {{ 51, 135 }} counter name "{chain}/unread" drop'
+
+
+def malformed6(chain: str) -> Iterator[str]:
+    """Lines that drop IPv6 whose transport header is not whole."""
+    malformed = f'counter name "{chain}/malformed" drop'
     yield f"ip6 nexthdr . ip6 length $short6 {malformed}"
     yield f"ip6 nexthdr tcp tcp doff . ip6 length $cut6 {malformed}"
     yield f"meta l4proto tcp tcp doff < 5 {malformed}"
     listed = ", ".join(map(str, OWN6))
     yield f"ip6 nexthdr != {{ {listed} }} meta l4proto {{ {listed} }} jump {chain}.whole6"
-    if asked.fragments == "drop":
-        yield f"frag more-fragments 1 {fragments}"
-    yield f"goto {chain}.ip6"
 
 
 def whole6(chain: str) -> Iterator[str]:

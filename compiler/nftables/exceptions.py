@@ -43,5 +43,20 @@ EXCEPTIONS = {
         "what `allow` takes at tc",
         "is still seen by other tables' chains at the hook: `accept` ends one table's judging",
     ),
+    "flows": Row(
+        "at endpoints: flows",
+        "are the kernel's connections (conntrack), with its times and its windows of sequence numbers; a "
+        "packet with a wrong checksum is of none. Those that "
+        "are open stay so under a new policy or inventory, also such as were open before the first; an error "
+        "of ICMP may come from anybody; helpers let in nothing",
+    ),
+    "routed": Row(
+        "at endpoints: what a bridge carries from one workload to another",
+        "is not seen: workloads are judged where the host routes, at forward, input and output",
+    ),
+    "reassembled": Row(
+        "at endpoints: fragments",
+        "are put together by the kernel first, and judged as the packet that they were",
+    ),
     "samples": Row("`log sample N`", "counts on all CPUs together"),
 }

@@ -6,9 +6,10 @@ Knows the policy and the match IR. What is said differently on purpose is no ref
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lockgate.stdlib_bpf import nft
+from lockgate.stdlib_bpf.inventory import Inventory
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.devices import is_pattern
 
@@ -22,31 +23,53 @@ from .ruleset import HOOKS
 
 LENGTHS = IntervalSet.of((0, 0x5FF))  # what is no EtherType but the length of an IEEE 802.3 frame
 WAYS = ("", "egress")
+HOOK = "endpoint"
+# What is not there where packets are routed: link headers, fragments, and at output where they arrived
+UNSEEN = ("eth.src", "eth.dst", "vlan.", "arp.", "ip.fragment", "ip6.frag-header", "meta.iif", "meta.length")
 USE_BPF = "build it for bpf"
 
 
-def refused(lists: Sequence[tuple[Chain, MatchProgram]]) -> Iterator[Refusal]:
-    """Everything in a policy that nftables cannot say."""
-    if not lists:
-        return
-    first = lists[0][0]
+def refused(
+    lists: Sequence[tuple[Chain, MatchProgram]], inventory: Inventory | None = None
+) -> Iterator[Refusal]:
+    """Everything in a policy that nftables cannot say. `inventory`: None where nothing says which endpoints
+    there are."""
+    spaces = {namespace_of(place) for place in places([chain for chain, _ in lists], inventory)}
     for chain, program in lists:
-        if (chain.hook, chain.direction) not in HOOKS:
-            yield Refusal(chain.span, f"judge at {chain.hook}", HOOK_REASONS[chain.hook], USE_BPF)
+        if chain.hook != HOOK and (chain.hook, chain.direction) not in HOOKS:
+            reason = "nftables sees the packets of a connection, and cannot make the call fail"
+            yield Refusal(chain.span, f"judge at {chain.hook}", reason, USE_BPF)
             continue
-        if {namespace_of(t) for t in chain.targets} != {namespace_of(t) for t in first.targets}:
+        if len(spaces) > 1:
             reason = "a table is in one network namespace"
             yield Refusal(chain.span, "devices in several", reason, "write a file for each namespace")
-        yield from _chain(chain)
+        yield from _endpoints(chain, program, inventory) if chain.hook == HOOK else _chain(chain)
+        if len(nft.PREFIX + chain.name) > nft.MAX_NAME:
+            yield Refusal(chain.span, "a name this long", f"{nft.MAX_NAME} bytes are the limit", "shorten it")
         for rule in program.rules:
             yield from _rule(rule, rule.span or chain.span)
         yield from _tests(chain, program)
 
 
-HOOK_REASONS = {
-    "connect": "nftables sees the packets of a connection, and cannot make the call fail",
-    "endpoint": "where endpoints are is known to the program alone",
-}
+def places(chains: Iterable[Chain], inventory: Inventory | None) -> Iterator[str]:
+    """Interfaces where packets are judged, as DEVICE or NETNS/DEVICE."""
+    for chain in chains:
+        yield from chain.targets
+    for entry in inventory.entries if inventory is not None else ():
+        yield from entry.interfaces
+
+
+def _endpoints(chain: Chain, program: MatchProgram, inventory: Inventory | None) -> Iterator[Refusal]:
+    if inventory is None or not any(entry.interfaces for entry in inventory.entries):
+        reason = "a rule of nftables names interfaces and addresses, and nothing says whose they are"
+        yield Refusal(
+            chain.span, "policies for labels", reason, "give `--endpoints INVENTORY`, with interfaces"
+        )
+    answers = {match.rule for match in program.matches if match.get("flow.opens") == IntervalSet.of(0)}
+    for number, rule in enumerate(program.rules):
+        if rule.stateless and number not in answers:
+            reason = "the kernel follows every connection, so answers would not be judged"
+            yield Refusal(rule.span or chain.span, "`state off`", reason, "write `state loose`")
 
 
 def _chain(chain: Chain) -> Iterator[Refusal]:
@@ -60,8 +83,6 @@ def _chain(chain: Chain) -> Iterator[Refusal]:
     if chain.default not in VERDICTS:
         span = chain.default_span or chain.span
         yield Refusal(span, f"`default {chain.default}`", "it cannot answer exactly", "write `default drop`")
-    if len(nft.PREFIX + chain.name) > nft.MAX_NAME:
-        yield Refusal(chain.span, "a name this long", f"{nft.MAX_NAME} bytes are the limit", "shorten it")
 
 
 def _rule(rule: RuleInfo, span: Span) -> Iterator[Refusal]:
@@ -100,6 +121,8 @@ def _unsaid(chain: Chain, program: MatchProgram, match: Match) -> Iterator[tuple
             yield f"a test of `{name}`", "nftables does not look behind this header"
         if name == "eth.type" and values.overlaps(LENGTHS) and not LENGTHS.issubset(values):
             yield "a test of EtherTypes below 0x600", "these are lengths, for which the kernel has one number"
+        if chain.hook == HOOK and name.startswith(UNSEEN):
+            yield f"a test of `{name}` at an endpoint", "connections are followed where it is not seen"
         if name == "meta.iif" and chain.direction == "egress":
             yield "a test of `meta.iif` at egress", "where a packet arrived is not known there"
         if name == "meta.mark" and any(rule.effects.mark for rule in earlier):

@@ -5,7 +5,7 @@ Knows the rules of the match IR; must never know how a match is asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lockgate.stdlib_bpf import nft
@@ -55,8 +55,8 @@ class Written:
         key = f"{word} {side}{mask(word, width, limit)}"
         return f"update @{self.program.name}/{self.name}-{word} {{ {key} {rate(limit)} }}"
 
-    def acts(self, packets: str) -> Iterator[str]:
-        """Statements in their order, the verdict last where there is one."""
+    def acts(self, packets: str, then: str) -> Iterator[str]:
+        """Statements in their order, last where the packet goes: `then`, "" for on to the next rule."""
         rule = self.rule
         yield f'counter name "{self.program.name}/{self.name}"'
         if rule.count is not None:
@@ -68,8 +68,8 @@ class Written:
             yield from (f'dup to "{device}"' for device in rule.effects.into)
         elif rule.verdict == "redirect":
             yield f'fwd to "{rule.effects.into[0]}"'
-        elif not rule.passing:
-            yield VERDICTS[rule.verdict]
+        elif then:
+            yield then
 
     def log(self) -> str:
         """The statement that writes a line of the log."""
@@ -113,3 +113,18 @@ def state(written: Written) -> Iterator[str]:
     full_s = -(-limit.burst * limit.period_ns // limit.count // SECOND_NS) + 1
     for word, kind in (("ip", "ipv4_addr"), ("ip6", "ipv6_addr")):
         yield f"set {place}-{word} {{ type {kind}; flags dynamic, timeout; timeout {full_s}s; size {KEYS}; }}"
+
+
+def declarations(program: MatchProgram, own: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """Counters of a list, and what its limits keep. `own`: counters besides those of rules, kind → (label,
+    verdict)."""
+    rules = [Written(program, number) for number in range(len(program.rules))]
+    found = [(kind, nft.Counter(program.name, kind, *said)) for kind, said in own.items()]
+    found += [(written.name, written.counter()) for written in rules]
+    named = sorted({rule.count for rule in program.rules if rule.count is not None})
+    found += [(f"count-{nft.safe(n)}", nft.Counter(program.name, "count", n, "")) for n in named]
+    for place, counter in found:
+        comment = counter.comment.replace('"', "'")
+        yield f'counter {program.name}/{place} {{ comment "{comment}"; }}'
+    for written in rules:
+        yield from state(written)

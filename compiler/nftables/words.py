@@ -55,10 +55,13 @@ class Word:
             return f"{before}{self.expression} != {many[0]}"
         if len(few) == 1:
             return f"{before}{self.expression} {self._one(few[0], inside, possible)}"
+        said = ""
+        if len(many) < len(few) and many:
+            said, few = "!= ", many
         elements = ", ".join(few)
         if len(few) <= INLINE or not self.type:
-            return f"{before}{self.expression} {{ {elements} }}"
-        return f"{before}{self.expression} @{name_set(self.type, elements)}"
+            return f"{before}{self.expression} {said}{{ {elements} }}"
+        return f"{before}{self.expression} {said}@{name_set(self.type, elements)}"
 
     def _one(self, text: str, inside: IntervalSet, possible: IntervalSet) -> str:
         """One value or range, as a comparison where it begins or ends with what is possible."""

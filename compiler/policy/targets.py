@@ -28,6 +28,11 @@ def namespace_of(target: str) -> str:
     return target.rpartition("/")[0]
 
 
+def device_of(target: str) -> str:
+    """A device's name without the namespace that it is said to be in."""
+    return target.rpartition("/")[2]
+
+
 class Targets:
     """Evaluates `on …` and `for cgroup …`, each interface declaration once."""
 

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from lockgate import passage
+from lockgate.compiler import targets
 from lockgate.compiler.driver import Session
 from lockgate.compiler.packet import parse
-from lockgate.runtime import bundle, inventory, plan, swap
+from lockgate.runtime import bundle, inventory, nftables, plan, swap
 from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.inventory import Entry, Inventory
 from tests import pods
@@ -89,33 +90,55 @@ def opening(kind: str, source: str, destination: str, port: int) -> Frame:
 SEEDS = [*range(POLICIES), *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(POLICIES, MORE))]
 
 
+def at_bpf(path: Path, people: Inventory, bpffs: Path) -> Iterator[None]:
+    with Session(path) as session:
+        compiled = bundle.parse(session.bundle())
+    swap.up(inventory.placed(plan.make(compiled), people), bpffs)
+    try:
+        yield
+    finally:
+        swap.down("p", bpffs)
+
+
+def at_nftables(path: Path, people: Inventory, _: Path) -> Iterator[None]:
+    with Session(path) as session:
+        session._inventory = people
+        targets.ALL["nftables"].check(session)
+        assert session.sink.diagnostics == []
+        ruleset = nftables.parse(targets.ALL["nftables"].build(session), "p.nft")
+    nftables.up(ruleset, ruleset.netns)
+    try:
+        yield
+    finally:
+        nftables.down("p", ruleset.netns)
+
+
+PLANES = {"bpf": contextmanager(at_bpf), "nftables": contextmanager(at_nftables)}
+
+
+@pytest.mark.parametrize("plane", PLANES)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_who_reaches_whom(cluster: pods.Cluster, bpffs: Path, tmp_path: Path, seed: int) -> None:
+def test_who_reaches_whom(cluster: pods.Cluster, bpffs: Path, tmp_path: Path, seed: int, plane: str) -> None:
     path, people = tmp_path / "p.gate", known(cluster)
     path.write_text(text(seed))
-    with Session(path) as session, ExitStack() as stack:
+    expected, got = {}, {}
+    with Session(path) as session, ExitStack() as stack, PLANES[plane](path, people, bpffs):
         (chain,) = session.unit.chains
-        compiled = bundle.parse(session.bundle())
         reference = passage.interp(session, chain, {}, stack)
-        expected, got = {}, {}
-        swap.up(inventory.placed(plan.make(compiled), people), bpffs)
-        try:
-            for pod in cluster.pods:
-                calls = [
-                    (kind, to, port)
-                    for other in cluster.pods
-                    if other is not pod
-                    for to in (other.ip4, other.ip6)
-                    for kind in ("tcp", "udp")
-                    for port in pods.PORTS
-                ]
-                for call, reached in zip(calls, pod.calls(calls), strict=True):
-                    kind, to, port = call
-                    run = passage.Between(people, chain.selections, reference)
-                    ends = run(opening(kind, pod.ip6 if ":" in to else pod.ip4, to, port))
-                    expected[pod.name, *call] = all(end.decision.verdict == "allow" for end in ends)
-                    got[pod.name, *call] = reached
-        finally:
-            swap.down("p", bpffs)
+        for pod in cluster.pods:
+            calls = [
+                (kind, to, port)
+                for other in cluster.pods
+                if other is not pod
+                for to in (other.ip4, other.ip6)
+                for kind in ("tcp", "udp")
+                for port in pods.PORTS
+            ]
+            for call, reached in zip(calls, pod.calls(calls), strict=True):
+                kind, to, port = call
+                run = passage.Between(people, chain.selections, reference)
+                ends = run(opening(kind, pod.ip6 if ":" in to else pod.ip4, to, port))
+                expected[pod.name, *call] = all(end.decision.verdict == "allow" for end in ends)
+                got[pod.name, *call] = reached
     assert got == expected, path.read_text()
     assert len(got) == 48

@@ -35,7 +35,11 @@ STAGES = (
     (
         "nftables",
         "kernel and not exhaustive",
-        ("tests/kernel/test_nftables_target.py", "tests/kernel/test_nftables_life.py"),
+        (
+            "tests/kernel/test_nftables_target.py",
+            "tests/kernel/test_nftables_life.py",
+            "tests/kernel/test_nftables_endpoints.py",
+        ),
     ),
     ("HNS", USER_SPACE, ("tests/properties/test_hns.py",)),
     ("services", "kernel", ("tests/kernel/test_balance.py", "tests/kernel/test_backends.py")),

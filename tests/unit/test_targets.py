@@ -13,7 +13,7 @@ from lockgate.compiler.driver import Session
 from lockgate.compiler.nftables.words import flags_test
 from lockgate.compiler.policy.model import Flags
 from lockgate.compiler.targets.base import CAPABILITIES
-from lockgate.stdlib_bpf import nft
+from lockgate.stdlib_bpf import inventory_text, nft
 from lockgate.stdlib_bpf.sets import IntervalSet
 from tests import engines
 
@@ -172,3 +172,51 @@ def test_a_comment_that_is_too_long_loses_its_place() -> None:
     cut = nft.Counter("edge", "rule", "ü" * 100 + ".gate:7", "drop").comment
     assert cut == f"rule {'ü' * 58}: drop" and len(cut.encode()) <= nft.MAX_COMMENT
     assert nft.read("edge/r", "something else") is None and nft.read("edge", counter.comment) is None
+
+
+# ---- endpoints ----
+
+PODS = """
+policy a for [app=a] {{
+  state {state}
+  ingress {{ {rule} }}
+}}
+"""
+PEOPLE = """
+endpoints:
+  - {{ name: a, labels: {{ app: a }}, addresses: [ 10.0.0.1 ], interface: {first} }}
+  - {{ name: b, labels: {{ app: b }}, addresses: [ 10.0.0.2 ], interface: {second} }}
+"""
+
+
+def pods(rule: str = "allow tcp", state: str = "strict", people: str | None = "veth0 veth1") -> Session:
+    made = Session(Path("pods.gate"))
+    made._unit = engines.load(PODS.format(rule=rule, state=state), {})
+    if people is not None:
+        first, second = people.split()
+        made._inventory = inventory_text.read(PEOPLE.format(first=first, second=second))
+    return made
+
+
+UNSAID: dict[str, Session] = {
+    "policies for labels": pods(people=None),
+    "devices in several": pods(people="one/veth0 two/veth1"),
+    "`state off`": pods(state="off"),
+    "a test of `eth.src` at an endpoint": pods("allow if eth.src == 02:00:00:00:00:01"),
+    "a test of `ip.fragment` at an endpoint": pods("allow if ip.fragment == first"),
+}
+
+
+@pytest.mark.parametrize("what", UNSAID)
+def test_what_nftables_cannot_say_of_endpoints_is_refused(what: str) -> None:
+    (found,) = refused(UNSAID[what])
+    assert found.code == "E0710" and what in found.message
+
+
+def test_who_is_judged_alike_shares_chains() -> None:
+    made = pods("allow tcp from [app=b]")
+    assert refused(made) == []
+    text = targets.ALL["nftables"].build(made).decode()
+    assert 'oifname vmap { "veth0" : goto endpoints.ingress-1 }' in text
+    assert "iifname vmap" not in text, "nothing is said of what they send"
+    assert 'ip protocol 6 ip saddr 10.0.0.2 counter name "endpoints/rule-0" return' in text
