@@ -18,6 +18,7 @@ FRAGMENT = -3  # of a fragment that is decided before any rule
 FOLLOWS = -4  # of a packet that follows a known flow
 INVALID = -5  # of a packet that no state of its flow allows
 SPOOFED = -6  # of a packet that an endpoint sends from an address that is not its own
+FORWARDED = -8  # of a packet that follows a known flow, and need not go through the stack
 UNJUDGED = -7  # of a packet that policies for endpoints do not speak about
 
 
@@ -42,6 +43,7 @@ NO_RULE = {
     INVALID: "invalid state",
     SPOOFED: "foreign source",
     UNJUDGED: "not judged",
+    FORWARDED: "forwarded fast",
 }
 
 

@@ -41,7 +41,18 @@ MAX_PACKETS = 4_096
 MATCHES_LOOKED_AT = 4_000_000  # by all packets together; some seconds
 MAX_SUSPECTS = 200  # boxes tried for a packet that tells the programs apart
 MAX_REPEATS = 64  # of one packet, so that limits run out
-SAME = ("name", "hook", "direction", "default", "rules", "devices", "cgroups", "fragments", "selections")
+SAME = (
+    "name",
+    "hook",
+    "direction",
+    "default",
+    "rules",
+    "devices",
+    "cgroups",
+    "fragments",
+    "forward",
+    "selections",
+)
 
 Judge = Callable[[Facts, Live, Buckets], Decision]
 

@@ -91,19 +91,13 @@ class Known:
 
     def __init__(self, netns: str | None) -> None:
         self._default = netns
-        self._spaces: dict[str | None, dict[str, int]] = {}
+        self._spaces: dict[str | None, dict[str, netlink.Link]] = {}
         self._taken: dict[int, str] = {}
 
     def __call__(self, name: str) -> int:
         """The index. InterfaceMissing where there is none; InventoryError where two have the same index,
         because they are in different namespaces."""
-        space, _, device = name.rpartition("/")
-        netns = space or self._default
-        if netns not in self._spaces:
-            self._spaces[netns] = netlink.interfaces(netns)
-        if device not in self._spaces[netns]:
-            raise InterfaceMissing(device, netns, self._spaces[netns])
-        index = self._spaces[netns][device]
+        index = self._link(name).ifindex
         other = self._taken.setdefault(index, name)
         if other != name:
             raise InventoryError(
@@ -113,10 +107,24 @@ class Known:
             )
         return index
 
+    def is_pair(self, name: str) -> bool:
+        """Whether the interface's other end is in another namespace. InterfaceMissing where there is none."""
+        return self._link(name).pair
+
+    def _link(self, name: str) -> netlink.Link:
+        space, _, device = name.rpartition("/")
+        netns = space or self._default
+        if netns not in self._spaces:
+            self._spaces[netns] = netlink.links(netns)
+        if device not in self._spaces[netns]:
+            raise InterfaceMissing(device, netns, self._spaces[netns])
+        return self._spaces[netns][device]
+
 
 def fill(chain: Chain, inventory: Inventory, netns: str | None, maps: Mapping[str, Fd]) -> int:
     """Make the maps of a chain (by their keys) hold what an inventory says; how many entries changed."""
-    endpoints: Endpoints = records_of(inventory, chain.selections, Known(netns))
+    here = Known(netns)
+    endpoints: Endpoints = records_of(inventory, chain.selections, here, is_pair=here.is_pair)
     own = {m.name: maps[map_key(chain.name, m)] for m in chain.maps if m.role == "endpoints"}
     _name(maps[NAMES_KEY], inventory)
     return records.fill(own, endpoints, len(chain.selections))

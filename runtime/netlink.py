@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import InterfaceMissing, LockgateError, NoPrivileges
 from .refusal import missing_capabilities
@@ -30,15 +31,37 @@ def netns_names() -> list[str]:
     return sorted(str(name) for name in netns.listnetns())
 
 
+@dataclass(frozen=True)
+class Link:
+    """`pair`: the interface's other end is in another network namespace."""
+
+    ifindex: int
+    pair: bool
+
+
+PAIRS = ("veth", "netkit")  # kinds of interfaces with another end, where BPF can put packets
+
+
 def interfaces(netns: str | None = None) -> dict[str, int]:
     """Name → ifindex of every interface in a namespace (None: the caller's)."""
+    return {name: link.ifindex for name, link in links(netns).items()}
+
+
+def links(netns: str | None = None) -> dict[str, Link]:
+    """Every interface of a namespace (None: the caller's), by name."""
     from pyroute2 import IPRoute
 
     try:
         with namespaces.inside(netns), IPRoute() as ip:
-            return {str(link.get_attr("IFLA_IFNAME")): int(link["index"]) for link in ip.get_links()}
+            return {str(link.get_attr("IFLA_IFNAME")): _link(link) for link in ip.get_links()}
     except namespaces.NetnsError as error:
         raise _namespace_failure(error, netns) from None
+
+
+def _link(said: Any) -> Link:
+    info = said.get_attr("IFLA_LINKINFO")
+    kind = None if info is None else info.get_attr("IFLA_INFO_KIND")
+    return Link(int(said["index"]), kind in PAIRS and said.get_attr("IFLA_LINK_NETNSID") is not None)
 
 
 def interface(name: str, netns: str | None = None) -> Interface:

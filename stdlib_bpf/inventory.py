@@ -92,16 +92,19 @@ def records(
     selections: Sequence[Selection],
     ifindex: Callable[[str], int] = nowhere,
     version: int = 0,
+    is_pair: Callable[[str], bool] = lambda _: False,
 ) -> Endpoints:
     """What the maps hold. `ifindex`: the index of an interface, by its name as in `Entry.interfaces`; with 0
-    it is left out. This host is the one that has interfaces."""
+    it is left out. This host is the one that has interfaces. `is_pair`: of an interface, as in
+    `state.endpoints.HEAD`."""
     addresses: dict[Address, Record] = {}
     interfaces: dict[int, Record] = {}
     numbers = numbered(entry.title for entry in inventory.entries)
     for entry, taken in zip(inventory.entries, selected(inventory, selections), strict=True):
         own = [ifindex(name) for name in entry.interfaces]
         index = own[0] if own and entry.kind == WORKLOAD else 0
-        record = Record(numbers[entry.title], entry.kind, index, taken)
+        pair = index != 0 and is_pair(entry.interfaces[0])
+        record = Record(numbers[entry.title], entry.kind, index, taken, pair)
         addresses.update(dict.fromkeys(entry.addresses, record))
         if entry.kind == HOST and own:
             interfaces[THIS_HOST] = record

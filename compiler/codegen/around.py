@@ -10,15 +10,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lockgate.stdlib_bpf import hooks, manifest
-from lockgate.stdlib_bpf.emit import endpoints, flows, fragments
+from lockgate.stdlib_bpf.emit import endpoints, flows, forward, fragments
 from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import FATE, STATELESS, Registers
 from lockgate.stdlib_bpf.fields import split_selected
 from lockgate.stdlib_bpf.labels import WORKLOAD
 from lockgate.stdlib_bpf.state import endpoints as records
+from lockgate.stdlib_bpf.state.flows import FAST
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 
-from ..decision import FOLLOWS, INVALID, NO_RULE, SPOOFED, UNJUDGED
+from ..decision import FOLLOWS, FORWARDED, INVALID, NO_RULE, SPOOFED, UNJUDGED
 from ..plan.ir import Plan
 from .maps import MapDefinitions
 from .module import DataSection
@@ -70,6 +71,9 @@ class Around:
     def behind(self, program: Program) -> None:
         """What decisions of rules do before they are counted."""
 
+    def leave(self, program: Program) -> None:
+        """What stands before the program's own return."""
+
     def value(self, program: Program, field: str) -> Value:
         """The value of a field."""
         return program.registers.get(field)
@@ -81,16 +85,26 @@ class Around:
         program.decide_before("fragments")
 
 
+DECIDED = ((FOLLOWS, ALLOW), (INVALID, "drop"), (SPOOFED, "drop"), (UNJUDGED, ALLOW))
+FORWARDS = ((FORWARDED, ALLOW),)
+
+
 class AroundFlows(Around):
     """The hook of endpoints."""
 
-    slots = tuple(
-        manifest.Slot(NO_RULE[number], NO_RULE[number], verdict)
-        for number, verdict in ((FOLLOWS, ALLOW), (INVALID, "drop"), (SPOOFED, "drop"), (UNJUDGED, ALLOW))
-    )
-    registers = endpoints.REGISTERS | flows.REGISTERS
     keeps_time = True
     direct = False
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.fast = plan.forward == FAST
+        self.slots = tuple(
+            manifest.Slot(NO_RULE[number], NO_RULE[number], verdict)
+            for number, verdict in (*DECIDED, *FORWARDS * self.fast)
+        )
+        self.registers = endpoints.REGISTERS | flows.REGISTERS
+        if self.fast:
+            self.registers |= forward.REGISTERS
 
     def define(self, definitions: MapDefinitions) -> list[DataSection]:
         """Records and flows, and the tables of steps and times."""
@@ -117,15 +131,29 @@ class AroundFlows(Around):
         addressed, bare, whole = f.label("addressed"), f.label("bare"), f.label("whole")
         judged, free = f.label("judged"), f.label("free")
         workload = ends.kind == WORKLOAD
+        known = f.label("known") if self.fast and workload and ends.sends else follows
+        passing = f.label("passing") if self.fast and not workload else exits.unjudged
         ends.begin(exits, addressed, bare if workload else exits.unjudged)
         f.place(addressed)
-        ends.the_hosts()
+        ends.the_hosts(passing)
         if self.plan.fragments == DEFAULT_MODE:
             f.jump(whole)
         else:
             self._fragments(program, whole)
         f.place(whole)
-        flow.find(flows.Ways(follows, invalid, ask))
+        flow.find(flows.Ways(known, follows, invalid, ask))
+        if known is not follows:
+            f.place(known)
+            forward.Forward(ends, flow, follows).sent()
+            program.decide_before(NO_RULE[FORWARDED])
+        if passing is not exits.unjudged:
+            f.place(passing)
+            past = forward.Forward(ends, flow, exits.unjudged)
+            if ends.sends:
+                past.left()
+            else:
+                past.arrived()
+                program.decide_before(NO_RULE[FORWARDED])
         for label, number in (
             (follows, FOLLOWS),
             (invalid, INVALID),
@@ -157,6 +185,11 @@ class AroundFlows(Around):
         done = program.f.label("settled")
         flows.Flow(self._ends).settle(program.verdict, self.hook.verdicts[ALLOW], done)
         program.f.place(done)
+
+    def leave(self, program: Program) -> None:
+        """Packets of known flows may go straight on."""
+        if self.fast:
+            forward.Forward(self._ends, flows.Flow(self._ends), program.finish).leave()
 
     def value(self, program: Program, field: str) -> Value:
         """Bits of selections lie in no register."""

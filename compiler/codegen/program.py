@@ -126,6 +126,7 @@ class Program(Nodes):
         if self.of.answers:
             way = "egress" if self.plan.direction == "ingress" else "ingress"
             reply.emit(f, self.hook.context, self.ctx, r, self.verdict, way)
+        self.of.around.leave(self)
         f.ret(f.load("i32", self.verdict))
 
     def _rewrite(self) -> None:

@@ -135,6 +135,16 @@ define i64 @bpf_helper_160() {
   ret i64 0
 }
 
+; fib_lookup(ctx, params, size, flags): no packet is forwarded here (BPF_FIB_LKUP_RET_NOT_FWDED)
+define i64 @bpf_helper_69(ptr %ctx, ptr %params, i32 %size, i32 %flags) {
+  ret i64 4
+}
+
+; check_mtu(ctx, ifindex, mtu, difference, flags): of nothing that is forwarded
+define i64 @bpf_helper_163(ptr %ctx, i32 %ifindex, ptr %mtu, i32 %difference, i64 %flags) {
+  ret i64 -19
+}
+
 ; xdp_get_buff_len(ctx)
 define i64 @bpf_helper_188(ptr %ctx) {
   %n = load i64, ptr @lg.length

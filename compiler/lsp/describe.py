@@ -20,6 +20,7 @@ DECLARATIONS = {
     "import": '`import "FILE" as NAME`: the names of another file, as `NAME.x`.',
     "template": "`template NAME(parameter: KIND, …) { … }`: rules with parameters.",
     "tiers": "`tiers A > B`: the order in which policies are asked.",
+    "forward": "`forward fast`: packets of known flows between endpoints get around the host's stack.",
     "proxy": "`proxy NAME = port N`: a local proxy that traffic can be redirected to.",
     "failsafe": "`failsafe for hosts [LABELS] { … }`: what is allowed whatever policies say.",
     "balance": "`balance NAME { … }`: a service address and the backends behind it.",

@@ -30,7 +30,7 @@ def outline(module: t.Module) -> list[Entry]:
         match decl:
             case t.Test(span, title):
                 found.append(Entry(title.text, "test", "", span, title.span))
-            case t.NotYet(span) | t.Failsafe(span):
+            case t.NotYet(span) | t.Failsafe(span) | t.Forward(span):
                 first = Span(span.source, span.start, span.start + len(span.text.split()[0]))
                 found.append(Entry(first.text, "other", "", span, first))
             case t.Tiers(span, names):

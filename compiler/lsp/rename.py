@@ -54,4 +54,8 @@ def _beside(view: View, symbol: Symbol) -> list[t.Name]:
     if symbol.kind == PARAMETER and isinstance(symbol.owner, t.Template):
         return [parameter.name for parameter in symbol.owner.parameters]
     module = next((m for m in view.program.modules if m.source is symbol.place.source), view.module)
-    return [d.name for d in module.decls if not isinstance(d, t.Test | t.NotYet | t.Tiers | t.Failsafe)]
+    return [
+        d.name
+        for d in module.decls
+        if not isinstance(d, t.Test | t.NotYet | t.Tiers | t.Forward | t.Failsafe)
+    ]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.flows import STACK
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.limits import Limit
 
@@ -69,6 +70,7 @@ class MatchProgram:
     """One chain. `live`: dynamic sets it may name, with their maximal number of entries, sorted by name;
     `devices`: those that rules send packets to or ask about; `cgroups`: those that rules ask about, sorted;
     `fragments`: a mode of `stdlib_bpf.state.fragments`, which is settled before any match is asked;
+    `forward`: one of `stdlib_bpf.state.flows.FORWARD`, which no verdict depends on;
     `selections`: what the fields `subject#N` and `peer#N` ask about, as text. Matches stand in the order of
     their rules."""
 
@@ -82,4 +84,5 @@ class MatchProgram:
     devices: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE
+    forward: str = STACK
     selections: tuple[str, ...] = ()

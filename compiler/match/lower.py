@@ -52,6 +52,7 @@ def lower(chain: Chain) -> MatchProgram:
         devices=chain.devices,
         cgroups=chain.cgroups,
         fragments=chain.fragments,
+        forward=chain.forward,
         selections=tuple(selection.text for selection in chain.selections),
     )
 

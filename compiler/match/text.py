@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from lockgate.stdlib_bpf.effects import Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.flows import STACK
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.limits import Limit
 
@@ -29,7 +30,7 @@ from .ir import Match, MatchProgram, RuleInfo
 def write(program: MatchProgram) -> str:
     """The program as text."""
     out = [write_head("matches", program.name, program.hook, program.direction, program.default)]
-    out += write_fragments(program.fragments)
+    out += write_modes(program.fragments, program.forward)
     out += [f"live {quoted(name)} {entries}" for name, entries in program.live]
     out += [f"device {quoted(name)}" for name in program.devices]
     out += [f"cgroup {quoted(path)}" for path in program.cgroups]
@@ -42,7 +43,7 @@ def write(program: MatchProgram) -> str:
 def read(text: str) -> MatchProgram:
     """The program of a text; not verified. IrSyntaxError for text that `write` would not write."""
     head: tuple[str, str, str, str] | None = None
-    fragments = DEFAULT_MODE
+    fragments, forward = DEFAULT_MODE, STACK
     live: list[tuple[str, int]] = []
     devices: list[str] = []
     cgroups: list[str] = []
@@ -55,6 +56,8 @@ def read(text: str) -> MatchProgram:
                 head = read_head(words)
             case "fragments":
                 fragments = words.next()
+            case "forward":
+                forward = words.next()
             case "live":
                 live.append((words.string(), words.number()))
             case "device":
@@ -81,6 +84,7 @@ def read(text: str) -> MatchProgram:
         devices=tuple(devices),
         cgroups=tuple(cgroups),
         fragments=fragments,
+        forward=forward,
         selections=tuple(selections),
     )
 
@@ -90,9 +94,10 @@ def write_head(word: str, name: str, hook: str, direction: str, default: str) ->
     return f"{word} {quoted(name)} at {hook} {direction + ' ' if direction else ''}default {default}"
 
 
-def write_fragments(mode: str) -> list[str]:
-    """The line that names a mode for fragments, in either IR; none for the usual one."""
-    return [] if mode == DEFAULT_MODE else [f"fragments {mode}"]
+def write_modes(fragments: str, forward: str) -> list[str]:
+    """The lines that name what is not as usual of the whole list, in either IR."""
+    said = (("fragments", fragments, DEFAULT_MODE), ("forward", forward, STACK))
+    return [f"{word} {mode}" for word, mode, usual in said if mode != usual]
 
 
 def read_head(words: Words) -> tuple[str, str, str, str]:

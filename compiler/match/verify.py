@@ -13,6 +13,7 @@ from operator import ge, gt, itemgetter, sub
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.cgroups import ROOT
+from lockgate.stdlib_bpf.state.flows import FORWARD, STACK
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE, MODES
 
 from .ir import Match, MatchProgram, RuleInfo
@@ -33,7 +34,7 @@ def verify(program: MatchProgram) -> None:
         raise VerifyError(f"the hook {hook.name} has no direction `{program.direction}`")
     check_rules(program.default, program.rules, program.devices, hook)
     check_cgroups(program.cgroups, hook)
-    check_fragments(program.fragments, hook)
+    check_modes(program.fragments, program.forward, hook)
     if any(map(gt, (m.rule for m in program.matches), (m.rule for m in islice(program.matches, 1, None)))):
         raise VerifyError("matches must be in the order of their rules")
     names = [name for name, _ in program.live]
@@ -90,10 +91,12 @@ def check_selected(name: str, number: int, count: int, hook: str) -> None:
         raise VerifyError(f"there is no selection {number}")
 
 
-def check_fragments(mode: str, hook: hooks.Hook) -> None:
+def check_modes(fragments: str, forward: str, hook: hooks.Hook) -> None:
     """Raise VerifyError for a mode that does not exist, or that the hook cannot have."""
-    if mode not in MODES or (mode != DEFAULT_MODE and hook.fragments is None):
-        raise VerifyError(f"the hook {hook.name} has no mode `{mode}` for fragments")
+    if fragments not in MODES or (fragments != DEFAULT_MODE and hook.fragments is None):
+        raise VerifyError(f"the hook {hook.name} has no mode `{fragments}` for fragments")
+    if forward not in FORWARD or (forward != STACK and hook.target != "endpoint"):
+        raise VerifyError(f"the hook {hook.name} cannot forward `{forward}`")
 
 
 @dataclass

@@ -14,6 +14,7 @@ from typing import ClassVar
 from lockgate.stdlib_bpf.classifiers import Box, Boxes
 from lockgate.stdlib_bpf.fields import BY_NAME
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.flows import STACK
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 
 from ..match.ir import RuleInfo
@@ -185,7 +186,8 @@ class Tags:
 class Plan:
     """One chain, planned. `devices`, `cgroups` and `selections` as in the match IR. `hot`: rules that most of
     the packets that reach them match, ascending, as a profile says. `parts`: the first node of each function
-    that the plan is cut into (`plan.parts`), ascending, none where it is one."""
+    that the plan is cut into (`plan.parts`), ascending, none where it is one. `forward`: as in the match
+    IR."""
 
     name: str
     hook: str
@@ -202,6 +204,7 @@ class Plan:
     hot: tuple[int, ...] = ()
     parts: tuple[int, ...] = ()
     tags: tuple[Tags, ...] = ()
+    forward: str = STACK
 
     def tagging(self, name: str) -> Tags:
         """Tags by name; KeyError when there are none."""

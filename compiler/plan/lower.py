@@ -59,6 +59,7 @@ def lower(
         devices=program.devices,
         cgroups=program.cgroups,
         fragments=program.fragments,
+        forward=program.forward,
         classifiers=tuple(growing.classifiers),
         selections=program.selections,
         hot=tuple(sorted(growing.hot)),

@@ -37,11 +37,12 @@ from dataclasses import replace
 
 from lockgate.stdlib_bpf.classifiers import Box
 from lockgate.stdlib_bpf.sets import EMPTY
+from lockgate.stdlib_bpf.state.flows import STACK
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 
 from ..irtext import Words, lines, print_range, print_set, print_value, quoted, style_of, style_of_keys
 from ..match.ir import RuleInfo
-from ..match.text import read_head, read_rule, write_fragments, write_head, write_rule
+from ..match.text import read_head, read_rule, write_head, write_modes, write_rule
 from .ir import (
     DEFAULT,
     Admit,
@@ -69,7 +70,7 @@ def write(plan: Plan) -> str:
     out += [f"device {quoted(name)}" for name in plan.devices]
     out += [f"cgroup {quoted(path)}" for path in plan.cgroups]
     out += [f"selection {quoted(text)}" for text in plan.selections]
-    out += write_fragments(plan.fragments)
+    out += write_modes(plan.fragments, plan.forward)
     out += [write_rule(index, rule) for index, rule in enumerate(plan.rules)]
     out += [f"hot {rule}" for rule in plan.hot]
     out += [_write_table(table) for table in plan.tables]
@@ -87,7 +88,7 @@ def write(plan: Plan) -> str:
 def read(text: str) -> Plan:
     """The plan of a text; not verified. IrSyntaxError for text that `write` would not write."""
     head: tuple[str, str, str, str] | None = None
-    fragments = DEFAULT_MODE
+    fragments, forward = DEFAULT_MODE, STACK
     rules: list[RuleInfo] = []
     devices: list[str] = []
     cgroups: list[str] = []
@@ -111,6 +112,8 @@ def read(text: str) -> Plan:
                 selections.append(words.string())
             case "fragments":
                 fragments = words.next()
+            case "forward":
+                forward = words.next()
             case "rule":
                 rules.append(read_rule(words, len(rules)))
             case "hot":
@@ -149,6 +152,7 @@ def read(text: str) -> Plan:
         devices=tuple(devices),
         cgroups=tuple(cgroups),
         fragments=fragments,
+        forward=forward,
         classifiers=tuple(replace(one, boxes=tuple(boxes[one.name])) for one in classifiers),
         selections=tuple(selections),
         hot=tuple(hot),

@@ -16,7 +16,7 @@ from lockgate.stdlib_bpf.state.limits import Limit
 from ..match.verify import (
     VerifyError,
     check_cgroups,
-    check_fragments,
+    check_modes,
     check_places,
     check_rules,
     check_selected,
@@ -70,7 +70,7 @@ def verify(plan: Plan) -> None:
         raise VerifyError(f"there is no hook `{plan.hook}` with direction `{plan.direction}`")
     check_rules(plan.default, plan.rules, plan.devices, hook)
     check_cgroups(plan.cgroups, hook)
-    check_fragments(plan.fragments, hook)
+    check_modes(plan.fragments, plan.forward, hook)
     if list(plan.hot) != sorted({*plan.hot} & {*range(len(plan.rules))}):
         raise VerifyError("hot rules are not rules in ascending order")
     _check_tables(plan)

@@ -33,8 +33,9 @@ MAX_ORDER = 1 << 31
 class Endpoints:
     """Checks all of a file, into at most one chain."""
 
-    def __init__(self, policies: Policies, tiers: Tiers, selections: Selections) -> None:
+    def __init__(self, policies: Policies, tiers: Tiers, selections: Selections, forward: str) -> None:
         self.policies, self.tiers, self.selections = policies, tiers, selections
+        self.forward = forward
         self.sink = policies.sink
         self.devices = Devices()
 
@@ -51,6 +52,7 @@ class Endpoints:
             self._defaults(said),
             self.selections,
             tuple(self.devices.names),
+            self.forward,
         )
 
     def _policy(self, policy: t.Policy) -> Said | None:

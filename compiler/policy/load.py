@@ -13,7 +13,7 @@ from .. import errors, syntax
 from ..diagnostics import Sink
 from ..source import Source, Span
 from ..syntax import tree as t
-from . import delegation, imports, settings, tiers
+from . import delegation, forwarding, imports, settings, tiers
 from .balance import Balances
 from .between import EndpointTests
 from .calls import ServiceTests
@@ -86,7 +86,8 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
             chains += policies.chains(decl)
         elif isinstance(decl, t.Balance):
             balances.declared(decl)
-    endpoints = Endpoints(policies, order, networks.selections).chain(module.decls)
+    forward = forwarding.check(program, sink)
+    endpoints = Endpoints(policies, order, networks.selections, forward).chain(module.decls)
     chains += [] if endpoints is None else [endpoints]
     balancers = balances.balancers()
     of_services = ServiceTests(scope, networks, traffic, policies, balancers)

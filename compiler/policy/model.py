@@ -14,6 +14,7 @@ from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.labels import Selection, Selector
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
+from lockgate.stdlib_bpf.state.flows import STACK
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.limits import Limit
 
@@ -198,9 +199,10 @@ class Chain:
     below the cgroup2 root. `default_span`: where the default stands. `devices`: those that rules send packets
     to or ask about, in the namespace of the targets; a test of `meta.iif` counts them from 1. `cgroups`:
     those that rules ask about, sorted; a test of `sock.cgroup` counts them from 1
-    (`stdlib_bpf.state.cgroups`). `fragments`: a mode of `stdlib_bpf.state.fragments`. `selections`: of
-    endpoints, that rules ask about by number; `sections`: whose rules stand where, in a list for endpoints;
-    `selectors`: those that are written in it, with their places."""
+    (`stdlib_bpf.state.cgroups`). `fragments`: a mode of `stdlib_bpf.state.fragments`; `forward`: one
+    of `stdlib_bpf.state.flows.FORWARD`. `selections`: of endpoints, that rules ask about by number;
+    `sections`: whose rules stand where, in a list for endpoints; `selectors`: those that are written in it,
+    with their places."""
 
     policy: str
     hook: str
@@ -214,6 +216,7 @@ class Chain:
     devices: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
     fragments: str = DEFAULT_MODE
+    forward: str = STACK
     selections: tuple[Selection, ...] = ()
     sections: tuple[Section, ...] = ()
     selectors: tuple[tuple[Selector, Span], ...] = ()

@@ -219,7 +219,7 @@ class Scope:
         """Whether a file says in which order policies for endpoints are asked, or imports one that does."""
         target = self.program.imported.get(decl)
         return target is not None and any(
-            isinstance(each, t.Tiers) or (isinstance(each, t.Import) and self._brings_tiers(each))
+            isinstance(each, t.Tiers | t.Forward) or (isinstance(each, t.Import) and self._brings_tiers(each))
             for each in target.decls
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.labels import Selection, Selector
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.flows import STACK
 
 from ..source import Span
 from .model import AllOf, Chain, FieldTest, Rule, Section, Traffic, Where
@@ -71,8 +72,10 @@ def chain(
     defaults: dict[str, tuple[str, Span]],
     selections: Selections,
     devices: tuple[str, ...],
+    forward: str = STACK,
 ) -> Chain:
-    """The rule list. `tiers`: in order; `defaults`: tier → its verdict, with its place; none is `pass`."""
+    """The rule list. `tiers`: in order; `defaults`: tier → its verdict, with its place; none is `pass`;
+    `forward`: as in `Chain`."""
     out = _List(selections)
     for failsafe in failsafes:
         for direction in HOOK.directions:
@@ -98,6 +101,7 @@ def chain(
         span=first,
         devices=devices,
         fragments=HOOK.fragments or "",
+        forward=forward,
         selections=tuple(selections.listed),
         sections=tuple(out.sections),
         selectors=tuple(selections.written.items()),

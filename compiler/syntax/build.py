@@ -315,6 +315,9 @@ class _Builder:
         names = tuple(n for n in nodes if isinstance(n, t.Name))
         return t.Tiers(self.span(tree), names, tuple(n for n in nodes if not isinstance(n, t.Name)))
 
+    def forward(self, tree: Any, mode: Any) -> t.Forward:
+        return t.Forward(self.span(tree), self.node(mode))
+
     def template(self, tree: Any, name: Any, *items: Any) -> t.Template:
         nodes = self.all(items)
         parameters = tuple(n for n in nodes if isinstance(n, t.Parameter))

@@ -641,6 +641,14 @@ class Tiers:
     attributes: tuple[Attribute, ...]
 
 
+@dataclass(frozen=True)
+class Forward:
+    """`forward fast`: how packets of known flows get from one interface to another."""
+
+    span: Span
+    mode: Name
+
+
 # ---- balancing ----
 
 
@@ -719,6 +727,7 @@ Decl = (
     | InterfaceDecl
     | Template
     | Tiers
+    | Forward
     | Failsafe
     | Policy
     | Balance

@@ -13,7 +13,7 @@ TYPE_AND_ACTION = "redirect"  # a type of ICMP, too
 DIRECTIONS = ("ingress", "egress")
 DECLARATIONS = (
     "network", "ports", "service", "interface", "policy", "test",
-    "import", "tiers", "proxy", "template", "failsafe", "balance",
+    "import", "tiers", "forward", "proxy", "template", "failsafe", "balance",
 )  # fmt: skip
 ATTRIBUTES = ("default", "owner", "fragments", "tier", "mode", "state", "order")
 STEPS = ("expect", "given", "assert", "repeat", "after")

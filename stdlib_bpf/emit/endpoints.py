@@ -37,6 +37,7 @@ BPF_MAP_LOOKUP_ELEM, BPF_KTIME_GET_COARSE_NS = 1, 160
 NEIGHBOURS, ON_LINK_TTL = (133, 134, 135, 136), 255
 # What is no field: whether the packet is between this host and a workload of its own.
 FREE = "flow.free"
+ROUTE = "route"  # in the scratch: what the kernel is asked about the way (`emit.forward`)
 REGISTERS = frozenset(
     {*ADDRESS_FIELDS, "ip.ttl", "ip.fragment", "icmp6.type", "flow.direction", "flow.opens", FREE}
 )
@@ -46,7 +47,13 @@ def scratch(selections: int) -> Struct:
     """The layout of the scratch where there are so many selections."""
     count, at = words(selections), KEY.size
     members = [Member("key", 0, 1, KEY.size)]
-    for name, size, number in (("epoch", 8, 1), ("now", 8, 1), ("quote", 8, 6), ("flow", 8, FLOW.size // 8)):
+    for name, size, number in (
+        ("epoch", 8, 1),
+        ("now", 8, 1),
+        ("quote", 8, 6),
+        ("flow", 8, FLOW.size // 8),
+        (ROUTE, 8, 8),
+    ):
         members.append(Member(name, at, size, number))
         at += size * number
     members += [Member(SUBJECT, at, 8, count), Member(PEER, at + 8 * count, 8, count)]
@@ -168,7 +175,7 @@ class Ends:
 
     # ---- addresses ----
 
-    def _address(self, end: str) -> Value:
+    def address(self, end: str) -> Value:
         """The key of ADDRESSES for an end's address, on the stack."""
         f, key = self.f, self.f.room(24)
         four, six, done = f.label("address4"), f.label("address6"), f.label("address_key")
@@ -212,7 +219,7 @@ class Ends:
     def _is_endpoint(self, end: str, number: Value, no: Label) -> Value:
         """The record of an end's address, where it is one of the endpoint's; else go to `no`."""
         f, same = self.f, self.f.label("same_endpoint")
-        record = self.look_up(ADDRESSES, self._address(end), no, "addressed")
+        record = self.look_up(ADDRESSES, self.address(end), no, "addressed")
         f.branch(f.compare("eq", self._member(record, "endpoint"), number), same, no, likely=True)
         f.place(same)
         return record
@@ -222,15 +229,15 @@ class Ends:
 
     # ---- who ----
 
-    def the_hosts(self) -> None:
-        """At a host's own interfaces what is not to or from the host itself goes on unjudged."""
+    def the_hosts(self, passing: Label) -> None:
+        """At a host's own interfaces what is not to or from the host itself goes to `passing`."""
         if self.kind != HOST:
             return
         f, own = self.f, self.f.label("of_this_host")
         record = self.look_up(INTERFACES, self.in_key("ifindex"), self.exits.unjudged, "this_host")
         number = self._member(record, "endpoint")
         self._stays_here(True, own)
-        self._is_endpoint(SUBJECT, number, self.exits.unjudged)
+        self._is_endpoint(SUBJECT, number, passing)
         f.jump(own)
         f.place(own)
 
@@ -248,7 +255,7 @@ class Ends:
             f.jump(own)
             f.place(own)
         nobody, somebody, done = f.label("peer_unknown"), f.label("peer_known"), f.label("peer_done")
-        peer = f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", f"@{ADDRESSES}"), self._address(PEER))
+        peer = f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", f"@{ADDRESSES}"), self.address(PEER))
         f.branch(f.compare("ne", peer, NULL), somebody, nobody, likely=True)
         f.place(nobody)
         self._copy(None, PEER)

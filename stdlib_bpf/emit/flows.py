@@ -37,8 +37,10 @@ TABLES: dict[str, tuple[bytes, int]] = {
 
 @dataclass(frozen=True)
 class Ways:
-    """Where a packet goes: its flow decides, it is invalid, or the rules must be asked."""
+    """Where a packet goes: its flow decides (`known`), or the one that it reports an error of (`follows`), it
+    is invalid, or the rules must be asked."""
 
+    known: Label
     follows: Label
     invalid: Label
     ask: Label
@@ -59,7 +61,7 @@ class Flow:
         """Complete the key and look it up; begins in the current block."""
         f = self.f
         looked, keyless = f.label("find_flow"), f.label("of_no_flow")
-        self._flags()
+        self.flags()
         self._ports(looked, keyless, ways)
         f.place(keyless)
         f.jump(ways.ask)
@@ -85,7 +87,7 @@ class Flow:
             if missing is opening:
                 f.place(opening)
 
-    def _flags(self) -> None:
+    def flags(self) -> None:
         """FLAGS: of TCP; ACK for others."""
         f, r = self.f, self.r
         tcp, done = f.label("tcp_flags"), f.label("flags_done")
@@ -298,19 +300,15 @@ class Flow:
         f.place(silent)
         self._replaced(state, ways)
         f.place(alive)
-        opener = f.load("i32", f.gep(entry, FLOW.offset("opener")))
-        side = f.zext(f.compare("ne", opener, int(ends.sends)), "i32")
-        bits = f.op("and", r.get(FLAGS), 15)
-        index = f.op("or", f.op("or", f.op("shl", state, 5), f.op("shl", side, 4)), bits)
-        following = f.zext(f.load("i8", f.gep(Value("ptr", f"@{STEPS}"), f.zext(index, "i64"))), "i32")
+        opener, following = self._step(entry, state, ends.sends)
         usual, special = f.label("usual_step"), f.label("special_step")
         f.branch(f.compare("ult", following, flows.ASK), usual, special, likely=True)
         f.place(usual)
         current, old = f.label("judged_now"), f.label("judged_before")
         f.branch(self._is_current(entry), current, old, likely=True)
         f.place(current)
-        self._touch(entry, state, following)
-        f.jump(ways.follows)
+        self.touch(entry, state, following, ends.sends)
+        f.jump(ways.known)
         f.place(old)
         r.set(FATE, const("i32", RENEW))
         r.set(NEXT, following)
@@ -334,6 +332,34 @@ class Flow:
         f.branch(f.compare("eq", fins, FINS), over, ways.ask)
         f.place(over)
         self._replaced(state, ways)
+
+    def _step(self, entry: Value, state: Value, sends: bool) -> tuple[Value, Value]:
+        """Who opened the flow, and what STEPS says (i32 each). `sends`: whether the flow's subject sends."""
+        f = self.f
+        opener = f.load("i32", f.gep(entry, FLOW.offset("opener")))
+        side = f.zext(f.compare("ne", opener, int(sends)), "i32")
+        bits = f.op("and", self.r.get(FLAGS), 15)
+        index = f.op("or", f.op("or", f.op("shl", state, 5), f.op("shl", side, 4)), bits)
+        found = f.load("i8", f.gep(Value("ptr", f"@{STEPS}"), f.zext(index, "i64")))
+        return opener, f.zext(found, "i32")
+
+    def takes(self, key: Value, sends: bool, no: Label) -> tuple[Value, Value, Value]:
+        """Entry, state and next state of a confirmed flow that takes the packet by itself; else go to `no`.
+        `sends`: whether the flow's subject sends it."""
+        f = self.f
+        entry = self.ends.look_up(FLOWS, key, no, "far_flow")
+        marks = f.op("and", f.load("i32", f.gep(entry, FLOW.offset("marks"))), MARKS)
+        state = f.op("or", marks, CONFIRMED)
+        _, following = self._step(entry, state, sends)
+        for condition in (
+            self._lives(entry, state),
+            self._is_current(entry),
+            f.compare("ult", following, flows.ASK),
+        ):
+            good = f.label("takes")
+            f.branch(condition, good, no, likely=True)
+            f.place(good)
+        return entry, state, following
 
     def _is_current(self, entry: Value) -> Value:
         f = self.f
@@ -360,11 +386,12 @@ class Flow:
         r.set(NEXT, first)
         f.jump(ways.ask)
 
-    def _touch(self, entry: Value, state: Value, following: Value) -> None:
-        """A packet belongs to the flow (`state.flows.Flow.touch`); one that has become confirmed moves."""
+    def touch(self, entry: Value, state: Value, following: Value, sends: bool) -> None:
+        """A packet belongs to the flow (`state.flows.Flow.touch`); one that has become confirmed moves.
+        `sends`: whether the flow's subject sends it."""
         f, r, ends = self.f, self.r, self.ends
         for name, by in (("packets", const("i64", 1)), ("bytes", f.zext(r.get(LENGTH), "i64"))):
-            counter = f.gep(entry, FLOW.offset(name) + 8 * int(ends.sends))
+            counter = f.gep(entry, FLOW.offset(name) + 8 * int(sends))
             f.store(f.op("add", f.load("i64", counter), by), counter)
         same, changed, seen, done = (f.label(n) for n in ("same_state", "new_state", "heard", "touched"))
         f.branch(f.compare("eq", following, state), same, changed, likely=True)
@@ -474,7 +501,7 @@ class Flow:
         f.place(known)
         entry = f.load("ptr", self.entry)
         f.store(f.load("i64", ends.at("epoch")), f.gep(entry, FLOW.offset("epoch")))
-        self._touch(entry, self._state(entry), f.op("and", r.get(NEXT), 0x7F))
+        self.touch(entry, self._state(entry), f.op("and", r.get(NEXT), 0x7F), ends.sends)
         f.jump(done)
 
     def _begin(self) -> None:

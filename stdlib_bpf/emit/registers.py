@@ -29,6 +29,7 @@ LENGTH, SLOT, NAMED, SAMPLE = "meta.length", "slot", "named", "sample"
 DATAGRAM = "meta.datagram"  # identification of a fragment's datagram, where fragments are tracked
 ECHO = "meta.echo"  # identifier of an ICMP echo, where flows are known
 FATE = "flow.fate"  # what is to become of a packet's flow (`emit.flows`); missing: nothing
+FORWARD = "forward"  # how the packet leaves (`emit.forward`); missing: through the stack
 STATELESS = "stateless"  # 1 where the deciding rule opens no flow
 NO_SLOT = 0xFFFFFFFF
 # For what rules do to a packet: where its network and transport headers begin (bytes into the frame; the
@@ -93,7 +94,7 @@ class Registers:
         """Set every register to "nothing decoded yet". `filler`: any i32 the verifier knows nothing of; a
         constant zero would make one more state for it to explore."""
         for name, place in self._places.items():
-            known = name in ANSWERED or name in (*ALWAYS, TRANSPORT, FATE)
+            known = name in ANSWERED or name in (*ALWAYS, TRANSPORT, FATE, FORWARD)
             for part in range(len(place.offsets)):
                 self._store(place, part, missing(place.bits) if known else filler)
 

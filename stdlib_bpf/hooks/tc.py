@@ -26,6 +26,7 @@ SK_BUFF = Struct(
         Member("data", 76, 4),
         Member("data_end", 80, 4),
         Member("gso_segs", 164, 4),
+        Member("gso_size", 176, 4),
     ),
     source="include/uapi/linux/bpf.h",
 )

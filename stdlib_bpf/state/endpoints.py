@@ -29,8 +29,13 @@ THIS_HOST = 0  # key of INTERFACES
 # `address` in network order, an IPv4 address in the first 4 bytes; `family` 4 or 6.
 ADDRESS_KEY = Struct("endpoint_address", 20, (Member("address", 0, 1, 16), Member("family", 16, 4)))
 # What stands before the bits. `endpoint`: number of the endpoint, from 1 on; `ifindex`: of its interface, 0
-# where it has none on this host; `kind`: a place in KINDS.
-HEAD = Struct("endpoint_head", 16, (Member("endpoint", 0, 4), Member("ifindex", 4, 4), Member("kind", 8, 4)))
+# where it has none on this host; `kind`: a place in KINDS; `pair`: 1 where the interface's other
+# end is in another network namespace, so that packets can be put there.
+HEAD = Struct(
+    "endpoint_head",
+    16,
+    (Member("endpoint", 0, 4), Member("ifindex", 4, 4), Member("kind", 8, 4), Member("pair", 12, 4)),
+)
 KINDS = (WORKLOAD, HOST)
 
 # Where a packet is judged → the direction as the endpoint sees it, and the kind that is judged there.
@@ -55,18 +60,21 @@ def record(selections: int) -> Struct:
 
 @dataclass(frozen=True)
 class Record:
-    """One endpoint: `endpoint`, `ifindex`, `kind` as in HEAD; `selected`: numbers of the selections that take
-    it."""
+    """One endpoint: `endpoint`, `ifindex`, `kind`, `pair` as in HEAD; `selected`: numbers of the
+    selections that take it."""
 
     endpoint: int
     kind: str = WORKLOAD
     ifindex: int = 0
     selected: frozenset[int] = frozenset()
+    pair: bool = False
 
     def pack(self, selections: int) -> bytes:
         """The record's bytes where there are so many selections."""
         bits = sum(1 << number for number in self.selected)
-        head = HEAD.pack(endpoint=self.endpoint, ifindex=self.ifindex, kind=KINDS.index(self.kind))
+        head = HEAD.pack(
+            endpoint=self.endpoint, ifindex=self.ifindex, kind=KINDS.index(self.kind), pair=int(self.pair)
+        )
         return head + bits.to_bytes(8 * words(selections), "little")
 
 

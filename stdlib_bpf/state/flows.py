@@ -27,6 +27,7 @@ from ..fields import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
 from ..layout import Member, Struct
 
 FLOWS, OPENINGS = "flows", "openings"
+STACK, FAST = FORWARD = ("stack", "fast")  # how packets of known flows are forwarded (`emit.forward`)
 MAX_FLOWS, MAX_OPENINGS = 1 << 20, 1 << 16
 
 # Addresses as the decoder has them, in host order, an IPv4 address in the lower half; `ifindex` as a key of
@@ -45,7 +46,9 @@ KEY = Struct(
     ),
 )
 # `epoch`: of the judgement; `seen_ns`, `since_ns`: last and first packet; `packets`, `bytes`: received by the
-# subject, then sent, about; `marks`; `opener`: direction of the first packet; `kind`: row of TIMEOUTS.
+# subject, then sent, about; `marks`; `opener`: direction of the first packet; `kind`: row of TIMEOUTS;
+# `uplink`: ifindex of the host's own interface that the flow has been seen to leave through, behind the stack
+# and with these ends, or 0.
 FLOW = Struct(
     "flow",
     72,
@@ -58,6 +61,7 @@ FLOW = Struct(
         Member("marks", 56, 4),
         Member("opener", 60, 4),
         Member("kind", 64, 4),
+        Member("uplink", 68, 4),
     ),
 )
 

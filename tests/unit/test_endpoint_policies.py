@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from lockgate.compiler.match import text
+from lockgate.compiler.match.lower import lower
 from lockgate.compiler.policy import decide
 from lockgate.compiler.policy.model import Chain
 from lockgate.stdlib_bpf.decode.frame import Facts
 from lockgate.stdlib_bpf.labels import HOST, WORKLOAD
 
-from .front import unit
+from .front import said, unit
 
 TIERED = """tiers first > second > third
 policy early for [app=a] { tier first  ingress { pass udp  drop tcp to port 22 } }
@@ -53,6 +55,17 @@ def test_tiers_orders_and_names_decide_who_is_asked_first() -> None:
     assert judged(chain, facts(chain, label, ip_ttl=1)) == ("drop", "p.gate:4")
     assert judged(chain, facts(chain, label, th_dport=22)) == ("drop", "p.gate:2")
     assert judged(chain, facts(chain, label, th_dport=23)) == ("drop", "second.default.ingress")
+
+
+def test_how_packets_are_forwarded_is_said_once() -> None:
+    assert endpoints(TIERED).forward == "stack"
+    assert endpoints(f"{TIERED}forward fast\n").forward == "fast"
+    assert said(f"{TIERED}forward quick\n") == [("E0202", "quick")]
+    assert said(f"{TIERED}forward fast\nforward stack\n") == [("E0302", "forward stack")]
+    (chain,) = unit('import "b.gate" as here\n' + TIERED, b_gate=b"forward fast\n").chains
+    assert chain.forward == "fast"
+    program = lower(chain)
+    assert text.read(text.write(program)).forward == "fast"
 
 
 def test_pass_leaves_the_tier() -> None:

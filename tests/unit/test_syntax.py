@@ -44,7 +44,7 @@ def test_whole_language_parses() -> None:
     sink = Sink()
     module = syntax.parse(Source("w.gate", WHOLE), sink)
     assert sink.diagnostics == [] and module.skipped == ()
-    assert len(module.decls) == 18
+    assert len(module.decls) == 19
 
 
 def test_what_is_not_there_yet_says_so() -> None:
