@@ -170,8 +170,14 @@ lists (`Request`, hcsshim's PolicyEndpointRequest), and the rule of each entry (
 First match becomes priorities, which rise where a rule that blocks follows one that allows, for of entries
 with one priority a `Block` wins; a negation becomes prefixes, up to 1,000 a rule; a direction that the policy
 leaves alone gets an entry that allows all, for an endpoint with any entry is closed. Rules that allow
-packets other than IP need no entry. Policies for labels (`for [app=db]`) and balanced services are not
-built yet.
+packets other than IP need no entry.
+
+With `--endpoints`, policies for labels become the lists of the inventory's workloads that have an interface,
+which is called as the HNS endpoint is: tiers are written out, a rule that says `pass` by the rules behind its
+tier, narrowed to what it takes; entries judge what opens a connection. Services for everybody (`for cgroup
+"/"`) become `LoadBalancers` (hcsshim's HostComputeLoadBalancer), one for each family; the identifiers of the
+HNS endpoints at the addresses in `Backends` go into `HostComputeEndpoints`. Policies at connect are refused:
+HNS judges packets. `tests/properties/test_hns_endpoints.py` holds both to the reference.
 """
 
 

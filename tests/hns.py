@@ -38,6 +38,20 @@ def judged(request: Mapping[str, Any], packet: Packet, direction: str) -> str:
     return min(found)[2] if found else "Block"
 
 
+def balanced(
+    document: Mapping[str, Any], protocol: int, vip: str, port: int
+) -> tuple[list[tuple[str, int]], bool]:
+    """Who may answer a call, with the port that it is rewritten to, and whether a client stays with one of
+    them; nobody where no load balancer has that mapping."""
+    for one in document["LoadBalancers"]:
+        for mapping in one["Request"]["PortMappings"]:
+            asked = (mapping["Protocol"], mapping["ExternalPort"])
+            if vip in one["Request"]["FrontendVIPs"] and asked == (protocol, port):
+                found = [(address, mapping["InternalPort"]) for address in one["Backends"]]
+                return found, mapping["DistributionType"] == 2
+    return [], False
+
+
 def _matches(entry: Mapping[str, Any], packet: Packet) -> bool:
     source, destination = (packet.src, packet.sport), (packet.dst, packet.dport)
     ends = {"Remote": source, "Local": destination}

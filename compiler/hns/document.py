@@ -1,4 +1,5 @@
-"""The file: for each endpoint the request that gives it its access lists.
+"""The file: for each endpoint the request that gives it its access lists, for each service that of its load
+balancers.
 
 `schema.json` says its form, with its source. A direction that a policy leaves alone is allowed by an entry of
 its own, since an endpoint with any entry is closed. Knows the form; must never know how entries come about.
@@ -10,10 +11,16 @@ import json
 from collections.abc import Sequence
 
 from ..match.ir import MatchProgram
-from . import acl
+from ..policy.model import Balancer
+from . import acl, balance
 
 
-def write(name: str, compiler: str, lists: Sequence[tuple[Sequence[str], MatchProgram]]) -> str:
+def write(
+    name: str,
+    compiler: str,
+    lists: Sequence[tuple[Sequence[str], MatchProgram]],
+    balancers: tuple[Balancer, ...] = (),
+) -> str:
     """The document. `lists`: rule lists, each with the names of its endpoints; `name`: of the policy."""
     endpoints: dict[str, dict[str, list[acl.Listed]]] = {}
     for names, program in lists:
@@ -25,6 +32,7 @@ def write(name: str, compiler: str, lists: Sequence[tuple[Sequence[str], MatchPr
                 "Policy": name,
                 "Compiler": f"lockgate {compiler}",
                 "Endpoints": [_endpoint(name, lists) for name, lists in sorted(endpoints.items())],
+                "LoadBalancers": [*balance.documents(balancers)],
             },
             indent=1,
         )

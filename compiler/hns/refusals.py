@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.effects import NONE
+from lockgate.stdlib_bpf.inventory import Inventory
+from lockgate.stdlib_bpf.labels import HOST
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.devices import is_pattern
 
 from ..match.ir import Match, MatchProgram, RuleInfo
+from ..match.residents import Lists, residents
+from ..match.straight import MAX_MATCHES, TooLong
 from ..otherwise import Refusal
 from ..policy.model import Chain
+from ..source import Span
 from .acl import ACTIONS, BLOCK, FAMILIES, FIRST, LAST, of_ip, priorities
+from .endpoints import judged
 
 MAX_PREFIXES = 1_000  # of one rule; a negation of a host is 32 or 128 of them
 MAX_PROTOCOLS = 16
@@ -21,14 +27,20 @@ SAID = ("eth.type", "ip.proto", "ip4.src", "ip4.dst", "ip6.src", "ip6.dst", "th.
 HOOK_REASONS = {
     "xdp": "an endpoint's access list has directions; only tc has",
     "connect": "HNS judges packets, not calls",
-    "endpoint": "addresses of endpoints come with an inventory, which is not read for this target yet",
 }
+HOOK = "endpoint"
 LEAVE_OUT = "leave it out"
 
 
-def refused(lists: Sequence[tuple[Chain, MatchProgram]]) -> Iterator[Refusal]:
-    """Everything in a policy that HNS cannot say."""
+def refused(
+    lists: Sequence[tuple[Chain, MatchProgram]], inventory: Inventory | None = None
+) -> Iterator[Refusal]:
+    """Everything in a policy that HNS cannot say. `inventory`: None where nothing says which endpoints there
+    are."""
     for chain, program in lists:
+        if chain.hook == HOOK:
+            yield from _endpoints(chain, program, inventory)
+            continue
         if chain.hook != "tc":
             reason = HOOK_REASONS[chain.hook]
             yield Refusal(chain.span, f"judge at {chain.hook}", reason, "write the policy at tc")
@@ -45,19 +57,60 @@ def refused(lists: Sequence[tuple[Chain, MatchProgram]]) -> Iterator[Refusal]:
         if chain.default not in ACTIONS:
             span = chain.default_span or chain.span
             yield Refusal(span, f"`default {chain.default}`", "nobody is answered", "write `default drop`")
-        for rule in program.rules:
-            for what, why, instead in _rule(rule):
-                yield Refusal(rule.span or chain.span, what, why, instead)
-        told: set[tuple[int, str]] = set()
+        yield from _rules(chain, program)
+        yield from _matches(chain, [program])
+
+
+def _rules(chain: Chain, program: MatchProgram) -> Iterator[Refusal]:
+    for rule in program.rules:
+        for what, why, instead in _rule(rule):
+            yield Refusal(rule.span or chain.span, what, why, instead)
+
+
+def _matches(chain: Chain, programs: Iterable[MatchProgram]) -> Iterator[Refusal]:
+    """What is refused of the matches of a chain, in any of the lists that it becomes."""
+    told: set[tuple[Span, str]] = set()
+    for program in programs:
         for match in program.matches:
-            action = ACTIONS.get(program.rules[match.rule].verdict)
-            for what, why, instead in _tests(match, action):
-                if (match.rule, what) not in told:
-                    told.add((match.rule, what))
-                    yield Refusal(program.rules[match.rule].span or chain.span, what, why, instead)
+            rule = program.rules[match.rule]
+            for what, why, instead in _tests(match, ACTIONS.get(rule.verdict)):
+                where = rule.span or chain.span
+                if (where, what) not in told:
+                    told.add((where, what))
+                    yield Refusal(where, what, why, instead)
         if program.matches and _highest(program) >= LAST:
             reason = f"there are {LAST - FIRST:,} priorities for changes between allowing and blocking"
             yield Refusal(chain.span, "a list this long", reason, "put rules of one verdict together")
+
+
+def _endpoints(chain: Chain, program: MatchProgram, inventory: Inventory | None) -> Iterator[Refusal]:
+    if inventory is None or not any(entry.interfaces for entry in inventory.entries):
+        reason = "an entry names addresses, and nothing says whose they are"
+        yield Refusal(
+            chain.span, "policies for labels", reason, "give `--endpoints INVENTORY`, with interfaces"
+        )
+        return
+    known = residents(inventory, chain.selections)
+    asked = Lists(program, known).subjects
+    if any(one.entry.kind == HOST and one.entry.interfaces and one.selected & asked for one in known):
+        reason = "an access list is an endpoint's, and the host is none"
+        yield Refusal(chain.span, "judge this host", reason, "leave it out of the inventory")
+    found = [*_rules(chain, program)]
+    answers = {match.rule for match in program.matches if match.get("flow.opens") == IntervalSet.of(0)}
+    for number, rule in enumerate(program.rules):
+        if rule.stateless and number not in answers:
+            reason = "the switch follows every connection, so answers would not be judged"
+            found.append(Refusal(rule.span or chain.span, "`state off`", reason, "write `state loose`"))
+    yield from found
+    if found:
+        return  # lists are made of rules that can be said
+    try:
+        programs = [one.program for one in judged(program, known)]
+    except TooLong:
+        reason = f"with `pass` written out there are more than {MAX_MATCHES:,} entries"
+        yield Refusal(chain.span, "tiers this large", reason, "write fewer rules that `pass`")
+        return
+    yield from _matches(chain, programs)
 
 
 def _highest(program: MatchProgram) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .. import errors
@@ -50,11 +50,13 @@ class Target:
 
 
 def report(session: Session, plane: str, refused: Iterable[Refusal]) -> None:
-    """Tell the session's sink what a plane, called so in messages, cannot say; that includes services."""
-    services = [
-        Refusal(one.span, "services", "it sees packets, and no socket calls", "build it for bpf")
-        for one in session.unit.balancers
-    ]
-    for found in (*services, *refused):
+    """Tell the session's sink what a plane, called so in messages, cannot say."""
+    for found in refused:
         finding = errors.NotOnTarget(found.span, plane, found.what, found.why, found.instead)
         session.sink.add(finding.diagnostic())
+
+
+def no_services(session: Session) -> Iterator[Refusal]:
+    """The refusals of a plane that has nothing for services."""
+    for one in session.unit.balancers:
+        yield Refusal(one.span, "services", "it sees packets, and no socket calls", "build it for bpf")

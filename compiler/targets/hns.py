@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from lockgate import __version__
+from lockgate.stdlib_bpf.inventory import Inventory
 
 from .. import profile
 from ..driver import Session
-from ..hns import document, refusals
+from ..hns import balance, document, endpoints, refusals
 from ..hns.exceptions import EXCEPTIONS
+from ..match.ir import MatchProgram
+from ..match.residents import residents
 from .base import Target, report
 
 
 def check(session: Session) -> None:
     """Report what HNS cannot say."""
     lists = [(chain, session.optimised(chain)) for chain in session.unit.chains]
-    report(session, "HNS", refusals.refused(lists))
+    found = refusals.refused(lists, session.inventory())
+    report(session, "HNS", (*balance.refused(session.unit.balancers), *found))
 
 
 def build(session: Session) -> bytes:
     """The document."""
-    lists = [(chain.targets, session.optimised(chain)) for chain in session.unit.chains]
-    return document.write(profile.name_of(session.unit), __version__, lists).encode()
+    known = session.inventory() or Inventory()
+    lists: list[tuple[tuple[str, ...], MatchProgram]] = []
+    for chain in session.unit.chains:
+        program = session.optimised(chain)
+        if chain.hook == refusals.HOOK:
+            found = endpoints.judged(program, residents(known, chain.selections))
+            lists += [((one.endpoint,), one.program) for one in found]
+        else:
+            lists.append((chain.targets, program))
+    return document.write(profile.name_of(session.unit), __version__, lists, session.unit.balancers).encode()
 
 
 TARGET = Target(
@@ -29,7 +41,7 @@ TARGET = Target(
     takes="the match IR",
     suffix=".hns.json",
     capabilities={
-        "hooks": "tc, an interface's name being that of an endpoint",
+        "hooks": "tc and, with an inventory, endpoints: an interface's name is an endpoint's; services",
         "actions": "`allow`, `pass`, `drop`",
         "conditions": "protocol, addresses, ports of TCP and UDP",
         "dynamic sets": "no",
@@ -37,7 +49,7 @@ TARGET = Target(
         "`count`": "no",
         "`log`": "no",
         "`mark`, `dscp`": "no",
-        "`fragments`": "first-only",
+        "`fragments`": "first-only; at endpoints Windows' affair",
         "malformed packets": "Windows' affair",
         "changes at one instant": "unknown",
         "counters": "no",

@@ -13,13 +13,14 @@ from ..nftables import refusals, ruleset
 from ..nftables.exceptions import EXCEPTIONS
 from ..nftables.refusals import HOOK
 from ..policy.targets import device_of, namespace_of
-from .base import Target, report
+from .base import Target, no_services, report
 
 
 def check(session: Session) -> None:
     """Report what nftables cannot say."""
     lists = [(chain, session.optimised(chain)) for chain in session.unit.chains]
-    report(session, "nftables", refusals.refused(lists, session.inventory()))
+    found = refusals.refused(lists, session.inventory())
+    report(session, "nftables", (*no_services(session), *found))
 
 
 def build(session: Session) -> bytes:

@@ -904,6 +904,20 @@ FAULTS: tuple[Fault, ...] = (
         "if values != full:",
         "HNS",
     ),
+    Fault(
+        "HNS: what leaves a tier is blocked or let in by its rest",
+        "compiler/match/straight.py",
+        "yield from _from(program, rule.resume, both)",
+        "yield from ()",
+        "HNS",
+    ),
+    Fault(
+        "HNS: whoever is not taken by a selection is",
+        "compiler/match/residents.py",
+        "values & them if inside else values - them",
+        "values & them",
+        "HNS",
+    ),
     Fault("HNS: a range ends early", f"{HNS}/acl.py", 'f"{low}-{high}"', 'f"{low}-{high - 1}"', "HNS"),
     Fault(
         "HNS: a direction that is left alone is closed",

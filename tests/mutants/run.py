@@ -41,7 +41,7 @@ STAGES = (
             "tests/kernel/test_nftables_endpoints.py",
         ),
     ),
-    ("HNS", USER_SPACE, ("tests/properties/test_hns.py",)),
+    ("HNS", USER_SPACE, ("tests/properties/test_hns.py", "tests/properties/test_hns_endpoints.py")),
     ("services", "kernel", ("tests/kernel/test_balance.py", "tests/kernel/test_backends.py")),
     ("flows", USER_SPACE, ("tests/unit/test_flows.py", "tests/properties/test_flows.py")),
 )
