@@ -10,6 +10,7 @@ from lockgate.stdlib_bpf.inventory import Inventory
 from lockgate.stdlib_bpf.labels import HOST
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.devices import is_pattern
+from lockgate.stdlib_bpf.state.flows import STACK
 
 from ..match.ir import Match, MatchProgram, RuleInfo
 from ..match.residents import Lists, residents
@@ -96,6 +97,9 @@ def _endpoints(chain: Chain, program: MatchProgram, inventory: Inventory | None)
         reason = "an access list is an endpoint's, and the host is none"
         yield Refusal(chain.span, "judge this host", reason, "leave it out of the inventory")
     found = [*_rules(chain, program)]
+    if chain.forward != STACK:
+        reason = "which way packets take is Windows' affair"
+        found.append(Refusal(chain.span, f"`forward {chain.forward}`", reason, "leave the line out"))
     answers = {match.rule for match in program.matches if match.get("flow.opens") == IntervalSet.of(0)}
     for number, rule in enumerate(program.rules):
         if rule.stateless and number not in answers:

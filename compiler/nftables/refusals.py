@@ -12,6 +12,7 @@ from lockgate.stdlib_bpf import nft
 from lockgate.stdlib_bpf.inventory import Inventory
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.devices import is_pattern
+from lockgate.stdlib_bpf.state.flows import STACK
 
 from ..match.ir import Match, MatchProgram, RuleInfo
 from ..otherwise import Refusal
@@ -65,6 +66,9 @@ def _endpoints(chain: Chain, program: MatchProgram, inventory: Inventory | None)
         yield Refusal(
             chain.span, "policies for labels", reason, "give `--endpoints INVENTORY`, with interfaces"
         )
+    if chain.forward != STACK:
+        reason = "packets take the way through the host's stack"
+        yield Refusal(chain.span, f"`forward {chain.forward}`", reason, "leave the line out")
     answers = {match.rule for match in program.matches if match.get("flow.opens") == IntervalSet.of(0)}
     for number, rule in enumerate(program.rules):
         if rule.stateless and number not in answers:

@@ -958,8 +958,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "flows: the sides of a flow change places",
         EMIT_FLOWS,
-        'f.compare("ne", opener, int(ends.sends))',
-        'f.compare("eq", opener, int(ends.sends))',
+        'f.compare("ne", opener, int(sends))',
+        'f.compare("eq", opener, int(sends))',
         "flows",
     ),
     Fault(

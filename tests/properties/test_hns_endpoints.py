@@ -137,6 +137,7 @@ PODS = {
     "policies for labels": (POLICY.format(who="[app=api]", more="", rule="allow tcp"), None),
     "judge this host": (POLICY.format(who="hosts []", more="", rule="allow tcp"), inventory_text.read(HOST)),
     "`state off`": (POLICY.format(who="[app=api]", more="state off", rule="allow tcp"), PEOPLE),
+    "`forward fast`": ("forward fast\n" + POLICY.format(who="[app=api]", more="", rule="allow tcp"), PEOPLE),
     "`continue`": (POLICY.format(who="[app=api]", more="", rule="continue tcp"), PEOPLE),
     "a test of `icmp.type`": (
         POLICY.format(who="[app=api]", more="", rule="allow icmp type echo-request"),

@@ -177,6 +177,7 @@ def test_a_comment_that_is_too_long_loses_its_place() -> None:
 # ---- endpoints ----
 
 PODS = """
+{before}
 policy a for [app=a] {{
   state {state}
   ingress {{ {rule} }}
@@ -189,9 +190,11 @@ endpoints:
 """
 
 
-def pods(rule: str = "allow tcp", state: str = "strict", people: str | None = "veth0 veth1") -> Session:
+def pods(
+    rule: str = "allow tcp", state: str = "strict", people: str | None = "veth0 veth1", before: str = ""
+) -> Session:
     made = Session(Path("pods.gate"))
-    made._unit = engines.load(PODS.format(rule=rule, state=state), {})
+    made._unit = engines.load(PODS.format(rule=rule, state=state, before=before), {})
     if people is not None:
         first, second = people.split()
         made._inventory = inventory_text.read(PEOPLE.format(first=first, second=second))
@@ -202,6 +205,7 @@ UNSAID: dict[str, Session] = {
     "policies for labels": pods(people=None),
     "devices in several": pods(people="one/veth0 two/veth1"),
     "`state off`": pods(state="off"),
+    "`forward fast`": pods(before="forward fast"),
     "a test of `eth.src` at an endpoint": pods("allow if eth.src == 02:00:00:00:00:01"),
     "a test of `ip.fragment` at an endpoint": pods("allow if ip.fragment == first"),
 }
