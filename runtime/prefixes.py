@@ -8,6 +8,7 @@ write them are read by `inet_pton`; whatever that does not take, `parse` judges,
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from socket import AF_INET, AF_INET6, inet_pton
 
@@ -103,6 +104,24 @@ def prefix_of(token: bytes) -> Prefix:
 def key_of(token: bytes) -> bytes:
     """The trie's key of a token."""
     return _HEADS[token[-1]] + token[:-1]
+
+
+def keys_of(tokens: Sequence[bytes]) -> bytes:
+    """The keys of tokens of one family, end to end."""
+    if not tokens:
+        return b""
+    joined, size = b"".join(tokens), len(tokens[0])
+    step = len(key_of(tokens[0]))
+    keys = bytearray(step * len(tokens))
+    keys[::step] = joined[size - 1 :: size]  # the prefix length is a byte of the four
+    for at in range(size - 1):
+        keys[step - size + 1 + at :: step] = joined[at::size]
+    return bytes(keys)
+
+
+def is_host(token: bytes) -> bool:
+    """Whether a token is a single address."""
+    return token[-1] == 8 * (len(token) - 1)
 
 
 def token_of_key(key: bytes) -> bytes:

@@ -120,7 +120,8 @@ def load(running: Running, name: str, listing: Listing) -> int:
         made: dict[int, Fd] = {}
         for version, tokens in listing.tokens.items():
             if version in families:
-                own = {t: now + span if span else NEVER for t, span in tokens.items()}
+                own = dict.fromkeys(tokens, NEVER)
+                own |= {token: now + span for token, span in tokens.items() if span}
                 made[version] = undo.enter_context(_filled(name, families[version].spec, own))
             elif tokens:
                 raise _never(running, name, prefix_of(min(tokens))).with_notes(UNCHANGED)

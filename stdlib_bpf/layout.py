@@ -44,6 +44,13 @@ class Struct:
         """Members by name."""
         return {m.name: m for m in self.members}
 
+    @cached_property
+    def _words(self) -> dict[str, tuple[struct.Struct, Member]]:
+        """How one element of each member is packed."""
+        return {
+            m.name: (struct.Struct((">" if m.big_endian else "<") + _CODES[m.size]), m) for m in self.members
+        }
+
     def offset(self, name: str) -> int:
         """Byte offset of a member."""
         return self.by_name[name].offset
@@ -52,13 +59,14 @@ class Struct:
         """The structure's bytes; members not given are zero. KeyError for a name it has not."""
         out = bytearray(self.size)
         for name, value in values.items():
-            m = self.by_name[name]
-            if isinstance(value, bytes):
+            one, m = self._words[name]
+            if isinstance(value, int):
+                one.pack_into(out, m.offset, value)
+            elif isinstance(value, bytes):
                 out[m.offset : m.offset + len(value)] = value
-                continue
-            items = value if isinstance(value, list) else [value]
-            order = ">" if m.big_endian else "<"
-            struct.pack_into(f"{order}{len(items)}{_CODES[m.size]}", out, m.offset, *items)
+            else:
+                for number, item in enumerate(value):
+                    one.pack_into(out, m.offset + number * m.size, item)
         return bytes(out)
 
     def unpack(self, data: bytes) -> dict[str, int | bytes]:
@@ -68,8 +76,7 @@ class Struct:
             if m.count > 1:
                 out[m.name] = data[m.offset : m.end]
             else:
-                order = ">" if m.big_endian else "<"
-                (out[m.name],) = struct.unpack_from(f"{order}{_CODES[m.size]}", data, m.offset)
+                (out[m.name],) = self._words[m.name][0].unpack_from(data, m.offset)
         return out
 
 

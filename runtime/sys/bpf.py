@@ -27,6 +27,7 @@ _NUMBERS = {
     "loongarch64": 280,
     "ppc64le": 361,
 }
+_NUMBER = _NUMBERS.get(platform.machine())
 _LOG_BYTES = 16 << 20
 NOEXIST = 1  # BPF_NOEXIST
 _GROWTH = 256  # bytes that a program may add to a packet in a test run
@@ -76,11 +77,10 @@ def _call(command: Command, attr: bytes, what: str) -> tuple[int, bytes]:
 
 def _call_in(command: Command, buffer: ctypes.Array[ctypes.c_char], what: str) -> int:
     """One system call whose attribute lies in `buffer`, where the kernel leaves what it says, errors too."""
-    number = _NUMBERS.get(platform.machine())
-    if number is None:
+    if _NUMBER is None:
         raise BpfError(errno.ENOSYS, command.name, f"{what} on {platform.machine()}")
     while True:
-        result = _syscall(number, int(command), ctypes.addressof(buffer), len(buffer))
+        result = _syscall(_NUMBER, command.value, ctypes.addressof(buffer), len(buffer))
         if result >= 0:
             return int(result)
         code = ctypes.get_errno()

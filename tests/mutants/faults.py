@@ -327,8 +327,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "an entry that has ended hides a wider one",
         "runtime/tries.py",
-        "until = later(own_ns, _around(trie, token))",
-        "until = own_ns",
+        "else later(own_ns, _around(trie, token))",
+        "else own_ns",
     ),
     Fault(
         "entries keep the end of a wider one that is gone",

@@ -93,6 +93,14 @@ def test_prefixes_tokens_and_keys_of_tries(prefix: prefixes.Prefix) -> None:
     assert key == prefix.prefixlen.to_bytes(4, "little") + prefix.network_address.packed
     assert prefixes.token_of_key(key) == token
     assert prefixes.prefix_of(token) == prefix
+    assert prefixes.is_host(token) == (prefix.num_addresses == 1)
+
+
+@given(st.lists(addresses))
+def test_keys_of_many_are_those_of_each(listed: list[prefixes.Prefix]) -> None:
+    for version in (4, 6):
+        tokens = [prefixes.token_of(prefix) for prefix in listed if prefix.version == version]
+        assert prefixes.keys_of(tokens) == b"".join(map(prefixes.key_of, tokens))
 
 
 @given(st.lists(addresses, max_size=30), st.sampled_from(["\n", "  # why\n", "\n\n# none\n"]))
