@@ -23,6 +23,7 @@ from . import (
     devices,
     events,
     expiry,
+    flowlist,
     inventory,
     nftables,
     nftcli,
@@ -278,6 +279,7 @@ def status(name: str | None, target: str, netns: str | None, bpffs: str, output:
                     ],
                     "lost_devices": devices.lost(p),
                     "lost_cgroups": cgroups.lost(p),
+                    "flows": None if (pressure := flowlist.pressure(p)) is None else vars(pressure),
                 }
                 for p in policies
             ]
@@ -304,6 +306,8 @@ def status(name: str | None, target: str, netns: str | None, bpffs: str, output:
             click.echo(f"{policy.name}: packets for `{device}` are dropped: the interface was removed")
         for cgroup in cgroups.lost(policy):
             click.echo(f"{policy.name}: no process is in `{cgroup}` any more: the cgroup was removed")
+        if (pressure := flowlist.pressure(policy)) is not None:
+            click.echo(f"{policy.name}: {flowlist.pressure_text(pressure)}")
 
 
 @click.command(name="counters")

@@ -72,6 +72,8 @@ def flows_command(name: str | None, sweep: bool, bpffs: str, output: str) -> Non
     ]
     columns = ("protocol", "endpoint", "", "peer", "state", "received", "sent")
     show.table((*columns, "bytes in", "bytes out", "age s", "silent s"), rows)
+    if (pressure := flowlist.pressure(policy)) is not None:
+        click.echo(f"{policy.name}: {flowlist.pressure_text(pressure)}")
 
 
 def _only(bpffs: str) -> running.Running:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lockgate.stdlib_bpf.manifest import Chain
 from lockgate.stdlib_bpf.state import flows
 from lockgate.stdlib_bpf.state.endpoints import ADDRESS_KEY, ADDRESSES, HEAD, record
+from lockgate.stdlib_bpf.state.expiry import HANDS
 from lockgate.stdlib_bpf.state.flows import Flow, Key
 
 from . import flowtable, inventory
@@ -79,6 +80,24 @@ def read(policy: Running, now_ns: int) -> list[Line]:
         alive = [(key, flow) for key, flow in flowtable.read(tables) if flow.lives(now_ns)]
     lines = [_line(key, flow, owners, now_ns) for key, flow in alive]
     return sorted(lines, key=lambda line: line.silent_ns)
+
+
+def pressure(policy: Running) -> flowtable.Pressure | None:
+    """What a policy's tables have been through; None where it knows no flows."""
+    chain = inventory.chain_of(policy.state.manifest)
+    if chain is None or all(m.name != HANDS for m in chain.maps):
+        return None
+    with policy.open_map(HANDS) as hands:
+        return flowtable.pressure(hands)
+
+
+def pressure_text(said: flowtable.Pressure) -> str:
+    """For people."""
+    return (
+        f"{said.begun:,} flows begun, {said.confirmed:,} confirmed, {said.removed:,} of those over and "
+        f"removed; {said.listed:,} of {flows.MAX_FLOWS:,} places taken"
+        + (f"; the table was full {said.no_room:,} times" if said.no_room else "")
+    )
 
 
 def sweep(policy: Running, now_ns: int) -> int:

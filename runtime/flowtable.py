@@ -6,7 +6,9 @@ Programs write them all the time: what is read is a moment of each entry, not of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
+from lockgate.stdlib_bpf.state.expiry import HAND
 from lockgate.stdlib_bpf.state.flows import FLOW, FLOWS, KEY, Flow, Key, unpack
 
 from .sys import bpf
@@ -18,6 +20,27 @@ def read(tables: Mapping[str, Fd]) -> Iterator[tuple[Key, Flow]]:
     for name, table in tables.items():
         for key, value in bpf.map_items(table, KEY.size, FLOW.size):
             yield unpack(key, value, name == FLOWS)
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """What the tables have been through since they were made (`stdlib_bpf.state.expiry`): flows `begun`,
+    `confirmed` and `removed` because they were over; `no_room`: how often the table of confirmed flows was
+    too full for one; `listed`: confirmed flows in it, about, with those that are over."""
+
+    begun: int
+    confirmed: int
+    removed: int
+    no_room: int
+    listed: int
+
+
+def pressure(hands: Fd) -> Pressure:
+    """Read the counts."""
+    said = HAND.unpack(bpf.map_lookup(hands, bytes(4), HAND.size) or bytes(HAND.size))
+    number = {name: value for name, value in said.items() if isinstance(value, int)}
+    listed = number["taken"] - number["examined"]
+    return Pressure(number["begun"], number["confirmed"], number["removed"], number["room"], listed)
 
 
 def clear(table: Fd) -> None:

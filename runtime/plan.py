@@ -206,7 +206,7 @@ def copy_key(program: str, copy: int) -> str:
 def map_key(chain: str, map_: Map) -> str:
     """Where a map is pinned: events and dynamic sets are shared by all chains of a bundle, and one chain has
     flows."""
-    if map_.role in ("events", "flows"):
+    if map_.role in ("events", "flows", "expiry"):
         return map_.name
     if map_.set is not None:
         return f"set:{map_.set}:{map_.key}"

@@ -42,7 +42,7 @@ from .running import Attachment, Running, State
 from .sys import bpf
 from .sys.fd import Fd
 
-KEPT = ("sockets", "clients", "flows")  # roles of maps that are taken over
+KEPT = ("sockets", "clients", "flows", "expiry")  # roles of maps that are taken over
 STILL_ATTACHED = f"{UNCHANGED}; the old policy is still attached"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lockgate.stdlib_bpf import hooks, manifest
-from lockgate.stdlib_bpf.emit import endpoints, flows, forward, fragments
+from lockgate.stdlib_bpf.emit import endpoints, expiry, flows, forward, fragments
 from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import FATE, STATELESS, Registers
 from lockgate.stdlib_bpf.fields import split_selected
@@ -183,8 +183,10 @@ class AroundFlows(Around):
     def behind(self, program: Program) -> None:
         """The flow begins, goes on, or ends."""
         done = program.f.label("settled")
-        flows.Flow(self._ends).settle(program.verdict, self.hook.verdicts[ALLOW], done)
+        flow = flows.Flow(self._ends)
+        flow.settle(program.verdict, self.hook.verdicts[ALLOW], done)
         program.f.place(done)
+        expiry.Expiry(flow).settle()
 
     def leave(self, program: Program) -> None:
         """Packets of known flows may go straight on."""

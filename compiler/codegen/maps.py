@@ -9,7 +9,7 @@ from lockgate.stdlib_bpf.emit import reply
 from lockgate.stdlib_bpf.emit.endpoints import scratch
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo
 from lockgate.stdlib_bpf.lpm_key import BPF_F_NO_PREALLOC, BPF_MAP_TYPE_LPM_TRIE
-from lockgate.stdlib_bpf.state import devices, endpoints, flows, fragments, generation, live
+from lockgate.stdlib_bpf.state import devices, endpoints, expiry, flows, fragments, generation, live
 from lockgate.stdlib_bpf.state.counters import COUNTER
 from lockgate.stdlib_bpf.state.limits import BUCKET_BYTES, BUCKETS, KEY_OF, KEYS
 from lockgate.stdlib_bpf.tables.base import MapImage
@@ -93,7 +93,8 @@ class MapDefinitions:
         self.define(row, u32, debug.array(byte, 8, size))
 
     def flows(self) -> None:
-        """Flows of which only the beginning has been seen, and those that both ends have confirmed."""
+        """Flows of which only the beginning has been seen, those that both ends have confirmed, and in which
+        order they are looked after."""
         byte = self.debug.integer(8)
         key, value = (self.debug.array(byte, 8, s.size) for s in (flows.KEY, flows.FLOW))
         for name, type_, room, flags in (
@@ -102,6 +103,13 @@ class MapDefinitions:
         ):
             row = manifest.Map(name, "flows", type_, flows.KEY.size, flows.FLOW.size, room, flags)
             self.define(row, key, value)
+        ticket, size = self.debug.integer(64), expiry.TICKET_BYTES
+        kind, room = BPF_MAP_TYPE_HASH, expiry.MAX_TICKETS
+        row = manifest.Map(expiry.RING, "expiry", kind, size, flows.KEY.size, room, BPF_F_NO_PREALLOC)
+        self.define(row, ticket, key)
+        kind, size = BPF_MAP_TYPE_ARRAY, expiry.HAND.size
+        row = manifest.Map(expiry.HANDS, "expiry", kind, 4, size, 1, key="index")
+        self.define(row, self.debug.integer(32), self.debug.array(ticket, 64, size // 8))
 
     def events(self, size: int) -> None:
         """The ring buffer of log events."""

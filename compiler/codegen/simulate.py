@@ -49,7 +49,7 @@ class NativeChain:
             states=tuple(
                 (m.name, m.key_size, m.value_size, m.key == "index")
                 for m in module.maps
-                if m.role in ("state", "endpoints", "flows")
+                if m.role in ("state", "endpoints", "flows", "expiry")
             ),
             data=tuple((d.name, self._numbered(d)) for d in module.data),
             data_at=self.hook.context.offset("data") if on_packets else None,
@@ -93,7 +93,7 @@ class NativeChain:
             found |= dict(unpack(key, value, table == FLOWS) for key, value in held.items())
         return found
 
-    def forget(self, roles: tuple[str, ...] = ("state", "flows")) -> None:
+    def forget(self, roles: tuple[str, ...] = ("state", "flows", "expiry")) -> None:
         """Empty every map that it writes, or those of some roles."""
         for m in self.module.maps:
             if m.role in roles:

@@ -4,6 +4,7 @@ rules' decision leaves behind. Steps and times are read from the tables that the
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass
 
@@ -23,7 +24,9 @@ STEPS, BEGINNINGS, TIMEOUTS = "flow_steps", "flow_beginnings", "flow_timeouts"
 # What is no field: the flow's state and the following one, and the packet's flags for STEPS.
 STATE, NEXT, FLAGS = "flow.state", "flow.next", "flow.flags"
 ETH_TYPE = {4: ETH_P_IP, 6: ETH_P_IPV6}
-NONE, NEW, OVER, RENEW, BROKEN = range(5)  # values of FATE; OVER: new, in the place of one in FLOWS
+# Values of FATE; OVER: new, in the place of one in FLOWS; and of what a packet has done: it began a
+# flow, or confirmed one, which is to be listed for expiry, or would have and there was no room.
+NONE, NEW, OVER, RENEW, BROKEN, BEGUN, ENLIST, FULL = range(8)
 REGISTERS = frozenset(
     {"th.sport", "th.dport", "tcp.flags", "icmp.type", "icmp6.type", ECHO, TRANSPORT, LEFT}
     | {FATE, STATE, NEXT, FLAGS, STATELESS}
@@ -203,7 +206,7 @@ class Flow:
         entry = f.load("ptr", self.entry)
         alive, current = f.label("quoted_alive"), f.label("quoted_current")
         state = self._state(entry)
-        f.branch(self._lives(entry, state), alive, keyless, likely=True)
+        f.branch(self.lives(entry, state), alive, keyless, likely=True)
         f.place(alive)
         epoch = f.load("i64", f.gep(entry, FLOW.offset("epoch")))
         f.branch(f.compare("eq", epoch, f.load("i64", ends.at("epoch"))), current, keyless, likely=True)
@@ -280,7 +283,7 @@ class Flow:
         marks = f.op("and", f.load("i32", f.gep(entry, FLOW.offset("marks"))), MARKS)
         return f.op("or", marks, f.op("and", self.r.get(STATE), CONFIRMED))
 
-    def _lives(self, entry: Value, state: Value) -> Value:
+    def lives(self, entry: Value, state: Value) -> Value:
         """Whether it has not been silent for too long; another CPU may have heard from it later than now."""
         f = self.f
         kind = f.op("and", f.load("i32", f.gep(entry, FLOW.offset("kind"))), 3)
@@ -296,7 +299,7 @@ class Flow:
         entry = f.load("ptr", self.entry)
         state = self._state(entry)
         alive, silent = f.label("alive"), f.label("silent")
-        f.branch(self._lives(entry, state), alive, silent, likely=True)
+        f.branch(self.lives(entry, state), alive, silent, likely=True)
         f.place(silent)
         self._replaced(state, ways)
         f.place(alive)
@@ -352,7 +355,7 @@ class Flow:
         state = f.op("or", marks, CONFIRMED)
         _, following = self._step(entry, state, sends)
         for condition in (
-            self._lives(entry, state),
+            self.lives(entry, state),
             self._is_current(entry),
             f.compare("ult", following, flows.ASK),
         ):
@@ -412,10 +415,16 @@ class Flow:
         f.store(now, f.gep(entry, FLOW.offset("seen_ns")))
         key, table = ends.at("key"), Value("ptr", f"@{FLOWS}")
         refused = f.call_helper(BPF_MAP_UPDATE_ELEM, "i64", table, key, entry, const("i64", BPF_NOEXIST))
-        moved = f.label("moved")
-        f.branch(f.compare("eq", refused, 0), moved, done, likely=True)
+        moved, stuck, full = f.label("moved"), f.label("stuck"), f.label("table_full")
+        f.branch(f.compare("eq", refused, 0), moved, stuck, likely=True)
+        f.place(stuck)
+        f.branch(f.compare("eq", refused, -errno.EEXIST), done, full)  # another CPU was first
+        f.place(full)
+        r.set(FATE, const("i32", FULL))
+        f.jump(done)
         f.place(moved)
         self._delete(OPENINGS)
+        r.set(FATE, const("i32", ENLIST))
         f.jump(done)
         f.place(stays)
         f.jump(seen)
@@ -494,6 +503,7 @@ class Flow:
         f.jump(begin)
         f.place(begin)
         self._begin()
+        r.set(FATE, const("i32", BEGUN))
         f.jump(done)
         f.place(renew)
         known, opening = f.label("renewed"), f.label("renewed_opening")

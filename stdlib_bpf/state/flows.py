@@ -48,10 +48,10 @@ KEY = Struct(
 # `epoch`: of the judgement; `seen_ns`, `since_ns`: last and first packet; `packets`, `bytes`: received by the
 # subject, then sent, about; `marks`; `opener`: direction of the first packet; `kind`: row of TIMEOUTS;
 # `uplink`: ifindex of the host's own interface that the flow has been seen to leave through, behind the stack
-# and with these ends, or 0.
+# and with these ends, or 0; `ticket`: of a confirmed flow (`state.expiry`).
 FLOW = Struct(
     "flow",
-    72,
+    80,
     (
         Member("epoch", 0, 8),
         Member("seen_ns", 8, 8),
@@ -62,6 +62,7 @@ FLOW = Struct(
         Member("opener", 60, 4),
         Member("kind", 64, 4),
         Member("uplink", 68, 4),
+        Member("ticket", 72, 8),
     ),
 )
 
