@@ -142,8 +142,9 @@ for labels; it touches no other. A policy at XDP or tc becomes chains at the
 device's ingress and egress hooks (what XDP judges stands before what tc judges); each rule has a counter
 of its name, whose comment tells verdict and line; networks of more than four ranges are sets; from four
 rules on that differ in one field's values alone, they are one verdict map. A dynamic set
-`ban` is the two sets `ban-4` and `ban-6`, which `nft add element` fills. After a replacement they are
-empty, and counters zero. `pass` and `allow` are both `accept`.
+`ban` is the two sets `ban-4` and `ban-6`: `lockgate set add ban 192.0.2.1 --target nftables`, and `del`,
+`load`, `flush` and `list`, each one transaction; nftables keeps no prefix within another. After a
+replacement they are empty, and counters zero. `pass` and `allow` are both `accept`.
 
 Rules are written once for each class of packets (IPv4, IPv6, later fragments of either, ARP, others), so
 none reads ports where there are none. The random policies of the law are built, loaded in a namespace, and

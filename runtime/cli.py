@@ -431,19 +431,9 @@ def _with_set(name: str, policy: str | None, bpffs: str) -> Running:
     """The policy that has the set."""
     policies = [running.find(bpffs, policy)] if policy else running.everything(bpffs)
     having = [p for p in policies if name in sets.names(p)]
-    if len(having) > 1:
-        raise SetError(
-            f"several policies have a set `{name}`",
-            (),
-            (f"add --policy, one of: {', '.join(p.name for p in having)}",),
-        )
-    if not having:
+    if len(having) != 1:
         existing = sorted({n for p in policies for n in sets.names(p)})
-        raise SetError(
-            f"no loaded policy has a dynamic set `{name}`",
-            (),
-            (f"dynamic sets: {', '.join(existing)}" if existing else "no dynamic set is loaded",),
-        )
+        raise SetError.not_one(name, [p.name for p in having], existing)
     return having[0]
 
 
@@ -453,50 +443,74 @@ def _line(member: sets.Member) -> str:
     return f"{member.prefix} {expiry.text_of(member.left_ns)}"
 
 
-def _changed(output: str, name: str, **counts: int) -> None:
-    if output == "json":
-        show.as_json({"set": name, **counts})
-    else:
-        click.echo(f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
-
-
 @set_group.command(name="add")
 @click.argument("name", metavar="SET")
 @click.argument("prefixes", nargs=-1, required=True, metavar="PREFIX...")
 @click.option("--timeout", metavar="TIME", help="How long they stay (90s, 30m, 12h, 7d); for ever without.")
 @policy_option
+@target_option
+@netns_option
 @settled_bpffs_option
 @output_option
 def set_add(
-    name: str, prefixes: tuple[str, ...], timeout: str | None, policy: str | None, bpffs: str, output: str
+    name: str,
+    prefixes: tuple[str, ...],
+    timeout: str | None,
+    policy: str | None,
+    target: str,
+    netns: str | None,
+    bpffs: str,
+    output: str,
 ) -> None:
     """Add prefixes to SET. Those that it has already stay from now on as long as new ones."""
     parsed = [parse(text) for text in prefixes]
     span = 0 if timeout is None else expiry.duration(timeout)
+    if target == NFTABLES:
+        nftcli.set_add(name, parsed, span, policy, netns, output)
+        return
     with pins.locked(bpffs):
-        _changed(output, name, added=sets.add(_with_set(name, policy, bpffs), name, parsed, span))
+        added = sets.add(_with_set(name, policy, bpffs), name, parsed, span)
+    show.changed(name, output, {"added": added})
 
 
 @set_group.command(name="del")
 @click.argument("name", metavar="SET")
 @click.argument("prefixes", nargs=-1, required=True, metavar="PREFIX...")
 @policy_option
+@target_option
+@netns_option
 @settled_bpffs_option
 @output_option
-def set_del(name: str, prefixes: tuple[str, ...], policy: str | None, bpffs: str, output: str) -> None:
+def set_del(
+    name: str,
+    prefixes: tuple[str, ...],
+    policy: str | None,
+    target: str,
+    netns: str | None,
+    bpffs: str,
+    output: str,
+) -> None:
     """Remove prefixes from SET."""
     parsed = [parse(text) for text in prefixes]
+    if target == NFTABLES:
+        nftcli.set_del(name, parsed, policy, netns, output)
+        return
     with pins.locked(bpffs):
-        _changed(output, name, removed=sets.delete(_with_set(name, policy, bpffs), name, parsed))
+        removed = sets.delete(_with_set(name, policy, bpffs), name, parsed)
+    show.changed(name, output, {"removed": removed})
 
 
 @set_group.command(name="load")
 @click.argument("name", metavar="SET")
 @click.argument("file", type=click.File("r"))
 @policy_option
+@target_option
+@netns_option
 @settled_bpffs_option
 @output_option
-def set_load(name: str, file: Any, policy: str | None, bpffs: str, output: str) -> None:
+def set_load(
+    name: str, file: Any, policy: str | None, target: str, netns: str | None, bpffs: str, output: str
+) -> None:
     """Make SET hold exactly the prefixes in FILE, one a line (`-`: standard input; `#` begins a comment). A
     prefix stays for the time behind it (`192.0.2.1 30m`), if there is one.
 
@@ -505,29 +519,46 @@ def set_load(name: str, file: Any, policy: str | None, bpffs: str, output: str) 
         listing = read(file.read(), file.name)
     except SetError as error:
         raise error.with_notes(UNCHANGED) from None
+    if target == NFTABLES:
+        nftcli.set_load(name, listing, policy, netns, output)
+        return
     with pins.locked(bpffs):
-        _changed(output, name, prefixes=sets.load(_with_set(name, policy, bpffs), name, listing))
+        count = sets.load(_with_set(name, policy, bpffs), name, listing)
+    show.changed(name, output, {"prefixes": count})
 
 
 @set_group.command(name="flush")
 @click.argument("name", metavar="SET")
 @policy_option
+@target_option
+@netns_option
 @settled_bpffs_option
 @output_option
-def set_flush(name: str, policy: str | None, bpffs: str, output: str) -> None:
+def set_flush(name: str, policy: str | None, target: str, netns: str | None, bpffs: str, output: str) -> None:
     """Remove everything from SET."""
+    if target == NFTABLES:
+        nftcli.set_flush(name, policy, netns, output)
+        return
     with pins.locked(bpffs):
-        _changed(output, name, removed=sets.flush(_with_set(name, policy, bpffs), name))
+        removed = sets.flush(_with_set(name, policy, bpffs), name)
+    show.changed(name, output, {"removed": removed})
 
 
 @set_group.command(name="list")
 @click.argument("name", metavar="SET", required=False)
 @policy_option
+@target_option
+@netns_option
 @settled_bpffs_option
 @output_option
-def set_list(name: str | None, policy: str | None, bpffs: str, output: str) -> None:
+def set_list(
+    name: str | None, policy: str | None, target: str, netns: str | None, bpffs: str, output: str
+) -> None:
     """Print the prefixes of SET and how long they stay, as `set load` reads them, or all dynamic sets and how
     full they are."""
+    if target == NFTABLES:
+        nftcli.set_list(name, policy, netns, output)
+        return
     if name is not None:
         with pins.locked(bpffs):  # or the trie that is read could be replaced meanwhile
             members = [_line(member) for member in sets.members(_with_set(name, policy, bpffs), name)]

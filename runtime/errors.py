@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 UNCHANGED = "nothing was changed"
@@ -261,6 +261,15 @@ class SetError(LockgateError):
 
     code, name = "E0911", "set"
     exit_code = 2
+
+    @classmethod
+    def not_one(cls, name: str, having: Sequence[str], existing: Sequence[str]) -> SetError:
+        """No policy has a set of that name, or several (`having`); `existing`: names of all sets."""
+        if having:
+            remedy = f"add --policy, one of: {', '.join(having)}"
+            return cls(f"several policies have a set `{name}`", (), (remedy,))
+        known = f"dynamic sets: {', '.join(existing)}" if existing else "no dynamic set is loaded"
+        return cls(f"no loaded policy has a dynamic set `{name}`", (), (known,))
 
 
 class SystemRefused(LockgateError):

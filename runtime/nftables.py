@@ -85,7 +85,7 @@ def up(ruleset: Ruleset, where: str | None) -> bool:
     """Load a ruleset, or replace the one of its name, at one instant; whether there was one."""
     there = ruleset.name in names(where)
     _present(ruleset, where)
-    _nft(["-f", "-"], where, f"loading `{ruleset.name}`", ruleset.text)
+    run(["-f", "-"], where, f"loading `{ruleset.name}`", ruleset.text)
     return there
 
 
@@ -95,7 +95,7 @@ def down(name: str, where: str | None) -> int:
     gone = "".join(
         f"delete table {family} {table}\n" for family, table in _tables(where) if table == nft.PREFIX + name
     )
-    _nft(["-f", "-"], where, f"removing `{name}`", gone)
+    run(["-f", "-"], where, f"removing `{name}`", gone)
     return len(bases)
 
 
@@ -106,26 +106,26 @@ def names(where: str | None) -> list[str]:
 
 def _tables(where: str | None) -> list[tuple[str, str]]:
     """Families and names of our tables."""
-    listed = json.loads(_nft(["-j", "list", "tables"], where, "listing tables"))["nftables"]
+    listed = json.loads(run(["-j", "list", "tables"], where, "listing tables"))["nftables"]
     found = [(entry["table"]["family"], entry["table"]["name"]) for entry in listed if "table" in entry]
     return [(f, table) for f, table in found if f in nft.FAMILIES and table.startswith(nft.PREFIX)]
 
 
 def status(name: str, where: str | None) -> list[Base]:
     """Where a policy is attached. NotLoaded when there is none."""
-    _loaded(name, where)
-    text = _nft(["list", "chains"], where, "listing chains")
+    require(name, where)
+    text = run(["list", "chains"], where, "listing chains")
     return [base for table, base in _bases(text) if table == nft.PREFIX + name]
 
 
 def counters(name: str, where: str | None) -> list[Count]:
     """What a policy's counters have counted, in their order. NotLoaded when there is none."""
-    _loaded(name, where)
+    require(name, where)
     listed: list[dict[str, Any]] = []
     for family, table in _tables(where):
         if table == nft.PREFIX + name:
             arguments = ["-j", "list", "counters", "table", family, table]
-            listed += json.loads(_nft(arguments, where, f"reading `{name}`"))["nftables"]
+            listed += json.loads(run(arguments, where, f"reading `{name}`"))["nftables"]
     found = []
     for entry in (entry["counter"] for entry in listed if "counter" in entry):
         about = nft.read(entry["name"], entry.get("comment", ""))
@@ -144,7 +144,8 @@ def _present(ruleset: Ruleset, where: str | None) -> None:
                 raise InterfaceMissing(device, where, existing)
 
 
-def _loaded(name: str, where: str | None) -> None:
+def require(name: str, where: str | None) -> None:
+    """NotLoaded when there is no policy of that name."""
     loaded = names(where)
     if name not in loaded:
         raise NotLoaded(name, loaded)
@@ -163,7 +164,7 @@ def _bases(text: str) -> Iterator[tuple[str, Base]]:
             yield table, Base(chain, found[1], devices)
 
 
-def _nft(arguments: list[str], where: str | None, doing: str, text: str | None = None) -> str:
+def run(arguments: list[str], where: str | None, doing: str, text: str | None = None) -> str:
     """What nft prints, run in a network namespace."""
     try:
         with netns.inside(where):

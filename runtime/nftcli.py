@@ -1,13 +1,17 @@
-"""up, down, status and counters for policies that nftables runs.
+"""up, down, status, counters and set for policies that nftables runs.
 
 Prints; knows `nftables`, and nothing of BPF.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
-from . import nftables, show
+from . import expiry, nftables, nftsets, show
+from .errors import SetError
+from .prefixes import Listing, Prefix
 
 
 def up(ruleset: nftables.Ruleset, netns: str | None, dry_run: bool, output: str) -> None:
@@ -86,6 +90,65 @@ def counters(name: str | None, netns: str | None, output: str) -> None:
         (c.counter.chain, c.counter.label, c.counter.verdict, c.packets, c.bytes, _place(c)) for _, c in found
     ]
     show.table(("chain", "rule", "verdict", "packets", "bytes", "line"), rows)
+
+
+def set_add(
+    name: str, prefixes: Iterable[Prefix], span: int, policy: str | None, netns: str | None, output: str
+) -> None:
+    """Add prefixes to a dynamic set, for so many ns."""
+    added = nftsets.add(_with_set(name, policy, netns), prefixes, span, netns)
+    show.changed(name, output, {"added": added})
+
+
+def set_del(
+    name: str, prefixes: Iterable[Prefix], policy: str | None, netns: str | None, output: str
+) -> None:
+    """Remove prefixes from a dynamic set."""
+    removed = nftsets.delete(_with_set(name, policy, netns), prefixes, netns)
+    show.changed(name, output, {"removed": removed})
+
+
+def set_load(name: str, listing: Listing, policy: str | None, netns: str | None, output: str) -> None:
+    """Make a dynamic set hold exactly a list."""
+    count = nftsets.load(_with_set(name, policy, netns), listing, netns)
+    show.changed(name, output, {"prefixes": count})
+
+
+def set_flush(name: str, policy: str | None, netns: str | None, output: str) -> None:
+    """Remove everything from a dynamic set."""
+    removed = nftsets.flush(_with_set(name, policy, netns), netns)
+    show.changed(name, output, {"removed": removed})
+
+
+def set_list(name: str | None, policy: str | None, netns: str | None, output: str) -> None:
+    """Print the prefixes of a dynamic set, or all sets and how full they are."""
+    if name is not None:
+        found = nftsets.members(_with_set(name, policy, netns), netns)
+        texts = [
+            f"{m.prefix}" + (f" {expiry.text_of(m.left_ns)}" if m.left_ns is not None else "") for m in found
+        ]
+        if output == "json":
+            show.as_json(texts)
+        else:
+            click.echo("".join(f"{text}\n" for text in texts), nl=False)
+        return
+    rows = [
+        (one.policy, one.name, len(nftsets.members(one, netns)), one.capacity)
+        for one in nftsets.everything(netns, policy)
+    ]
+    if output == "json":
+        show.as_json([dict(zip(("policy", "set", "prefixes", "max"), row, strict=True)) for row in rows])
+    else:
+        show.table(("policy", "set", "prefixes", "max"), rows)
+
+
+def _with_set(name: str, policy: str | None, netns: str | None) -> nftsets.LiveSet:
+    """The set of that name. SetError where there is none, or several policies have one."""
+    found = nftsets.everything(netns, policy)
+    having = [one for one in found if one.name == name]
+    if len(having) != 1:
+        raise SetError.not_one(name, [one.policy for one in having], sorted({one.name for one in found}))
+    return having[0]
 
 
 def _target(base: nftables.Base) -> str:

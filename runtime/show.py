@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import click
@@ -50,6 +50,14 @@ def working(what: str) -> Iterator[None]:
 
     with Console(stderr=True).status(what):
         yield
+
+
+def changed(name: str, output: str, counts: Mapping[str, int]) -> None:
+    """Say what became of a set: how many entries of what."""
+    if output == "json":
+        as_json({"set": name, **counts})
+    else:
+        click.echo(f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
 def as_json(value: object) -> None:
