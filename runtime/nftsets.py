@@ -1,9 +1,8 @@
 """Dynamic sets of policies that nftables runs: shown and changed by the program nft(8).
 
-A set NAME of a policy is the sets `NAME-4` and `NAME-6` of each of its tables; a change is one transaction for
-all of them. nftables keeps no prefix within another, so such a one is refused, or left out of a list where
-the wider one stays as long. Knows tables by `nftables`; what a prefix is, `prefixes`.
-"""
+A set NAME of a policy is the sets `NAME-4` and `NAME-6` of each of its tables; a change is one transaction
+for all of them. nftables keeps no prefix within another, so such a one is refused, or left out of a list
+where the wider one stays as long. Knows tables by `nftables`; what a prefix is, `prefixes`."""
 
 from __future__ import annotations
 
@@ -35,8 +34,8 @@ class Member:
 
 @dataclass(frozen=True)
 class LiveSet:
-    """A dynamic set. `tables`: by IP version, the families of the tables that have it; `capacity`: prefixes of
-    a family that it holds at most."""
+    """A dynamic set. `tables`: by IP version, the families of the tables that have it; `capacity`: prefixes
+    of a family that it holds at most."""
 
     policy: str
     name: str
@@ -75,8 +74,8 @@ def members(one: LiveSet, where: str | None) -> list[Member]:
 
 
 def add(one: LiveSet, prefixes: Iterable[Prefix], timeout_ns: int, where: str | None) -> int:
-    """Add prefixes for so long, 0 for no end; those that are there already get this end. Returns how many were
-    written. SetError for one within another, and where there is no room: nothing has changed then."""
+    """Add prefixes for so long, 0 for no end; those that are there already get this end. Returns how many
+    were written. SetError for one within another, and where there is no room: nothing has changed then."""
     new = list(dict.fromkeys(prefixes))
     lines = list[str]()
     for version in (4, 6):

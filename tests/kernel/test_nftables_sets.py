@@ -1,4 +1,5 @@
-"""Dynamic sets of policies that nftables runs, by the command: what is in them is dropped, as real packets show."""
+"""Dynamic sets of policies that nftables runs, by the command: what is in them is dropped, as real packets
+show."""
 
 from __future__ import annotations
 
