@@ -9,10 +9,11 @@ are exempt nowhere.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 from lockgate.stdlib_bpf.balance.reference import Answer, answer
+from lockgate.stdlib_bpf.balance.services import selection_place
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, AF_INET6, SocketCall, decode
 from lockgate.stdlib_bpf.sets import IntervalSet
 
@@ -36,10 +37,11 @@ from .policy.model import (
 PORTS, PROTOCOLS = 0xFFFF, 0xFF
 
 
-def answered(balancer: Balancer, call: SocketCall) -> Answer:
-    """What a balancer makes of a call."""
+def answered(balancer: Balancer, call: SocketCall, selections: Iterable[int] = ()) -> Answer:
+    """What a balancer makes of a call. `selections`: that take the caller."""
     address = (ipaddress.IPv4Address if call.family == AF_INET else ipaddress.IPv6Address)(call.address)
-    return answer(balancer.services, call.protocol, str(address), call.port, call.cgroup)
+    places = {call.cgroup, *(selection_place(len(balancer.cgroups), n) for n in selections)} - {0}
+    return answer(balancer.services, call.protocol, str(address), call.port, places)
 
 
 def refuted(balancer: Balancer, rule: Rule) -> tuple[SocketCall, Answer] | None:

@@ -251,6 +251,10 @@ class Session:
                     self.sink.add(finding.diagnostic())
                 for doubt in who.findings(chain, self.match(chain), inventory) if chain.sections else ():
                     self.sink.add(doubt.diagnostic())
+        written = [pair for chain in self.unit.chains for pair in chain.selectors]
+        written += [pair for one in self.unit.balancers for pair in one.selectors]
+        for unknown in who.nobody(written, inventory) if inventory is not None else ():
+            self.sink.add(unknown.diagnostic())
         (fits or Session.fits)(self)
         self.sink.stop_on_errors()
 
@@ -510,6 +514,7 @@ def _balancer(one: Balancer, module: Module) -> manifest.Chain:
         slots=module.slots,
         data=tuple(d.section for d in module.data),
         cgroups=one.cgroups,
+        selections=one.selections,
         services=one.services,
     )
 

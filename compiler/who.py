@@ -7,7 +7,7 @@ Knows findings and where their facts come from; the facts are `inventory_text`'s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lockgate.stdlib_bpf import inventory_text
@@ -58,8 +58,13 @@ def findings(chain: Chain, program: MatchProgram, inventory: Inventory | None) -
         kind = errors.PossibleDisagreement if inventory is None else errors.Disagreement
         (first, second) = ((rule.span, rule.verdict) for rule in found.rules)
         yield kind(found.tier, first, second, found.packet)
-    for selector, span in chain.selectors if inventory is not None else ():
-        assert inventory is not None
+
+
+def nobody(
+    selectors: Iterable[tuple[Selector, Span]], inventory: Inventory
+) -> Iterator[errors.SelectsNobody]:
+    """The selectors that take no endpoint."""
+    for selector, span in selectors:
         if not any(
             selector.takes(entry.kind, entry.labels, inventory.namespace(entry))
             for entry in inventory.entries

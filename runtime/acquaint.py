@@ -12,25 +12,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lockgate.stdlib_bpf.inventory import Inventory
+from lockgate.stdlib_bpf.state.balance import MEMBERS
 
-from . import attach, inventory, pins, running
+from . import attach, backends, inventory, pins, running
 from .errors import InventoryError, NotLoaded
 from .inventory import NAMES_KEY
 from .plan import AttachPlan, map_key, numbered
 from .recover import drop_link, recover
 from .refusal import explain
-from .running import Attachment, State
+from .running import Attachment, Running, State
 from .swap import lives, pin_name
 from .sys import bpf
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`changed`: records written or removed; links `added` and `removed`."""
+    """`changed`: records written or removed; links `added` and `removed`; `backends`: those of services that
+    came or went, and `sockets` that ended since they were connected to one that went."""
 
     changed: int
     added: int
     removed: int
+    backends: int = 0
+    sockets: int = 0
 
 
 def know(name: str, known: Inventory, netns: str | None, bpffs: str | Path) -> Outcome:
@@ -41,18 +45,24 @@ def know(name: str, known: Inventory, netns: str | None, bpffs: str | Path) -> O
         state = recover(directory)
         if state is None:
             raise NotLoaded(name, pins.names(folder))
-        chain = inventory.chain_of(state.manifest)
-        if chain is None:
+        if not inventory.asks(state.manifest):
             raise InventoryError(f"`{name}` has no policies for labels")
-        mine = {f"{chain.name}:{function.name}" for function in chain.functions}
+        chain = inventory.chain_of(state.manifest)
+        mine = {
+            f"{each.name}:{function.name}"
+            for each in state.manifest.chains
+            if each is chain or inventory.at_labels(each)
+            for function in each.functions
+        }
         others = [AttachPlan(a.point, a.program) for a in state.attachments if a.program not in mine]
-        wanted = numbered([*others, *inventory.attachments(chain, known, netns)])
+        wanted = numbered([*others, *inventory.attachments(state.manifest, known, netns)])
         old = {a.pin: a for a in state.attachments}
         new: list[Attachment] = []
         try:
             for one in wanted:
                 new.append(_attached(directory, one, old))
-            changed = _fill(directory, state, known, netns)
+            changed = 0 if chain is None else _fill(directory, state, known, netns)
+            changed += _spare(Running(directory, state), known)
         except BaseException:
             recover(directory)  # links that the state does not name go
             raise
@@ -60,7 +70,8 @@ def know(name: str, known: Inventory, netns: str | None, bpffs: str | Path) -> O
         gone = old.keys() - {a.pin for a in new}
         for pin in gone:
             drop_link(directory / "links" / pin)
-        return Outcome(changed, len({a.pin for a in new} - old.keys()), len(gone))
+        moved, ended = backends.follow(Running(directory, state), known)
+        return Outcome(changed, len({a.pin for a in new} - old.keys()), len(gone), moved, ended)
 
 
 def _attached(directory: Path, wanted: AttachPlan, old: dict[str, Attachment]) -> Attachment:
@@ -75,6 +86,17 @@ def _attached(directory: Path, wanted: AttachPlan, old: dict[str, Attachment]) -
         with link:
             bpf.pin(link, str(path))
     return Attachment(pin, wanted.point, wanted.program, mode)
+
+
+def _spare(running: Running, known: Inventory) -> int:
+    """Tell balancers whose calls are exempt."""
+    changed = 0
+    for chain in running.state.manifest.chains:
+        for map_ in chain.maps:
+            if chain.services and map_.name == MEMBERS:
+                with running.open_map(map_key(chain.name, map_)) as fd:
+                    changed += inventory.fill_members(chain, known, fd)
+    return changed
 
 
 def _fill(directory: Path, state: State, known: Inventory, netns: str | None) -> int:

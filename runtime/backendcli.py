@@ -58,12 +58,15 @@ def _backend_changed(output: str, service: str, backend: Backend, done: str, **m
 @service_argument
 @backend_argument
 @click.option("--weight", type=int, default=1, show_default=True, help="Its share of the calls.")
+@click.option("--local", is_flag=True, help="It is on this host (for `spread local-first`).")
 @service_policy_option
 @settled_bpffs_option
 @output_option
-def backend_add(service: str, backend: str, weight: int, policy: str | None, bpffs: str, output: str) -> None:
+def backend_add(
+    service: str, backend: str, weight: int, local: bool, policy: str | None, bpffs: str, output: str
+) -> None:
     """Send calls for SERVICE to another backend, too."""
-    new = replace(backends.parse(backend), weight=weight)
+    new = replace(backends.parse(backend), weight=weight, local=local)
     with pins.locked(bpffs):
         backends.add(_with_service(service, policy, bpffs), service, new)
     _backend_changed(output, service, new, "added")

@@ -11,18 +11,21 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
+from lockgate.stdlib_bpf.balance import chosen
 from lockgate.stdlib_bpf.balance.services import (
     MAPPED,
     MAX_WEIGHT,
     MIN_WEIGHT,
     Backend,
     Pool,
+    Service,
     pools,
 )
+from lockgate.stdlib_bpf.inventory import Inventory
 from lockgate.stdlib_bpf.manifest import Chain
 from lockgate.stdlib_bpf.state import balance as layout
 
@@ -141,9 +144,58 @@ def remove(running: Running, service: str, backend: Backend) -> int:
         members = _of(opened, pool)
         gone = _known(members, service, backend)
         _put(opened, pool, [m for m in members if m is not gone])
-        balance.write(opened.maps[layout.BACKENDS], [replace(gone, serial=0)])
-        bpf.wait_for_programs()
-        return _end_sockets(opened.maps[layout.SOCKETS], gone)
+        return _retire(opened, [gone])
+
+
+def follow(running: Running, known: Inventory) -> tuple[int, int]:
+    """Give services whose backends labels choose those of an inventory; others keep theirs, and all learn
+    which of them are here. Returns how many backends came or went, and how many sockets ended. BackendError
+    where there is no room; then nothing is changed."""
+    moved = ended = 0
+    for chain in running.state.manifest.chains:
+        if chain.services:
+            with _opened(running, chain) as opened:
+                try:
+                    changes = _follow(opened, chosen.resolved(chain.services, chain.selections, known), known)
+                except bpf.BpfError as error:
+                    raise explain(error, f"changing the backends of `{running.name}`") from error
+                moved, ended = moved + changes[0], ended + changes[1]
+    return moved, ended
+
+
+def _follow(opened: _Balancer, services: Sequence[Service], known: Inventory) -> tuple[int, int]:
+    local = chosen.local_addresses(known)
+    fresh, free = balance.serials(), iter(opened.free)
+    new: list[Member] = []
+    gone: list[Member] = []
+    changed: list[tuple[Pool, list[Member]]] = []
+    for pool in pools(services):
+        members = _of(opened, pool)
+        wanted = {(b.address, b.port): b for b in pool.service.backends if b.family == pool.family}
+        held = {(m.backend.address, m.backend.port): m for m in members}
+        staying = [m for key, m in held.items() if key in wanted or not pool.service.selected]
+        moving = [replace(m, backend=replace(m.backend, local=m.backend.address in local)) for m in staying]
+        coming = wanted.keys() - held.keys() if pool.service.selected else ()
+        if len(new) + len(coming) > len(opened.free):
+            room = f"the policy has room for {len(opened.members) + len(opened.free)} backends"
+            raise BackendError("there is no room for all backends", (room, UNCHANGED), ("load it anew",))
+        come = [Member(next(free), next(fresh), pool.number, b) for k, b in wanted.items() if k in coming]
+        if come or moving != members:
+            changed.append((pool, [*moving, *come]))
+        new += come
+        gone += [m for m in members if m not in staying]
+    balance.write(opened.maps[layout.BACKENDS], [m for _, members in changed for m in members])
+    tables = ((pool.number, balance.table(pool, members)) for pool, members in changed)
+    balance.put_tables(opened.maps[layout.TABLES], tables)
+    return len(new) + len(gone), _retire(opened, gone) if gone else 0
+
+
+def _retire(opened: _Balancer, gone: Sequence[Member]) -> int:
+    """Make void what is known of backends that no table has any more, and end the sockets that are connected
+    to them. Returns how many."""
+    balance.write(opened.maps[layout.BACKENDS], [replace(m, serial=0) for m in gone])
+    bpf.wait_for_programs()
+    return _end_sockets(opened.maps[layout.SOCKETS], gone)
 
 
 def _change(running: Running, service: str, backend: Backend, change: Callable[[Backend], Backend]) -> None:
@@ -159,8 +211,8 @@ def _put(opened: _Balancer, pool: Pool, members: list[Member]) -> None:
     balance.put_tables(opened.maps[layout.TABLES], [(pool.number, balance.table(pool, members))])
 
 
-def _end_sockets(storage: Fd, gone: Member) -> int:
-    """End sockets that are connected to a removed backend, in all namespaces: until a look finds none, but at
+def _end_sockets(storage: Fd, gone: Sequence[Member]) -> int:
+    """End sockets that are connected to removed backends, in all namespaces: until a look finds none, but at
     least twice, since a call that was under way may not have been there to be seen."""
     ended = 0
     for number in range(PASSES):
@@ -172,28 +224,28 @@ def _end_sockets(storage: Fd, gone: Member) -> int:
     return ended
 
 
-def _clients(storage: Fd, gone: Member) -> list[sockdiag.Found]:
-    """Sockets of this namespace that were sent to a backend, and are still connected to it."""
-    there = [one for one in sockdiag.sockets(storage) if _peer(one) == gone.backend.raw]
+def _clients(storage: Fd, gone: Sequence[Member]) -> list[sockdiag.Found]:
+    """Sockets of this namespace that were sent to one of some backends, and are still connected to it."""
+    hosts, members = {m.backend.raw for m in gone}, {(m.place, m.serial) for m in gone}
+    there = [one for one in sockdiag.sockets(storage) if _peer(one) in hosts]
     unsaid = [one.inode for one in there if one.protocol == socket.IPPROTO_UDP]
     told = socketfd.stored(unsaid, storage, layout.SOCKET.size)
-    return [one for one in there if _was_sent(one, one.value or told.get(one.inode), gone)]
+    return [one for one in there if _was_sent(one, one.value or told.get(one.inode), members)]
 
 
 def _peer(found: sockdiag.Found) -> bytes:
     return found.address if len(found.address) == layout.ADDRESS_BYTES else MAPPED + found.address
 
 
-def _was_sent(found: sockdiag.Found, value: bytes | None, gone: Member) -> bool:
-    """Whether a socket went to a service and got this backend, and not to the backend by itself. `value`:
-    what is known of it."""
+def _was_sent(found: sockdiag.Found, value: bytes | None, gone: Container[tuple[object, object]]) -> bool:
+    """Whether a socket went to a service and got one of these backends (place and serial number), and not to
+    the backend by itself. `value`: what is known of it."""
     if value is None:
         return False
     raw = value[layout.pair_at(0) :]
     pair = layout.PAIR.unpack(raw)
     port = raw[layout.PAIR.offset("backend_port") :][:2]
-    same = pair["serial"] == gone.serial and pair["place"] == gone.place
-    return same and port == found.port.to_bytes(2, "big")
+    return (pair["place"], pair["serial"]) in gone and port == found.port.to_bytes(2, "big")
 
 
 # ---- the balancer of a service ----

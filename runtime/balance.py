@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from lockgate.stdlib_bpf.balance import choice
 from lockgate.stdlib_bpf.balance.services import (
     EMPTY,
+    PICKS,
     SPREADS,
     Backend,
     Pool,
@@ -131,7 +132,7 @@ def _write_service(
                 pool=numbers[place, family],
                 slot=slot,
                 port=front.target,
-                spread=SPREADS.index(service.spread),
+                spread=PICKS.index(SPREADS[service.spread]),
                 empty=EMPTY.index(service.empty),
             )
             bpf.map_update(maps[layout.SERVICES], key, value)
@@ -156,7 +157,13 @@ def read(backends: Fd, room: int) -> list[Member]:
         number = {name: value for name, value in values.items() if isinstance(value, int)}
         address = values["address"]
         if number["serial"] and isinstance(address, bytes):
-            backend = Backend(address_of(address), number["port"], number["weight"], bool(number["draining"]))
+            backend = Backend(
+                address_of(address),
+                number["port"],
+                number["weight"],
+                bool(number["draining"]),
+                bool(number["local"]),
+            )
             out.append(Member(place, number["serial"], number["pool"], backend))
     return out
 
@@ -170,6 +177,7 @@ def _packed(member: Member) -> bytes:
         port=backend.port,
         weight=backend.weight,
         draining=int(backend.draining),
+        local=int(backend.local),
     )
 
 

@@ -33,6 +33,10 @@ def endpoints_command(name: str, file: Path, netns: str | None, bpffs: str, outp
     click.echo(
         f"{name}: {outcome.changed} records changed, {outcome.added} programs attached, "
         f"{outcome.removed} detached"
+        + (
+            f"; {outcome.backends} backends came or went, {outcome.sockets} sockets ended"
+            * bool(outcome.backends)
+        )
     )
 
 

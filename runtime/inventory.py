@@ -13,21 +13,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lockgate.stdlib_bpf.inventory import Entry, Inventory, numbered
+from lockgate.stdlib_bpf.balance.chosen import resolved
+from lockgate.stdlib_bpf.balance.services import LOCAL_FIRST, selection_place
+from lockgate.stdlib_bpf.inventory import Entry, Inventory, numbered, selected
 from lockgate.stdlib_bpf.inventory import records as records_of
 from lockgate.stdlib_bpf.labels import HOST, WORKLOAD
 from lockgate.stdlib_bpf.lpm_key import BPF_F_NO_PREALLOC
 from lockgate.stdlib_bpf.manifest import Chain, Manifest
+from lockgate.stdlib_bpf.state import balance
 from lockgate.stdlib_bpf.state.endpoints import POINTS, Endpoints
 
-from . import netlink, records
+from . import cgroups, netlink, records
 from .errors import InterfaceMissing, InventoryError
 from .plan import AttachPlan, LoadPlan, map_key, point_of
 from .plan import numbered as ordered
 from .sys import attrs, bpf
 from .sys.fd import Fd
 
-HOOK = "endpoint"
+HOOK, CONNECT = "endpoint", "connect"
 NAMES_KEY = "names"  # a map of the runtime's own: number of an endpoint → its name
 NAME_BYTES, MAX_NAMES = 128, 1 << 18
 
@@ -55,8 +58,8 @@ def chain_of(manifest: Manifest) -> Chain | None:
 def placed(plan: LoadPlan, inventory: Inventory | None, netns: str | None = None) -> LoadPlan:
     """The plan with programs at the interfaces of an inventory. `netns`: where those are that do not say it
     themselves. InventoryError where a plan needs one and there is none, or the other way round."""
-    chain = chain_of(plan.manifest)
-    if chain is None and inventory is None:
+    asking = [chain for chain in plan.manifest.chains if chain.selections]
+    if not asking and inventory is None and chain_of(plan.manifest) is None:
         return plan
     if inventory is None:
         raise InventoryError(
@@ -64,14 +67,73 @@ def placed(plan: LoadPlan, inventory: Inventory | None, netns: str | None = None
             (),
             ("lockgate up FILE --endpoints INVENTORY",),
         )
-    if chain is None:
+    if not asks(plan.manifest):
         raise InventoryError(f"`{plan.name}` has no policies for labels", (), ("leave `--endpoints` out",))
-    found = ordered([*plan.attachments, *attachments(chain, inventory, netns)])
-    return replace(plan, attachments=found, inventory=inventory, netns=netns)
+    found = ordered([*plan.attachments, *attachments(plan.manifest, inventory, netns)])
+    chains = tuple(
+        replace(chain, services=resolved(chain.services, chain.selections, inventory))
+        for chain in plan.manifest.chains
+    )
+    manifest = replace(plan.manifest, chains=chains)
+    return replace(plan, manifest=manifest, attachments=found, inventory=inventory, netns=netns)
 
 
-def attachments(chain: Chain, inventory: Inventory, netns: str | None) -> list[AttachPlan]:
-    """Programs at interfaces, those of one place in the order in which they run."""
+def asks(manifest: Manifest) -> bool:
+    """Whether a policy asks who is who: it is for labels, or a service speaks of labels or of who is here."""
+    return chain_of(manifest) is not None or any(
+        chain.selections or any(service.spread == LOCAL_FIRST for service in chain.services)
+        for chain in manifest.chains
+    )
+
+
+def attachments(manifest: Manifest, inventory: Inventory, netns: str | None) -> list[AttachPlan]:
+    """Programs at interfaces and cgroups, those of one place in the order in which they run."""
+    chain = chain_of(manifest)
+    found = [] if chain is None else _at_interfaces(chain, inventory, netns)
+    return [
+        *found,
+        *(one for each in manifest.chains if at_labels(each) for one in _at_cgroups(each, inventory)),
+    ]
+
+
+def at_labels(chain: Chain) -> bool:
+    """Whether a rule list judges calls in the cgroups of endpoints that its selections take."""
+    return chain.hook == CONNECT and bool(chain.selections)
+
+
+def _at_cgroups(chain: Chain, inventory: Inventory) -> Iterator[AttachPlan]:
+    taken = selected(inventory, chain.selections)
+    paths = [entry.cgroup for entry, numbers in zip(inventory.entries, taken, strict=True) if numbers]
+    for path in dict.fromkeys(path for path in paths if path):
+        for function in chain.functions:
+            yield AttachPlan(point_of(function, path, None), f"{chain.name}:{function.name}")
+
+
+def members(chain: Chain, inventory: Inventory) -> dict[bytes, bytes]:
+    """Contents of a balancer's map MEMBERS. CgroupMissing for a cgroup that is not there."""
+    found: dict[int, int] = {}
+    for entry, numbers in zip(inventory.entries, selected(inventory, chain.selections), strict=True):
+        places = (selection_place(len(chain.cgroups), number) for number in numbers)
+        bits = sum(1 << place for place in places if place < balance.MASK_BITS)
+        if entry.cgroup and bits:
+            id_ = cgroups.cgroup_id(entry.cgroup)
+            found[id_] = found.get(id_, 0) | bits
+    return {struct.pack("<Q", id_): struct.pack("<Q", bits) for id_, bits in found.items()}
+
+
+def fill_members(chain: Chain, inventory: Inventory, map_: Fd) -> int:
+    """Make a balancer's MEMBERS hold what an inventory says; how many entries changed."""
+    wanted, held = members(chain, inventory), dict(bpf.map_items(map_, 8, 8))
+    changed = {key: value for key, value in wanted.items() if held.get(key) != value}
+    for key, value in changed.items():
+        bpf.map_update(map_, key, value)
+    gone = held.keys() - wanted.keys()
+    for key in gone:
+        bpf.map_delete(map_, key)
+    return len(changed) + len(gone)
+
+
+def _at_interfaces(chain: Chain, inventory: Inventory, netns: str | None) -> list[AttachPlan]:
     here = [(name, entry) for entry in inventory.entries for name in entry.interfaces]
     host_too = any(entry.kind == HOST for _, entry in here)
     return [one for name, entry in here for one in _each(chain, name, entry, host_too, netns)]

@@ -30,12 +30,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lockgate.stdlib_bpf.state.balance import MEMBERS
 from lockgate.stdlib_bpf.state.live import holds
 
 from . import attach, backends, cgroups, devices, expiry, generation, inventory, loader, pins, running, tries
 from .attach import Place
 from .errors import UNCHANGED, LockgateError, NotLoaded, SetError, SystemRefused
-from .plan import WORD_KEY, AttachPlan, HookPoint, LoadPlan, MapPlan, copy_key, trie_key
+from .plan import WORD_KEY, AttachPlan, HookPoint, LoadPlan, MapPlan, copy_key, map_key, trie_key
 from .recover import drop_link, recover
 from .refusal import explain
 from .running import Attachment, Running, State
@@ -241,9 +242,15 @@ def _take_over(plan: MapPlan, path: Path, reuse: dict[str, Fd], kept: ExitStack)
 
 def _introduce(plan: LoadPlan, loaded: loader.Loaded) -> None:
     """Tell the new programs who is who, before any of them judges."""
+    if plan.inventory is None:
+        return
     chain = inventory.chain_of(plan.manifest)
-    if chain is not None and plan.inventory is not None:
+    if chain is not None:
         inventory.fill(chain, plan.inventory, plan.netns, loaded.maps)
+    for each in plan.manifest.chains:
+        for map_ in each.maps:
+            if each.services and map_.name == MEMBERS:
+                inventory.fill_members(each, plan.inventory, loaded.maps[map_key(each.name, map_)])
 
 
 def _same_shape(plan: MapPlan, old: Fd) -> bool:

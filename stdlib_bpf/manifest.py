@@ -205,13 +205,14 @@ def _chain(raw: dict[str, Any]) -> Chain:
 
 
 def _service(raw: dict[str, Any]) -> Service:
-    lists = ("vips", "fronts", "backends", "exempt")
+    lists = ("vips", "fronts", "backends", "exempt", "selected")
     return Service(
         **{k: v for k, v in raw.items() if k not in lists},
         vips=tuple(raw["vips"]),
         fronts=tuple(Front(**f) for f in raw["fronts"]),
         backends=tuple(Backend(**b) for b in raw["backends"]),
         exempt=tuple(raw["exempt"]),
+        selected=tuple(raw.get("selected", ())),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from lockgate import __version__
 from lockgate.stdlib_bpf import manifest
-from lockgate.stdlib_bpf.balance.services import REJECT, pools
+from lockgate.stdlib_bpf.balance.services import REJECT, pools, selection_place
 from lockgate.stdlib_bpf.emit import generation
 from lockgate.stdlib_bpf.emit.balance import Balancer as Emitter
 from lockgate.stdlib_bpf.emit.llvm import DebugInfo, Value
@@ -52,7 +52,9 @@ def lower(balancer: Balancer, sources: Mapping[str, str]) -> Module:
                 argument = write.context_argument(debug, SOCK_ADDR)
                 f = write.begin(debug, balancer.span.line, name, [argument], point.section)
                 generation.emit(f, Value("ptr", "%ctx"), previous)
-                emitter = Emitter(f, SOCK_ADDR, point.variant, len(balancer.cgroups))
+                emitter = Emitter(
+                    f, SOCK_ADDR, point.variant, len(balancer.cgroups), _exempts_labels(balancer)
+                )
                 if forward:
                     emitter.forward(connects=kind == "connect")
                 else:
@@ -73,6 +75,11 @@ def lower(balancer: Balancer, sources: Mapping[str, str]) -> Module:
         slots=slots,
         cgroups=balancer.cgroups,
     )
+
+
+def _exempts_labels(balancer: Balancer) -> bool:
+    first = selection_place(len(balancer.cgroups), 0)
+    return any(place >= first for service in balancer.services for place in service.exempt)
 
 
 def _slots(balancer: Balancer) -> tuple[manifest.Slot, ...]:
@@ -121,6 +128,14 @@ def _maps(definitions: MapDefinitions, balancer: Balancer) -> None:
         raw(balance.BACKEND.size),
     )
     definitions.define(manifest.Map(balance.TURNS, "services", array, 4, 8, count, key="index"), u32, u64)
+    if _exempts_labels(balancer):
+        definitions.define(
+            manifest.Map(
+                balance.MEMBERS, "services", balance.BPF_MAP_TYPE_HASH, ID_BYTES, 8, balance.MOST_MEMBERS
+            ),
+            u64,
+            u64,
+        )
     storage, flags = balance.BPF_MAP_TYPE_SK_STORAGE, balance.BPF_F_NO_PREALLOC
     definitions.define(
         manifest.Map(balance.SOCKETS, "sockets", storage, 4, balance.SOCKET.size, 0, flags),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lockgate.stdlib_bpf.balance.services import PASS, Backend, Service, families
+from lockgate.stdlib_bpf.balance.services import LOCAL_FIRST, PASS, Backend, Service, families
 
 from ..otherwise import Refusal
 from ..policy.model import Balancer
@@ -72,6 +72,11 @@ def refused(balancers: tuple[Balancer, ...]) -> Iterator[Refusal]:
 def _unsaid(service: Service) -> Iterator[tuple[str, str, str]]:
     if service.exempt:
         yield "`exempt`", "a load balancer is for everybody on the host", "leave it out"
+    if service.selected:
+        yield "`backends` by labels", "no inventory is asked here", "write their addresses"
+        return
+    if service.spread == LOCAL_FIRST:
+        yield "`spread local-first`", "a load balancer does not know who is on this host", "leave it out"
     if service.empty == PASS:
         yield "`empty pass`", "a load balancer without backends is none", "leave it out"
     if any(backend.draining for backend in service.backends):

@@ -21,6 +21,7 @@ from lockgate.stdlib_bpf.balance.services import (
     Backend,
     Front,
     Service,
+    selection_place,
 )
 from lockgate.stdlib_bpf.state.cgroups import ROOT, within
 
@@ -30,12 +31,12 @@ from ..syntax import tree as t
 from .model import Balancer
 from .networks import Networks
 from .options import duration_ns
+from .selectors import Selections, selector, union
 from .targets import Targets
 from .traffic import single
 
 MAX_EXEMPT = 63  # cgroups that the services of one balancer exempt: bits of a word, from 1
 MAX_AFFINITY_DAYS = 30
-LATER = ("local-first",)
 NAME = "balance"
 
 
@@ -46,6 +47,8 @@ class _Declared:
     service: Service
     targets: tuple[str, ...]
     exempt: tuple[str, ...]
+    spared: tuple[t.Selector, ...]  # who is exempt by labels
+    chosen: tuple[t.Selector, ...]  # who is a backend by labels
     owner: str | None
     span: Span
     vips: tuple[Span, ...]
@@ -78,13 +81,14 @@ class Balances:
         backends = self._backends(lines, vips)
         home = self.targets.cgroups(decl.home) if decl.home else (ROOT,)
         affinity = self._affinity(decl)
-        exempt = self._exempt([i for i in decl.items if isinstance(i, t.Exempt)])
-        if self.sink.errors == before and lines:
+        exempt, spared = self._exempt([i for i in decl.items if isinstance(i, t.Exempt)])
+        chosen = tuple(i for line in lines for i in line.items if isinstance(i, t.Selector))
+        if self.sink.errors == before and lines and not chosen:
             self._answered(vips, backends, lines[0].span)
         if self.sink.errors > before:
             return
         spread, empty = settings.get("spread", MAGLEV), settings.get("empty", REJECT)
-        lightest = [b.weight for b in backends]
+        weights = [b.weight for b in backends]
         service = Service(
             name=decl.name.text,
             vips=tuple(vips),
@@ -93,9 +97,10 @@ class Balances:
             spread=spread,
             affinity_ms=affinity,
             empty=empty,
-            size=maglev.size(lightest) if spread == MAGLEV else 0,
+            size=maglev.size(weights) if SPREADS[spread] == MAGLEV and not chosen else 0,
         )
-        found = _Declared(service, home, exempt, settings.get("owner"), decl.span, tuple(vips.values()))
+        owner, where = settings.get("owner"), tuple(vips.values())
+        found = _Declared(service, home, exempt, spared, chosen, owner, decl.span, where)
         if self._alone(found):
             self._declared.append(found)
 
@@ -104,6 +109,10 @@ class Balances:
         homes: dict[tuple[str, ...], list[_Declared]] = {}
         for one in self._declared:
             homes.setdefault(one.targets, []).append(one)
+            same = homes[one.targets]
+            if len({*(p for d in same for p in d.exempt), *(s for d in same for s in d.spared)}) > MAX_EXEMPT:
+                what = "the number of cgroups and selectors that services of a cgroup exempt"
+                self._complain(errors.OutOfRange(what, one.span, 0, MAX_EXEMPT))
         return tuple(
             _balancer(f"{NAME}.{number}" if number > 1 else NAME, targets, declared)
             for number, (targets, declared) in enumerate(homes.items(), 1)
@@ -130,10 +139,8 @@ class Balances:
         return found
 
     def _word(self, key: str, word: t.Name) -> None:
-        known = {"spread": SPREADS, "empty": EMPTY}[key]
-        if word.text in LATER:
-            self._complain(errors.NotYet(f"`{key} {word.text}`", word.span))
-        elif word.text not in known:
+        known = {"spread": tuple(SPREADS), "empty": EMPTY}[key]
+        if word.text not in known:
             self._complain(
                 errors.UnknownName(f"`{key}`", word.text, word.span, tuple((name, None) for name in known))
             )
@@ -149,15 +156,11 @@ class Balances:
             self._complain(errors.OutOfRange("`affinity` in milliseconds", line.duration.span, 1, most))
         return found
 
-    def _exempt(self, lines: Iterable[t.Exempt]) -> tuple[str, ...]:
-        texts: list[t.Text] = []
-        for line in lines:
-            for item in line.cgroups:
-                if isinstance(item, t.Selector):
-                    self._complain(errors.NotYet("`exempt` by labels", item.span))
-                else:
-                    texts.append(item)
-        return self.targets.cgroups(texts)
+    def _exempt(self, lines: Iterable[t.Exempt]) -> tuple[tuple[str, ...], tuple[t.Selector, ...]]:
+        """Paths of cgroups, and selectors."""
+        items = [item for line in lines for item in line.cgroups]
+        paths = self.targets.cgroups(item for item in items if isinstance(item, t.Text))
+        return paths, tuple(item for item in items if isinstance(item, t.Selector))
 
     # ---- addresses, ports, backends ----
 
@@ -223,7 +226,6 @@ class Balances:
         backends = []
         for item in (item for line in lines for item in line.items):
             if isinstance(item, t.Selector):
-                self._complain(errors.NotYet("`backends` by labels", item.span))
                 continue
             backend = self._backend(item)
             if backend is None:
@@ -295,8 +297,28 @@ def _key(item: t.Setting) -> str | None:
 def _balancer(name: str, targets: tuple[str, ...], declared: Sequence[_Declared]) -> Balancer:
     """The services of some cgroups, with the places of those that they exempt."""
     paths = tuple(sorted({path for one in declared for path in one.exempt} - {ROOT}))
-    services = tuple(
-        replace(one.service, exempt=tuple(sorted({n for path in one.exempt for n in within(paths, path)})))
-        for one in declared
+    selections = Selections()
+
+    def numbers(nodes: Iterable[t.Selector]) -> tuple[int, ...]:
+        for node in nodes:
+            selections.written_at(node, (selector(node),))
+        return tuple(dict.fromkeys(selections.number(union([selector(node)])) for node in nodes))
+
+    spared = [{selection_place(len(paths), n) for n in numbers(one.spared)} for one in declared]
+    services = [
+        replace(
+            one.service,
+            exempt=tuple(sorted(places | {n for path in one.exempt for n in within(paths, path)})),
+            selected=numbers(one.chosen),
+        )
+        for one, places in zip(declared, spared, strict=True)
+    ]
+    return Balancer(
+        name,
+        targets,
+        tuple(services),
+        declared[0].span,
+        paths,
+        tuple(selections.listed),
+        tuple(selections.written.items()),
     )
-    return Balancer(name, targets, services, declared[0].span, paths)

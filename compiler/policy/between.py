@@ -25,7 +25,7 @@ from .expect import MAX_REPEAT, Tests
 from .model import AllOf, Chain, End, FieldTest, Party, Prefixes, Traffic
 from .options import duration_ns
 from .rules import Parts
-from .selectors import selector
+from .selectors import exact_labels
 from .tiered import HOOK
 
 SUBJECT_OF = {"ingress": "to", "egress": "from"}  # which side of a packet is judged
@@ -109,8 +109,8 @@ class EndpointTests(Tests):
         """A new endpoint; None after a complaint."""
         if name in self.parties:
             return self.parties[name]
-        tests = selector(node).tests
-        if any(test.negated or len(test.values) != 1 for test in tests):
+        labels = exact_labels(node)
+        if labels is None:
             reason = "does not say one value of each label: join `=` by commas"
             if not any(d.labels and d.labels[0].span == node.span for d in self.sink.diagnostics):
                 self._complain(errors.NotOnePacket(f"`{node.span.text}`", node.span, reason))
@@ -119,8 +119,7 @@ class EndpointTests(Tests):
         party = Party(
             name,
             kind,
-            {test.key: test.values[0] for test in tests if not test.of_namespace},
-            {test.key: test.values[0] for test in tests if test.of_namespace},
+            *labels,
             tuple((family, base + place) for family, base in ADDRESSES.items()),
         )
         self.parties[name] = party

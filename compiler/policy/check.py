@@ -23,6 +23,7 @@ from .cgroups import Cgroups
 from .expiry import Expiry
 from .model import Chain
 from .rules import Rules
+from .selectors import selector, union
 from .targets import Targets
 from .templates import Sentence, Templates
 
@@ -79,9 +80,10 @@ class Policies:
             known = tuple((name, None) for name in hooks.NAMED)
             self._complain(errors.UnknownName("hook", scope.hook.text, scope.hook.span, known))
             return ()
-        if scope.kind != hook.target:
+        if scope.kind != hook.target and (scope.kind != "labels" or hook.target != "cgroup"):
             self._complain(errors.HookTarget(hook.name, hook.target, scope.span))
             return ()
+        chosen = () if scope.selector is None else ((selector(scope.selector), scope.selector.span),)
         devices = hook.target == "interface"
         targets = (self.targets.devices if devices else self.targets.cgroups)(scope.targets)
         contents = self.contents(policy.items, hook)
@@ -113,6 +115,8 @@ class Policies:
                 owner=owner.value.text if owner is not None and isinstance(owner.value, t.Text) else None,
                 devices=tuple(places[direction].devices.names),
                 cgroups=places[direction].cgroups.paths,
+                selections=tuple(union([one]) for one, _ in chosen),
+                selectors=chosen,
             )
             for direction, span in self.directions(policy, contents, hook)
         )

@@ -55,6 +55,8 @@ class _Delegate:
 
     def policy(self, policy: t.Policy, scope: t.Scope, chains: list[Chain]) -> None:
         self._allowed("hooks", scope.hook.text, scope.hook.span, "at this hook")
+        if scope.selector is not None:
+            self._selects(selector(scope.selector), scope.span)
         kind = "interfaces" if scope.kind == "interface" else "cgroups"
         for target in dict.fromkeys(name for chain in chains for name in chain.targets):
             self._allowed(kind, target, _target(scope, target), f"at `{target}`")
@@ -82,10 +84,7 @@ class _Delegate:
         tier = _said(policy, "tier")
         name, span = ("", policy.name.span) if tier is None else (tier.span.text, tier.span)
         self._allowed("tiers", name, span, f"in tier `{name}`" if name else "without a tier")
-        wanted = self.settings.must_select
-        chosen = selector(scope.selector, HOST if scope.hosts else WORKLOAD)
-        if wanted is not None and not _within(chosen, wanted):
-            self._refuse("must-select", scope.span, f"for others than `{wanted.text}`")
+        self._selects(selector(scope.selector, HOST if scope.hosts else WORKLOAD), scope.span)
         default = _said(policy, "default")
         if default is not None:
             self._allowed("actions", default.span.text, default.span, f"`{default.span.text}`")
@@ -95,6 +94,11 @@ class _Delegate:
                 for rule in written:
                     if rule.stands_for is None:
                         self._allowed("actions", rule.verdict, rule.span, f"`{rule.verdict}`")
+
+    def _selects(self, chosen: Selector, span: Span) -> None:
+        wanted = self.settings.must_select
+        if wanted is not None and not _within(chosen, wanted):
+            self._refuse("must-select", span, f"for others than `{wanted.text}`")
 
     def failsafe(self, failsafe: t.Failsafe) -> None:
         """A failsafe is before all policies, so it is like a hook of its own."""

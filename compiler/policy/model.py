@@ -200,9 +200,9 @@ class Chain:
     to or ask about, in the namespace of the targets; a test of `meta.iif` counts them from 1. `cgroups`:
     those that rules ask about, sorted; a test of `sock.cgroup` counts them from 1
     (`stdlib_bpf.state.cgroups`). `fragments`: a mode of `stdlib_bpf.state.fragments`; `forward`: one
-    of `stdlib_bpf.state.flows.FORWARD`. `selections`: of endpoints, that rules ask about by number;
-    `sections`: whose rules stand where, in a list for endpoints; `selectors`: those that are written in it,
-    with their places."""
+    of `stdlib_bpf.state.flows.FORWARD`. `selections`: of endpoints, that rules ask about by number, or, at
+    connect, in whose cgroups calls are judged; `sections`: whose rules stand where, in a list for endpoints;
+    `selectors`: those that are written in it, with their places."""
 
     policy: str
     hook: str
@@ -235,13 +235,16 @@ class Chain:
 @dataclass(frozen=True)
 class Balancer:
     """The services of a file that are for the same cgroups. `targets`: cgroup paths below the cgroup2 root;
-    `cgroups`: those that services exempt, sorted; `span`: of the first `balance`."""
+    `cgroups`: those that services exempt, sorted; `selections`: of endpoints, that are backends or exempt;
+    `selectors`: those that are written, with their places; `span`: of the first `balance`."""
 
     name: str
     targets: tuple[str, ...]
     services: tuple[Service, ...]
     span: Span
     cgroups: tuple[str, ...] = ()
+    selections: tuple[Selection, ...] = ()
+    selectors: tuple[tuple[Selector, Span], ...] = ()
 
 
 # ---- tests ----
@@ -307,7 +310,8 @@ class Assert:
 @dataclass(frozen=True)
 class ExpectCall:
     """One expectation of a service's balancer: `call` gets `verdict`, and may be sent to `backend`, an
-    address as Python's `ipaddress` writes it, None when not asked."""
+    address as Python's `ipaddress` writes it, None when not asked. `selections`: of the balancer, those that
+    take the caller."""
 
     span: Span
     balancer: str
@@ -315,6 +319,7 @@ class ExpectCall:
     call: SocketCall
     verdict: str
     backend: str | None = None
+    selections: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,19 @@ def selector(node: t.Selector, kind: str = WORKLOAD) -> Selector:
     return Selector(kind, tuple(sorted(tests, key=lambda t: (t.of_namespace, t.key, t.negated, t.values))))
 
 
+def exact_labels(node: t.Selector) -> tuple[dict[str, str], dict[str, str]] | None:
+    """The labels of the endpoint that a selector describes, and those of its namespace; None where it does
+    not say one value of each."""
+    tests = selector(node).tests
+    if any(test.negated or len(test.values) != 1 for test in tests):
+        return None
+    own, space = (
+        {test.key: test.values[0] for test in tests if test.of_namespace is theirs}
+        for theirs in (False, True)
+    )
+    return own, space
+
+
 def _test(label: t.Label) -> LabelTest:
     key, of_namespace = label.key.text, label.of_namespace
     if isinstance(label.key, t.Name) and not of_namespace and key.startswith(NAMESPACE):

@@ -17,7 +17,6 @@ from .nodes import Node
 # Grammar rules that this version does not compile → how messages name them.
 NOT_YET = {
     "proxy": "`proxy`",
-    "at_labels": "a policy for labels at connect",
     "flow_state": "a condition on the flow's state",
     "via": "`via`",
 }
@@ -202,6 +201,9 @@ class _Builder:
 
     def at_cgroup(self, tree: Any, hook: Any, *targets: Any) -> t.Scope:
         return t.Scope(self.span(tree), self.node(hook), "cgroup", self.all(targets))
+
+    def at_labels(self, tree: Any, hook: Any, selector: Any) -> t.Scope:
+        return t.Scope(self.span(tree), self.node(hook), "labels", (), self.node(selector))
 
     def block(self, tree: Any, direction: Any, *items: Any) -> t.Block:
         return t.Block(self.span(tree), self.node(direction), self.all(items))

@@ -460,12 +460,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Scope:
-    """`at HOOK on INTERFACES` or `at HOOK for cgroup PATHS`; `kind` is "interface" or "cgroup"."""
+    """`at HOOK on INTERFACES`, `at HOOK for cgroup PATHS` or `at HOOK for [labels]`; `kind` is "interface",
+    "cgroup" or "labels", which have a `selector` and no targets."""
 
     span: Span
     hook: Name
     kind: str
     targets: tuple[DeviceItem, ...]
+    selector: Selector | None = None
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ from lockgate.compiler.codegen.simulate import Packet
 from lockgate.compiler.decision import NO_RULE, UNJUDGED, Decision
 from lockgate.compiler.diagnostics import Diagnostic, PolicyError
 from lockgate.compiler.driver import Options, Session
-from lockgate.compiler.policy.model import Chain, Expect, Prefixes, Test
+from lockgate.compiler.policy.model import Balancer, Chain, Expect, Prefixes, Test
 from lockgate.compiler.progress import progress
+from lockgate.stdlib_bpf.balance.chosen import resolved
 from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.inventory import Inventory
@@ -142,7 +143,9 @@ def known_endpoints(session: Session) -> Inventory:
     """The inventory that the command line names."""
     found = session.inventory()
     if found is None:
-        raise click.UsageError("policies for labels ask who has an address: give --endpoints INVENTORY")
+        raise click.UsageError(
+            "this asks who carries labels, and who is on this host: give --endpoints INVENTORY"
+        )
     return found
 
 
@@ -388,9 +391,9 @@ def _refuted(session: Session, block: Test) -> Iterator[Diagnostic]:
 
 def _called(session: Session, block: Test) -> Iterator[Diagnostic]:
     """One finding for each expectation and assertion of a service that does not hold."""
-    balancers = {one.name: one for one in session.unit.balancers}
+    balancers = {one.name: _with_backends(one, session) for one in session.unit.balancers}
     for expect in block.calls:
-        got = calls.answered(balancers[expect.balancer], expect.call)
+        got = calls.answered(balancers[expect.balancer], expect.call, expect.selections)
         possible = [backend.address for backend in got.backends]
         if got.verdict == expect.verdict and expect.backend in (None, *possible):
             continue
@@ -403,6 +406,15 @@ def _called(session: Session, block: Test) -> Iterator[Diagnostic]:
         if found is not None:
             example = f"{calls.text(balancer, found[0])} gets {found[1].verdict}"
             yield errors.AssertionFails(claim.span, example, claim.service).diagnostic()
+
+
+def _with_backends(balancer: Balancer, session: Session) -> Balancer:
+    """A balancer whose services have the backends that labels choose."""
+    asked = any(service.selected for service in balancer.services)
+    inventory = known_endpoints(session) if asked else session.inventory()
+    if inventory is None:
+        return balancer
+    return replace(balancer, services=resolved(balancer.services, balancer.selections, inventory))
 
 
 def _print_test(block: Test, problems: list[Problem], findings: list[Diagnostic], output: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import maglev
-from .services import MAGLEV, Backend, Service
+from .services import LOCAL_FIRST, MAGLEV, SPREADS, Backend, Service
 from .turns import turns
 
 MASK = (1 << 64) - 1
@@ -43,10 +43,13 @@ def entry(bits: int, size: int) -> int:
 
 
 def table(service: Service, backends: Sequence[Backend]) -> list[int]:
-    """The table of a service over backends of one family: their places; those that drain have no entry."""
+    """The table of a service over backends of one family: their places. Those that drain have no entry, and
+    by `local-first` those that are elsewhere have none as long as one is here."""
     taking = [place for place, backend in enumerate(backends) if not backend.draining]
+    if service.spread == LOCAL_FIRST:
+        taking = [place for place in taking if backends[place].local] or taking
     weights = [backends[place].weight for place in taking]
-    if service.spread == MAGLEV:
+    if SPREADS[service.spread] == MAGLEV:
         names = [backends[p].raw + backends[p].port.to_bytes(2, "big") for p in taking]
         found = maglev.table(names, weights, service.size)
     else:

@@ -10,8 +10,10 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-MAGLEV, RANDOM, ROUND_ROBIN = "maglev", "random", "round-robin"
-SPREADS = (MAGLEV, RANDOM, ROUND_ROBIN)  # a program knows them by their places
+MAGLEV, RANDOM, ROUND_ROBIN, LOCAL_FIRST = "maglev", "random", "round-robin", "local-first"
+PICKS = (MAGLEV, RANDOM, ROUND_ROBIN)  # how an entry of a table is picked: a program knows them by places
+# How calls are spread → how an entry is picked: `local-first` has a table of its own.
+SPREADS = {MAGLEV: MAGLEV, RANDOM: RANDOM, ROUND_ROBIN: ROUND_ROBIN, LOCAL_FIRST: MAGLEV}
 REJECT, PASS = "reject", "pass"
 EMPTY = (REJECT, PASS)  # likewise
 PROTOCOLS = {"tcp": 6, "udp": 17}
@@ -22,12 +24,13 @@ MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 §2.5.5.2
 @dataclass(frozen=True)
 class Backend:
     """Who answers. `address`: as Python's `ipaddress` writes it; `port`: 0 for the front's target; a backend
-    that is `draining` keeps its clients and gets no new ones."""
+    that is `draining` keeps its clients and gets no new ones; `local`: it is on this host."""
 
     address: str
     port: int = 0
     weight: int = 1
     draining: bool = False
+    local: bool = False
 
     @property
     def family(self) -> int:
@@ -60,8 +63,9 @@ class Front:
 class Service:
     """`vips`: addresses, as Python's `ipaddress` writes them; `spread` of SPREADS; `affinity_ms`: how long a
     client keeps its backend after it last called, 0 for not at all; `empty` of EMPTY: what becomes of calls
-    when nobody can answer; `exempt`: places of cgroups (`state.cgroups`) whose calls are left alone; `size`:
-    entries of a Maglev table."""
+    when nobody can answer; `exempt`: places of cgroups (`state.cgroups`) whose calls are left alone, and
+    behind those `selection_place` of selections; `size`: entries of a Maglev table; `selected`: numbers of
+    the selections of endpoints that are its backends, where that is not written."""
 
     name: str
     vips: tuple[str, ...]
@@ -72,6 +76,7 @@ class Service:
     empty: str = REJECT
     exempt: tuple[int, ...] = ()
     size: int = 0
+    selected: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,11 @@ class Pool:
     service: Service
     place: int  # of the service in its list
     family: int
+
+
+def selection_place(cgroups: int, selection: int) -> int:
+    """The place of endpoints of a selection, behind those of so many `cgroups`."""
+    return cgroups + 1 + selection
 
 
 def pools(services: Sequence[Service]) -> Iterator[Pool]:

@@ -21,6 +21,7 @@ from ..state.balance import (
     BALANCED,
     DATAGRAM_PAIRS,
     FRONT,
+    MEMBERS,
     PAIR,
     PAIRS,
     SERVICE,
@@ -33,12 +34,14 @@ from ..state.balance import (
     WITHOUT_BACKEND,
     pair_at,
 )
+from ..state.cgroups import LEVELS
 from ..state.counters import COUNTER
 from . import sock_addr
 from .balance_choice import Choice, look_up
 from .effects import BPF_SET_RETVAL
 from .llvm import NULL, Function, Label, Value, const
 from .registers import Registers
+from .tables import BPF_MAP_LOOKUP_ELEM
 
 BPF_SK_STORAGE_GET, BPF_SK_STORAGE_GET_F_CREATE = 107, 1
 ENOMEM = 12
@@ -49,10 +52,12 @@ WORDS = (0, 4, 8, 12)
 
 class Balancer:
     """One program. `variant`: "ip4" or "ip6", the family of the socket; `cgroups`: how many of them the
-    chain's services exempt."""
+    chain's services exempt; `labels`: whether some exempt endpoints by labels."""
 
-    def __init__(self, f: Function, context: Struct, variant: str, cgroups: int) -> None:
-        self.f, self.context, self.variant, self.cgroups = f, context, variant, cgroups
+    def __init__(
+        self, f: Function, context: Struct, variant: str, cgroups: int, labels: bool = False
+    ) -> None:
+        self.f, self.context, self.variant, self.cgroups, self.labels = f, context, variant, cgroups, labels
         self.ctx = Value("ptr", "%ctx")
         self.front = f.alloca(f"[{FRONT.size} x i8]", "front")
         self.index = f.alloca("i32", "index", 4)
@@ -73,7 +78,7 @@ class Balancer:
             f.label(hint) for hint in ("no_service", "undeclared_port", "no_backend", "no_memory")
         )
         vip = self._look_up(VIPS, self.front, stranger, "vip")
-        if self.cgroups:
+        if self.cgroups or self.labels:
             self._exempt(vip)
         service = self._look_up(SERVICES, self.front, undeclared, "service")
         slot = f.load("i32", f.gep(service, SERVICE.offset("slot")))
@@ -137,20 +142,54 @@ class Balancer:
         f.place(new)
 
     def _exempt(self, vip: Value) -> None:
-        """Leave the call alone when its process is in a cgroup that the service exempts."""
+        """Leave the call alone when the service exempts its process."""
         f = self.f
         mask = f.load("i64", f.gep(vip, VIP.offset("exempt")))
         some, go_on = f.label("some_exempt"), f.label("not_exempt")
         f.branch(f.compare("eq", mask, 0), go_on, some, likely=True)
         f.place(some)
+        if self.labels:
+            self._member_of(mask)
+        if self.cgroups:
+            self._within(mask)
+        f.jump(go_on)
+        f.place(go_on)
+
+    def _member_of(self, mask: Value) -> None:
+        """Leave the call alone when a cgroup around its process is that of an endpoint with such labels."""
+        f = self.f
+        id_, level = f.alloca("i64", "cgroup_id"), f.alloca("i32", "cgroup_level", 4)
+        f.store(const("i32", 0), level)
+        here, there, listed, deeper, done = (
+            f.label(f"member_{hint}") for hint in ("here", "there", "listed", "deeper", "done")
+        )
+        f.jump(here)
+        f.place(here)
+        found = f.call_helper(sock_addr.BPF_GET_CURRENT_ANCESTOR_CGROUP_ID, "i64", f.load("i32", level))
+        f.branch(f.compare("eq", found, 0), done, there, likely=False)
+        f.place(there)
+        f.store(found, id_)
+        entry = f.call_helper(BPF_MAP_LOOKUP_ELEM, "ptr", Value("ptr", f"@{MEMBERS}"), id_)
+        f.branch(f.compare("ne", entry, NULL), listed, deeper)
+        f.place(listed)
+        f.branch(f.compare("ne", f.op("and", f.load("i64", entry), mask), 0), self.allow, deeper)
+        f.place(deeper)
+        following = f.op("add", f.load("i32", level), 1)
+        f.store(following, level)
+        f.branch(f.compare("ult", following, LEVELS), here, done)
+        f.place(done)
+
+    def _within(self, mask: Value) -> None:
+        """Leave the call alone when its process is in a cgroup that is named."""
+        f, not_named = self.f, self.f.label("not_named")
         registers = Registers(f, ["sock.cgroup"])
         for name in ("ip.proto", "l4.proto"):
             registers.set(name, f.zext(f.load("i8", f.gep(self.front, FRONT.offset("protocol"))), "i32"))
         sock_addr.caller(f, registers, self.cgroups)
         place = f.op("and", f.zext(registers.get("sock.cgroup"), "i64"), 63)
         bit = f.op("and", f.op("lshr", mask, place), 1)
-        f.branch(f.compare("ne", bit, 0), self.allow, go_on)
-        f.place(go_on)
+        f.branch(f.compare("ne", bit, 0), self.allow, not_named)
+        f.place(not_named)
 
     def _port(self, service: Value, backend: Value) -> Value:
         """The backend's own port, or that of the front (i16, network order)."""

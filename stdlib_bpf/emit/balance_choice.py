@@ -6,7 +6,7 @@ Knows the maps of `state.balance`; must never know what becomes of the call.
 from __future__ import annotations
 
 from ..balance.choice import GOLDEN, LAST_SHIFT, MIXERS
-from ..balance.services import MAGLEV, RANDOM, ROUND_ROBIN, SPREADS
+from ..balance.services import MAGLEV, PICKS, RANDOM, ROUND_ROBIN
 from ..state.balance import (
     AFFINITY,
     BACKEND,
@@ -146,7 +146,7 @@ class Choice:
         f.place(some)
         ways = {name: f.label(name.replace("-", "_")) for name in (MAGLEV, RANDOM, ROUND_ROBIN)}
         spread = f.zext(f.load("i8", f.gep(service, SERVICE.offset("spread"))), "i32")
-        f.switch(spread, none, [(SPREADS.index(name), label) for name, label in ways.items()])
+        f.switch(spread, none, [(PICKS.index(name), label) for name, label in ways.items()])
         f.place(ways[MAGLEV])
         f.store(entry(f, hashed(f, f.load("i64", self.key), pool), size), number)
         f.jump(found)

@@ -9,6 +9,7 @@
 | TURNS | pool | how many calls `round-robin` has spread |
 | SOCKETS | a socket | SOCKET: which service it thinks it talks to |
 | AFFINITY | CLIENT | KEPT: which backend a client has |
+| MEMBERS | cgroup id | places of selections that its processes are in, a bit each, as in VIP.exempt |
 
 Addresses are 16 bytes in network order, IPv4 mapped into IPv6, ports in network order: as the kernel has them
 in a socket call, so that both families are one. A table is an array of its own, changed by one pointer. A
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from ..layout import Member, Struct, packed
 
 VIPS, SERVICES, TABLES, BACKENDS = "vips", "services", "tables", "backends"
-TURNS, SOCKETS, AFFINITY = "turns", "sockets", "affinity"
+TURNS, SOCKETS, AFFINITY, MEMBERS = "turns", "sockets", "affinity", "members"
 
 BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_LRU_HASH = 1, 2, 9
 BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_SK_STORAGE = 12, 24
@@ -35,9 +36,9 @@ FRONT = Struct(
     20,
     (Member("address", 0, 1, 16), Member("port", 16, 2, big_endian=True), Member("protocol", 18, 1)),
 )
-# exempt: bit n for place n of the chain's cgroups (`state.cgroups`); slot: the service's first counter.
+# exempt: bit n for place n (`Service.exempt`); slot: the service's first counter.
 VIP = packed("lockgate_vip", ("exempt", 8), ("slot", 4), ("pad", 4))
-# spread, empty: places in `services.SPREADS` and `EMPTY`; affinity_ns 0: none.
+# spread, empty: places in `services.PICKS` and `EMPTY`; affinity_ns 0: none.
 SERVICE = Struct(
     "lockgate_service",
     24,
@@ -50,7 +51,8 @@ SERVICE = Struct(
         Member("empty", 19, 1),
     ),
 )
-# serial 0: nobody; port 0: the front's; weight and draining are for the runtime, which keeps nothing else.
+# serial 0: nobody; port 0: the front's; weight, draining and local are for the runtime, which keeps nothing
+# else.
 BACKEND = Struct(
     "lockgate_backend",
     40,
@@ -61,6 +63,7 @@ BACKEND = Struct(
         Member("port", 28, 2, big_endian=True),
         Member("weight", 30, 2),
         Member("draining", 32, 1),
+        Member("local", 33, 1),
     ),
 )
 BLOCK_WORDS, WORD_BYTES = 16, 4  # of a table; word 0 of block 0 is its length, entries begin at block 1
@@ -68,6 +71,8 @@ BLOCK_BYTES = BLOCK_WORDS * WORD_BYTES
 CLIENT = packed("lockgate_client", ("netns", 8), ("cgroup", 8), ("pool", 4), ("pad", 4))
 KEPT = packed("lockgate_kept", ("serial", 8), ("seen_ns", 8), ("place", 4), ("pad", 4))
 CLIENTS = 1 << 16
+MASK_BITS = 64  # of VIP.exempt
+MOST_MEMBERS = 1 << 14  # cgroups of endpoints that selections take
 
 # A service that a socket talks to, and who really is there. serial 0: nobody. Place 0 is of whom the socket
 # is connected to, the others of whom it has sent datagrams without; `turn` says which of those is written

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lockgate import judge
 from lockgate.compiler import calls
-from lockgate.compiler.cli import build
+from lockgate.compiler.cli import build, check
 from lockgate.compiler.policy.decide import matches
 from lockgate.stdlib_bpf.balance.reference import answer
 from lockgate.stdlib_bpf.decode.sock_addr import AF_INET, SocketCall, decode
@@ -94,12 +94,79 @@ policy p at xdp on "lo" { default pass  fragments first-only }
 test "p" of p { expect backend 10.0.0.1 tcp }
 """
     assert [d.code for d in findings(SHOP + test)] == [
-        "E0390", "E0390", "E0320", "E0330", "E0305", "E0307", "E0320",
+        "E0390", "E0320", "E0330", "E0305", "E0307", "E0320",
     ]  # fmt: skip
 
 
-def test_the_example_holds() -> None:
-    assert CliRunner().invoke(judge.test, [str(EXAMPLE), "--engine", "interp"]).exit_code == 0
+@pytest.mark.parametrize("name", ["shop.gate", "labels.gate"])
+def test_the_example_holds(name: str) -> None:
+    arguments = [str(EXAMPLE.with_name(name)), "--engine", "interp"]
+    assert CliRunner().invoke(judge.test, arguments).exit_code == 0
+
+
+LABELLED = """
+balance shop {
+  vip 10.96.0.40  port tcp 443
+  backends [app=shop]
+  exempt [app in { envoy, istio }, ns.team=shop]
+}
+"""
+INVENTORY = """
+namespaces: { red: { team: shop } }
+endpoints:
+  - { name: a, labels: { app: shop }, addresses: [ 10.244.1.7 ], cgroup: /a }
+  - { name: b, labels: { app: shop }, addresses: [ 10.244.2.9, "fd00::9" ] }
+  - { name: c, namespace: red, labels: { app: envoy }, addresses: [ 10.244.3.4 ] }
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "said"),
+    [
+        ("expect backend 10.244.1.7 tcp to 10.96.0.40 port 443", 0, ""),
+        ("expect backend 10.244.2.9 tcp from [app=web] to 10.96.0.40 port 443", 0, ""),
+        ("expect backend 10.244.3.4 tcp to 10.96.0.40 port 443", 1, "10.244.1.7 or 10.244.2.9"),
+        ("expect reject tcp from [app=envoy] to 10.96.0.40 port 9", 0, ""),
+        ("given e = [app=envoy, ns.team=shop]  expect allow tcp from e to 10.96.0.40 port 9", 0, ""),
+        ("given e = [app=envoy, ns.team=shop]  expect reject tcp from e to 10.96.0.40 port 9", 1, "`allow`"),
+        ("given e = [app != envoy]", 1, "does not say one value of each label"),
+        ("given shop = [app=web]", 1, "E0201"),
+        ("given e = [app=web]  given e = [app=shop]", 1, "E0302"),
+    ],
+)
+def test_labels_say_who_calls_and_who_answers(tmp_path: Path, step: str, code: int, said: str) -> None:
+    policy, inventory = tmp_path / "p.gate", tmp_path / "i.yaml"
+    policy.write_text(f'{LABELLED}test "t" of shop {{ {step} }}\n')
+    inventory.write_text(INVENTORY)
+    arguments = [str(policy), "--engine", "interp"]
+    done = CliRunner().invoke(judge.test, [*arguments, "--endpoints", str(inventory)])
+    assert done.exit_code == code and said in done.output, done.output
+    if code == 0:
+        done = CliRunner().invoke(judge.test, arguments)
+        assert done.exit_code == 2 and "give --endpoints INVENTORY" in done.output
+
+
+def test_hns_takes_no_labels(tmp_path: Path) -> None:
+    policy = tmp_path / "p.gate"
+    for more, said in (
+        ("backends [app=a]", "by labels"),
+        ("backends { 10.0.0.1 }  spread local-first", "local-first"),
+    ):
+        policy.write_text(f"balance s {{ vip 10.96.0.1  port tcp 80  {more} }}")
+        done = CliRunner().invoke(build, [str(policy), "--target", "hns", "-o", str(tmp_path / "out")])
+        assert done.exit_code == 1 and "E0710" in done.output and said in done.output
+
+
+def test_a_backend_of_this_host_is_expected_first_and_labels_of_nobody_are_told(tmp_path: Path) -> None:
+    policy, inventory = tmp_path / "p.gate", tmp_path / "i.yaml"
+    text = LABELLED.replace("port tcp 443", "port tcp 443  spread local-first").replace("istio", "nobody")
+    steps = "expect backend 10.244.2.9 tcp to 10.96.0.40 port 443"
+    policy.write_text(f'{text}test "t" of shop {{ {steps} }}\n')
+    inventory.write_text(INVENTORY.replace("envoy", "web"))
+    arguments = [str(policy), "--endpoints", str(inventory)]
+    done = CliRunner().invoke(judge.test, [*arguments, "--engine", "interp"])
+    assert done.exit_code == 1 and "got `backend 10.244.1.7`" in done.output, done.output
+    assert "W0532" in CliRunner().invoke(check, arguments).output
 
 
 BALANCER = unit(SHOP).balancers[0]
@@ -137,7 +204,7 @@ def test_what_commands_say_of_services(tmp_path: Path) -> None:
     assert (tmp_path / "balance.o").read_bytes()[:4] == b"\x7fELF"
     for target in ("nftables", "hns"):
         done = CliRunner().invoke(build, [str(policy), "--target", target, "-o", str(tmp_path / "out")])
-        assert done.exit_code == 1 and "services" in done.output
+        assert done.exit_code == 1 and "E0710" in done.output and "service" in done.output
         assert not (tmp_path / "out").exists()
     text = CliRunner().invoke(build, [str(policy), "--emit", "llvm"]).output
     assert 'section "cgroup/getpeername6"' in text

@@ -96,6 +96,14 @@ def test_devices_that_packets_are_sent_to_are_limited_too(tmp_path: Path) -> Non
     assert said(tmp_path / "lab.gate") == [("E0401", 'redirect arp into "eth0"')]
 
 
+def test_policies_at_connect_for_labels_are_delegated_by_their_selector(tmp_path: Path) -> None:
+    for chosen, expected in (("[app=web, ns.team=red]", []), ("[app=web]", ["E0401"])):
+        policy = f"policy out at connect for {chosen} {{ default allow }}\n"
+        settings = '[delegate]\nmust-select = "ns.team=red"\n'
+        write(tmp_path, {"lab.gate": policy, "lockgate.toml": settings})
+        assert [code for code, _ in said(tmp_path / "lab.gate")] == expected
+
+
 PODS = """tiers security > team
 policy web for [app=web, ns.team=red] {
   tier team  owner "red@example.org"  default drop

@@ -21,7 +21,7 @@ network internet = any - 10.0.0.0/8
 template admin(from-where: network, on: ports) { }
 """
 
-LATER = "proxy exempt via expect-reply labels"
+LATER = "proxy via expect-reply"
 
 
 def test_grammar_has_no_conflict_and_no_colliding_terminals() -> None:
