@@ -161,8 +161,8 @@ class Cluster:
 
 
 @contextmanager
-def cluster(count: int) -> Iterator[Cluster]:
-    """A host that routes between so many pods."""
+def cluster(count: int, ports: Sequence[int] = PORTS) -> Iterator[Cluster]:
+    """A host that routes between so many pods, which serve these ports."""
     host = netns.unique("lg-h")
     made = Cluster(host, [])
     try:
@@ -171,7 +171,7 @@ def cluster(count: int) -> Iterator[Cluster]:
         for i in range(count):
             made.pods.append(_pod(host, i))
         for pod in made.pods:
-            pod.agent = netns.python(pod.space, AGENT, json.dumps(PORTS))
+            pod.agent = netns.python(pod.space, AGENT, json.dumps(ports))
         for pod in made.pods:
             assert pod.agent is not None and pod.agent.stdout is not None
             assert pod.agent.stdout.readline() == "ready\n"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import shlex
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from lockgate import judge
+from lockgate import cli, judge
 from lockgate.compiler import captures, packet
 from lockgate.compiler.codegen.simulate import Packet
 from lockgate.compiler.driver import Options, Session
@@ -116,6 +119,19 @@ def test_their_own_tests_pass(example: str) -> None:
         judge.test, [str(EXAMPLES / example / "policy.gate"), "--engine", "interp", "--engine", "native"]
     )
     assert ran.exit_code == 0, ran.output
+
+
+COMMAND = re.compile(r"^\$ (lockgate .*)$", re.MULTILINE)
+PAGES = sorted(page.parent.name for page in EXAMPLES.glob("*/README.md") if COMMAND.search(page.read_text()))
+
+
+@pytest.mark.parametrize("example", PAGES)
+def test_commands_of_their_pages_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that need no root; they may write beside the policy, so they run in a copy."""
+    monkeypatch.chdir(shutil.copytree(EXAMPLES / example, tmp_path / example))
+    for command in COMMAND.findall((EXAMPLES / example / "README.md").read_text()):
+        ran = CliRunner().invoke(cli.cli, shlex.split(command)[1:])
+        assert ran.exit_code == 0, f"{command}\n{ran.output}"
 
 
 def test_the_blocklist_is_what_its_generator_makes() -> None:
