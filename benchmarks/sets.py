@@ -54,7 +54,7 @@ KINDS = (
     Kind("block list", 4, policies.block_list, TO_A_MILLION, (100_000,),
          ("range_index", "prefix_index", "lpm_trie")),
     Kind("hosts", 6, policies.hosts, FEW + TO_A_MILLION, (100_000,),
-         ("cuckoo6", "range_tree", "hash", "lpm_trie")),
+         ("perfect6", "range_tree", "hash", "lpm_trie")),
     Kind("prefixes", 6, policies.prefixes, (1, *FEW, *TO_A_MILLION), (10, 100_000),
          ("inline", "range_tree", "lpm_trie")),
     Kind("nested prefixes", 6, policies.nested, TO_A_MILLION, (10_000,), ("range_tree", "lpm_trie")),

@@ -37,7 +37,7 @@ KINDS = click.Choice(
         "cuckoo",
         "prefix_index",
         "range_tree",
-        "cuckoo6",
+        "perfect6",
         "rule_tree",
         "tag_index",
         "tag_tree",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..tables import perfect6 as perfect
 from ..tables import prefix_index as prefix
 from ..tables.base import DataImage, MapImage
 from . import trees
@@ -101,12 +102,12 @@ def cuckoo(
     f.branch(f.compare("ne", f.op("or", *found), 0), yes, no)
 
 
-def cuckoo6(
+def perfect6(
     f: Function, name: str, image: MapImage | DataImage, key: Value, width: int, yes: Label, no: Label
 ) -> None:
-    """One mix, two buckets, all slots at once (`tables.cuckoo6.model`)."""
+    """One mix, the pilot of its group, the key in its slot (`tables.perfect6.model`)."""
     assert isinstance(image, DataImage)
-    number, bits = image.parameter, image.parameter("bucket_bits")
+    number = image.parameter
     if not number("some"):
         f.jump(no)
         return
@@ -114,16 +115,14 @@ def cuckoo6(
     mix = f.op("mul", upper, number("first"))
     mix = f.op("mul", f.op("add", f.op("xor", mix, f.op("lshr", mix, 32)), lower), number("second"))
     mix = f.op("mul", f.op("xor", mix, f.op("lshr", mix, 29)), number("third"))
-    second = f.op("and", f.op("lshr", mix, 64 - 2 * bits), (1 << bits) - 1)
-    found: list[Value] = []
-    for bucket in (f.op("lshr", mix, 64 - bits), f.op("add", second, 1 << bits)):
-        slots = f.gep(Value("ptr", f"@{name}_slots"), f.op("shl", bucket, 2), "i64")
-        for at in (0, 16):
-            halves = (f.load("i64", f.gep(slots, at)), f.load("i64", f.gep(slots, at + 8)))
-            differ = f.op("or", f.op("xor", halves[0], upper), f.op("xor", halves[1], lower))
-            found.append(f.op("and", f.op("sub", differ, 1), f.op("xor", differ, -1)))  # top bit: none does
-    either = f.op("or", f.op("or", found[0], found[1]), f.op("or", found[2], found[3]))
-    f.branch(f.compare("ugt", either, (1 << 63) - 1), yes, no)
+    group = f.op("lshr", f.op("mul", f.op("lshr", mix, perfect.WORD), number("groups")), perfect.WORD)
+    pilot = f.zext(f.load("i16", f.gep(Value("ptr", f"@{name}_pilots"), group, "i16")), "i32")
+    turned = f.op("xor", f.trunc(mix, "i32"), f.op("mul", pilot, perfect.SPREAD))
+    place = f.op("mul", f.zext(f.op("mul", turned, perfect.TURN), "i64"), number("places"))
+    slot = f.gep(Value("ptr", f"@{name}_slots"), f.op("shl", f.op("lshr", place, perfect.WORD), 1), "i64")
+    halves = (f.load("i64", slot), f.load("i64", f.gep(slot, 8)))
+    differ = f.op("or", f.op("xor", halves[0], upper), f.op("xor", halves[1], lower))
+    f.branch(f.compare("eq", differ, 0), yes, no)
 
 
 def prefix_index(
@@ -210,5 +209,5 @@ LOOKUPS: dict[str, Lookup] = {
     "cuckoo": cuckoo,
     "prefix_index": prefix_index,
     "range_tree": range_tree,
-    "cuckoo6": cuckoo6,
+    "perfect6": perfect6,
 }

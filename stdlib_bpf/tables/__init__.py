@@ -1,6 +1,6 @@
 """One lookup structure a file: build, model, cost. `ALL` is the table of them."""
 
-from . import cuckoo, cuckoo6, lpm_trie, prefix_index, range_index, range_tree
+from . import cuckoo, lpm_trie, perfect6, prefix_index, range_index, range_tree
 from . import hash as hash_map
 from .base import Cost, DataImage, MapImage, MapSpec, Table
 
@@ -11,7 +11,7 @@ BLOCKS: tuple[Table, ...] = (
     cuckoo,
     prefix_index,
     range_tree,
-    cuckoo6,
+    perfect6,
 )
 ALL: dict[str, Table] = {block.KIND: block for block in BLOCKS}
 

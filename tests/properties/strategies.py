@@ -52,7 +52,7 @@ STRUCTURES = (
     frozenset({"rule_tree"}),
     frozenset({"rule_tree", "hash"}),
     frozenset({"hash", "range_index"}),
-    frozenset({"cuckoo", "cuckoo6"}),
+    frozenset({"cuckoo", "perfect6"}),
     frozenset({"prefix_index", "range_tree"}),
 )
 

@@ -142,8 +142,8 @@ def scattered(count: int, host_bits: int, width: int = 32) -> IntervalSet:
         (scattered(400_000, 0) | scattered(150_001, 8), 32, "prefix_index"),
         (scattered(1_000, 80, 128), 128, "range_tree"),
         (scattered(100_000, 80, 128), 128, "range_tree"),
-        (scattered(1_000, 0, 128), 128, "cuckoo6"),
-        (scattered(100_000, 0, 128), 128, "cuckoo6"),
+        (scattered(1_000, 0, 128), 128, "perfect6"),
+        (scattered(100_000, 0, 128), 128, "perfect6"),
     ],
     ids=lambda value: f"{len(value)} ranges" if isinstance(value, IntervalSet) else str(value),
 )
