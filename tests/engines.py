@@ -254,7 +254,7 @@ class Opened:
         for packet, decision in zip(self.case.packets, decisions, strict=True):
             if decision is None:
                 continue
-            size = 0 if isinstance(packet, SocketCall) else len(packet.data)
+            size = 0 if isinstance(packet, SocketCall) else frames.counted(packet)
             no_rule = {MALFORMED: 0, DEFAULT: 1, FRAGMENT: before_lost}
             hit = [no_rule.get(decision.rule, 2 + decision.rule)]
             hit += [2 + rule for rule in decision.passed]

@@ -17,6 +17,7 @@ from lockgate.stdlib_bpf.emit.registers import (
     ANSWERS,
     DSCP,
     LEFT,
+    LENGTH,
     NETWORK,
     NEXT,
     TAG,
@@ -138,8 +139,8 @@ class Common:
         names |= {name for r in plan.rules if r.limit for name in limits.fields_read(r.limit)}
         names = {name for name in names if fields.split_selected(name) is None} | self.around.registers
         names |= fragments.registers_of(plan.fragments)
-        if self.hook.decoder == "sock_addr" and self.logs:
-            names |= {"ip4.dst", "ip6.dst", "th.dport"}
+        if self.logs:
+            names |= {"ip4.dst", "ip6.dst", "th.dport"} if self.hook.decoder == "sock_addr" else {LENGTH}
         return names
 
     def _for_effects(self) -> list[str]:

@@ -86,6 +86,14 @@ def decode(frame: Frame | bytes) -> Facts | Malformed:
         return Malformed(str(cut))
 
 
+def counted(frame: Frame) -> int:
+    """How many bytes counters count: those of the frame, except where its IP packet ends in the first of
+    several buffers. Then those of that buffer: what else there is takes a program longer to ask than to judge
+    the packet."""
+    facts, whole = decode(frame), len(frame.data)
+    return whole if isinstance(facts, Malformed) else facts.get("meta.counted", whole)
+
+
 # Below, `left` is how long a piece of the packet is, and its bytes are those of them that lie in the first
 # buffer.
 
@@ -136,6 +144,8 @@ def _ethernet(seen: Frame) -> Facts:
         _ipv4(packet, left, facts)
     elif ethertype == ETH_P_IPV6:
         _ipv6(packet, left, facts)
+    if seen.first_buffer is not None and facts.get("ip.length", len(packet) + 1) <= len(packet):
+        facts["meta.counted"] = len(frame)
     return facts
 
 

@@ -16,7 +16,7 @@ from ..state import flows
 from ..state.flows import CONFIRMED, FINS, FLOW, FLOWS, KEY, KIND_OF, MARKS, OPENINGS, OTHER, RSTS
 from .endpoints import BPF_MAP_LOOKUP_ELEM, FREE, Ends
 from .llvm import NULL, Function, Label, Value, const
-from .registers import ECHO, FATE, LEFT, LENGTH, STATELESS, TRANSPORT, Registers
+from .registers import COUNTED, ECHO, FATE, LEFT, STATELESS, TRANSPORT, Registers
 
 BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM, BPF_SKB_LOAD_BYTES = 2, 3, 26
 BPF_ANY, BPF_NOEXIST = 0, 1
@@ -393,7 +393,7 @@ class Flow:
         """A packet belongs to the flow (`state.flows.Flow.touch`); one that has become confirmed moves.
         `sends`: whether the flow's subject sends it."""
         f, r, ends = self.f, self.r, self.ends
-        for name, by in (("packets", const("i64", 1)), ("bytes", f.zext(r.get(LENGTH), "i64"))):
+        for name, by in (("packets", const("i64", 1)), ("bytes", f.zext(r.get(COUNTED), "i64"))):
             counter = f.gep(entry, FLOW.offset(name) + 8 * int(sends))
             f.store(f.op("add", f.load("i64", counter), by), counter)
         same, changed, seen, done = (f.label(n) for n in ("same_state", "new_state", "heard", "touched"))
@@ -528,7 +528,7 @@ class Flow:
         put("seen_ns", now)
         put("since_ns", now)
         put("packets", const("i64", 1), 8 * int(ends.sends))
-        put("bytes", f.zext(r.get(LENGTH), "i64"), 8 * int(ends.sends))
+        put("bytes", f.zext(r.get(COUNTED), "i64"), 8 * int(ends.sends))
         put("marks", f.op("and", r.get(NEXT), MARKS))
         put("opener", const("i32", int(ends.sends)))
         done = f.label("kind_known")

@@ -8,6 +8,7 @@ not depend on how the driver laid the packet out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..decode.frame import (
@@ -36,7 +37,7 @@ from ..fields import (
 )
 from ..layout import Struct
 from .llvm import Function, Label, Value, const
-from .registers import DATAGRAM, ECHO, LEFT, NETWORK, TRANSPORT, Registers
+from .registers import COUNTED, DATAGRAM, ECHO, LEFT, LENGTH, NETWORK, TRANSPORT, Registers
 
 BPF_SKB_PULL_DATA, BPF_XDP_GET_BUFF_LEN = 39, 188
 ROUTING_FIELDS = ("ip6.routing-type", "ip6.segments-left")  # bytes 2 and 3 of the header
@@ -46,15 +47,17 @@ ARP_FIELDS = tuple(field.name for field in ALL if field.name.startswith("arp."))
 
 @dataclass
 class _Frame:
-    """What the parts of the decoder share. `end`: data_end; `length`: of the whole frame, i64, also where it
-    is not all linear; `offset`: slot with the byte offset of the header at hand; `left`: slot with how many
-    bytes of the IP packet are left from there on; `no_arp`: where to go when ARP cannot be read."""
+    """What the parts of the decoder share. `end`: data_end; `known`: so many bytes (i64) the frame has at
+    least; `whole_length`: asks how many there are, and counts those; None where `known` are all. `offset`:
+    slot with the byte offset of the header at hand; `left`: slot with how many bytes of the IP packet are
+    left from there on; `no_arp`: where to go when ARP cannot be read."""
 
     f: Function
     registers: Registers
     data: Value
     end: Value
-    length: Value
+    known: Value
+    whole_length: Callable[[], Value] | None
     offset: Value
     left: Value
     cut: Label
@@ -73,6 +76,19 @@ class _Frame:
         good = self.f.label(hint)
         self.f.branch(condition, good, otherwise or self.malformed, likely=True)
         self.f.place(good)
+
+    def holds(self, behind: Value, hint: str) -> None:
+        """Go on only when the frame has so many bytes (i64). Nearly every frame lies in one buffer, and to
+        ask whether there are more takes longer than all else here."""
+        f, fits = self.f, self.f.compare("ule", behind, self.known)
+        if self.whole_length is None:
+            self.require(fits, hint)
+            return
+        good, beyond = f.label(hint), f.label("beyond")
+        f.branch(fits, good, beyond, likely=True)
+        f.place(beyond)
+        f.branch(f.compare("ule", behind, self.whole_length()), good, self.malformed)
+        f.place(good)
 
     def load_be(self, type_: str, pointer: Value, offset: int) -> Value:
         """A network-order integer of a header, in host order. Headers may lie anywhere, but saying so would
@@ -120,17 +136,28 @@ def emit(
     data = f.pointer(f.zext(member("data"), "i64"))
     end = f.pointer(f.zext(member("data_end"), "i64"))
     linear = f.op("sub", f.address(end), f.address(data))
-    # At XDP a frame may go on in more buffers; what the program sees is the first.
-    total = (
-        f.zext(member("len"), "i64") if variant == "tc" else f.call_helper(BPF_XDP_GET_BUFF_LEN, "i64", ctx)
-    )
-    tag_in_metadata = member("vlan_present") if variant == "tc" else None
-    registers.clear(f.trunc(total, "i32"))
+    several = variant != "tc"  # buffers; at XDP a program sees the first
+    known = linear if several else f.zext(member("len"), "i64")
+    tag_in_metadata = None if several else member("vlan_present")
+    registers.clear(f.trunc(known, "i32"))
+    if registers.wanted(LENGTH):
+        registers.set(LENGTH, f.call_helper(BPF_XDP_GET_BUFF_LEN, "i64", ctx) if several else known)
+
+    def whole_length() -> Value:
+        if registers.wanted(LENGTH):
+            length = f.zext(registers.get(LENGTH), "i64")
+        else:
+            length = f.call_helper(BPF_XDP_GET_BUFF_LEN, "i64", ctx)
+        registers.set(COUNTED, length)
+        return length
+
+    broken, no_ip = (f.label("broken"), f.label("no_ip")) if several else (malformed, rules)
     if registers.wanted("meta.mark"):
         registers.set("meta.mark", member("mark"))
     f.store(const("i64", 0), offset)
-    no_arp = cut if variant == "tc" else rules
-    frame = _Frame(f, registers, data, end, total, offset, left, cut, malformed, no_arp)
+    no_arp = no_ip if several else cut
+    ask = whole_length if several else None
+    frame = _Frame(f, registers, data, end, known, ask, offset, left, cut, broken, no_arp)
     transport = f.label("transport")
     ip4, ip6 = f.label("ipv4"), f.label("ipv6")
     if tag_in_metadata is not None and any(map(registers.wanted, TAG_FIELDS)):
@@ -140,7 +167,7 @@ def emit(
         _tag(registers, member("vlan_tci"))
         f.jump(link)
         f.place(link)
-    _link_layer(frame, tag_in_metadata, ip4, ip6, rules)
+    _link_layer(frame, tag_in_metadata, ip4, ip6, no_ip)
     f.place(ip4)
     _ipv4(frame, transport, rules)
     f.place(ip6)
@@ -148,17 +175,22 @@ def emit(
     f.place(transport)
     _transport(frame, rules)
 
-    f.place(cut)
-    if variant != "tc":
-        f.jump(malformed)
+    if several:
+        f.place(cut)
+        f.jump(broken)
+        for here, onward in ((broken, malformed), (no_ip, rules)):
+            f.place(here)
+            whole_length()
+            f.jump(onward)
         return
+    f.place(cut)
     not_linear, pull, pull_done = f.label("not_linear"), f.label("pull"), f.label("pull_done")
     f.branch(f.compare("eq", f.load("i32", pulled), 0), not_linear, malformed, likely=True)
     f.place(not_linear)
-    f.branch(f.compare("ugt", total, linear), pull, malformed, likely=True)
+    f.branch(f.compare("ugt", known, linear), pull, malformed, likely=True)
     f.place(pull)
     f.store(const("i32", 1), pulled)
-    failed = f.call_helper(BPF_SKB_PULL_DATA, "i64", ctx, f.trunc(total, "i32"))
+    failed = f.call_helper(BPF_SKB_PULL_DATA, "i64", ctx, f.trunc(known, "i32"))
     f.branch(f.compare("eq", failed, 0), pull_done, malformed, likely=True)
     f.place(pull_done)
     f.jump(start)
@@ -227,7 +259,7 @@ def _arp(frame: _Frame, rules: Label) -> None:
     """ARP that is cut short, or of another kind, has none of these fields."""
     f, registers = frame.f, frame.registers
     behind = f.op("add", f.load("i64", frame.offset), ARP_BYTES)
-    frame.require(f.compare("ule", behind, frame.length), "whole_arp", rules)
+    frame.require(f.compare("ule", behind, frame.known), "whole_arp", rules)
     header = frame.header(ARP_BYTES, "arp_header", frame.no_arp)
     for type_, at in (("i32", 0), ("i16", 4)):
         wanted = int.from_bytes(ARP_ETHERNET_IPV4[at : at + int(type_[1:]) // 8])
@@ -252,7 +284,7 @@ def _ipv4(frame: _Frame, transport: Label, rules: Label) -> None:
     frame.require(f.compare("uge", ihl, 20), "ihl")
     frame.require(f.compare("uge", total, ihl), "total_length")
     behind = f.op("add", f.load("i64", frame.offset), total)
-    frame.require(f.compare("ule", behind, frame.length), "whole_packet")
+    frame.holds(behind, "whole_packet")
     protocol = f.zext(f.load("i8", f.gep(header, 9)), "i32")
     registers.set("ip.proto", protocol)
     registers.set("ip4.src", frame.load_be("i32", header, 12))
@@ -287,7 +319,7 @@ def _ipv6(frame: _Frame, transport: Label, rules: Label) -> None:
     frame.require(f.compare("eq", f.op("lshr", f.load("i8", header), 4), 6), "version6")
     payload = f.zext(frame.load_be("i16", header, 4), "i64")
     behind = f.op("add", f.op("add", f.load("i64", frame.offset), payload), 40)
-    frame.require(f.compare("ule", behind, frame.length), "whole_payload")
+    frame.holds(behind, "whole_payload")
     for name, at in (("ip6.src", 8), ("ip6.dst", 24)):
         high, low = frame.load_be("i64", header, at), frame.load_be("i64", header, at + 8)
         mapped, good = f.label("mapped"), f.label("address")

@@ -17,10 +17,11 @@ MAX_KEY = max(struct.size for struct in KEY_OF.values())
 
 
 def fields_read(limit: Limit) -> frozenset[str]:
-    """Fields that the key is made of."""
+    """Fields that the key is made of, and the frame's length where bytes are counted."""
     sides = {"source": ("src",), "destination": ("dst",), "flow": ("src", "dst")}.get(limit.per or "", ())
     ports = {"th.sport", "th.dport"} if limit.per == "flow" else set()
-    return frozenset({f"ip{family}.{side}" for family in (4, 6) for side in sides} | ports)
+    length = {LENGTH} if limit.unit == "bytes" else set()
+    return frozenset({f"ip{family}.{side}" for family in (4, 6) for side in sides} | ports | length)
 
 
 def admit(

@@ -23,9 +23,10 @@ from ..fields import ANSWERED, BY_NAME
 from .llvm import Function, Value, const
 
 ALWAYS = ("eth.type", "ip.proto", "l4.proto")
-# The frame's length in bytes; what is no field: the deciding rule's counter slot, its named counter's slot,
-# and of how many packets one sends an event (0: none).
-LENGTH, SLOT, NAMED, SAMPLE = "meta.length", "slot", "named", "sample"
+LENGTH = "meta.length"
+# What is no field: bytes that counters count (`decode.frame.counted`), the deciding rule's counter slot, its
+# named counter's slot, and of how many packets one sends an event (0: none).
+COUNTED, SLOT, NAMED, SAMPLE = "counted", "slot", "named", "sample"
 DATAGRAM = "meta.datagram"  # identification of a fragment's datagram, where fragments are tracked
 ECHO = "meta.echo"  # identifier of an ICMP echo, where flows are known
 FATE = "flow.fate"  # what is to become of a packet's flow (`emit.flows`); missing: nothing
@@ -63,7 +64,7 @@ class Registers:
         self._places: dict[str, _Place] = {}
         self.size = 0
         self._halves: list[int] = []  # of slots, where 16 bits have room
-        wanted = list(dict.fromkeys((*ALWAYS, LENGTH, SLOT, NAMED, SAMPLE, *names)))
+        wanted = list(dict.fromkeys((*ALWAYS, COUNTED, SLOT, NAMED, SAMPLE, *names)))
         least = 16 if len(wanted) > ROOMY else 32
         for name in wanted:
             self._places[name] = self._place(max(least, _bits(name)))
@@ -91,8 +92,8 @@ class Registers:
         return self.function.gep(self.room, self._places[name].offsets[part])
 
     def clear(self, filler: Value) -> None:
-        """Set every register to "nothing decoded yet". `filler`: any i32 the verifier knows nothing of; a
-        constant zero would make one more state for it to explore."""
+        """Set every register to "nothing decoded yet". `filler`: the bytes to count, an i32 the
+        verifier knows nothing of; a constant zero would make one more state for it to explore."""
         for name, place in self._places.items():
             known = name in ANSWERED or name in (*ALWAYS, TRANSPORT, FATE, FORWARD)
             for part in range(len(place.offsets)):

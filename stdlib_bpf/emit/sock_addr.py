@@ -8,7 +8,7 @@ from ..fields import ETH_P_IP, ETH_P_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UD
 from ..layout import Struct
 from ..state.cgroups import CGROUPS, ID_BYTES, LEVELS
 from .llvm import Function, Label, Value, const
-from .registers import LENGTH, Registers
+from .registers import COUNTED, Registers
 
 BPF_GET_CURRENT_UID_GID, BPF_GET_CURRENT_ANCESTOR_CGROUP_ID = 15, 123
 
@@ -30,7 +30,7 @@ def emit(
 
     protocol = f.op("and", member("protocol"), 0xFF)
     registers.clear(protocol)
-    registers.set(LENGTH, const("i32", 0))
+    registers.set(COUNTED, const("i32", 0))
     if registers.wanted("sock.uid"):
         registers.set("sock.uid", f.trunc(f.call_helper(BPF_GET_CURRENT_UID_GID, "i64"), "i32"))
     port = f.zext(f.byteswap(f.trunc(member("user_port"), "i16")), "i32")

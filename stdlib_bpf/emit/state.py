@@ -6,7 +6,7 @@ from ..layout import Struct
 from ..state.counters import COUNTER
 from ..state.events import EVENT, HEADER_BYTES
 from .llvm import Function, Value, const
-from .registers import LENGTH, SLOT, Registers
+from .registers import COUNTED, LENGTH, SLOT, Registers
 
 BPF_MAP_LOOKUP_ELEM, BPF_KTIME_GET_NS, BPF_RINGBUF_OUTPUT = 1, 5, 130
 BPF_SKB_LOAD_BYTES, BPF_XDP_LOAD_BYTES = 26, 189
@@ -21,7 +21,7 @@ def count(f: Function, registers: Registers, key: Value, seen: Value | None = No
     found, done = f.label("counter"), f.label("counted")
     f.branch(f.compare("ne", entry, Value("ptr", "null")), found, done, likely=True)
     f.place(found)
-    length = f.zext(registers.get(LENGTH), "i64")
+    length = f.zext(registers.get(COUNTED), "i64")
     for name, by in (("packets", const("i64", 1)), ("bytes", length)):
         pointer = f.gep(entry, COUNTER.offset(name))
         before = f.load("i64", pointer)
