@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .labels import HOST, NAME, WORKLOAD, Selection
+from .labels import HERE, HOST, NAME, WORKLOAD, Selection
 from .state.endpoints import THIS_HOST, Address, Endpoints, Record
 
 MAX_NUMBER = (1 << 32) - 1
@@ -56,7 +56,10 @@ class Inventory:
     namespaces: Mapping[str, Labels] = field(default_factory=dict)
 
     def namespace(self, entry: Entry) -> dict[str, str]:
-        """The labels of an endpoint's namespace, with its name as one of them; none where it has none."""
+        """The labels of an endpoint's namespace, with its name as one of them; HERE of this host, and none
+        where it has no namespace."""
+        if entry.kind == HOST:
+            return dict(HERE) if entry.interfaces else {}
         if not entry.namespace:
             return {}
         return {**self.namespaces.get(entry.namespace, {}), NAME: entry.namespace}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 WORKLOAD, HOST, ANY = "workload", "host", "any"
 KINDS = (WORKLOAD, HOST, ANY)
 NAME = "name"  # as a key of a namespace's labels: the namespace's own name
+HERE = {"self": "here"}  # what this host has in the place of a namespace's labels; hosts are in no namespace
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Selector:
     @property
     def text(self) -> str:
         """As policies write it, with the kind in front where it is not a workload's."""
+        if self == SELF.selectors[0]:
+            return "self"
         own = ", ".join(t.text for t in self.tests if not t.of_namespace)
         theirs = ", ".join(t.text for t in self.tests if t.of_namespace)
         prefix = "" if self.kind == WORKLOAD else f"{self.kind} "
@@ -83,6 +86,7 @@ class Selection:
 
 CLUSTER = Selection((Selector(ANY),))
 NODES = Selection((Selector(HOST),))
+SELF = Selection((Selector(HOST, (LabelTest("self", ("here",), of_namespace=True),)),))
 
 
 def _word(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.decode.frame import Frame, decode
-from lockgate.stdlib_bpf.labels import HOST, WORKLOAD, Selection, Selector
+from lockgate.stdlib_bpf.labels import HERE, HOST, WORKLOAD, Selection, Selector
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.endpoints import POINTS
 
@@ -30,6 +30,7 @@ from .tiered import HOOK
 
 SUBJECT_OF = {"ingress": "to", "egress": "from"}  # which side of a packet is judged
 POINT_OF = {(way, kind): point for point, (way, kind) in POINTS.items()}
+Labels = dict[str, str]
 OUTCOMES = {"allowed": "allow", "dropped": "drop"}
 GIVEN = "given"  # as a kind of a selector: the one endpoint of a test that is called so
 ADDRESSES = {4: 0x0AF40000, 6: 0xFD00 << 112 | 0x0244 << 96}  # 10.244.0.0 and fd00:244::, counted up
@@ -103,23 +104,28 @@ class EndpointTests(Tests):
         elif step.name.text in self.parties:
             self._complain(errors.Repeated(f"`given {step.name.text}`", step.span, step.name.span))
         else:
-            self._introduce(step.name.text, step.value, HOST if step.hosts else WORKLOAD)
+            self._described(step.name.text, step.value, HOST if step.hosts else WORKLOAD)
 
-    def _introduce(self, name: str, node: t.Selector, kind: str) -> Party | None:
-        """A new endpoint; None after a complaint."""
-        if name in self.parties:
-            return self.parties[name]
+    def _described(self, name: str, node: t.Selector, kind: str) -> Party | None:
+        """The endpoint that has exactly the labels of a selector; None after a complaint."""
         labels = exact_labels(node)
         if labels is None:
             reason = "does not say one value of each label: join `=` by commas"
             if not any(d.labels and d.labels[0].span == node.span for d in self.sink.diagnostics):
                 self._complain(errors.NotOnePacket(f"`{node.span.text}`", node.span, reason))
             return None
+        return self._introduce(name, kind, *labels)
+
+    def _introduce(self, name: str, kind: str, labels: Labels, namespace: Labels) -> Party:
+        """An endpoint, new unless it has been named before."""
+        if name in self.parties:
+            return self.parties[name]
         place = len(self.parties) + 1
         party = Party(
             name,
             kind,
-            *labels,
+            labels,
+            namespace,
             tuple((family, base + place) for family, base in ADDRESSES.items()),
         )
         self.parties[name] = party
@@ -130,10 +136,12 @@ class EndpointTests(Tests):
     def _party_of(self, side: t.Side | None) -> Party | None:
         """The endpoint that an end of a packet is, None for an address that nobody has."""
         match side.network if side is not None else None:
+            case t.Name(_, "self"):
+                return self._introduce("self", HOST, {}, HERE)
             case t.Name(_, text):
                 return self.parties.get(text)
             case t.Selector() as node:
-                return self._introduce(node.span.text, node, WORKLOAD)
+                return self._described(node.span.text, node, WORKLOAD)
         return None
 
     # ---- one packet ----

@@ -119,8 +119,6 @@ class Networks:
                 return ANY
             case t.Name(_, text) if text in self.given:
                 return self.given[text]
-            case t.Name(span, "self"):
-                self._complain(errors.NotYet("the entity `self`", span))
             case t.Name(_, text) if text in builtin.ENTITIES:
                 return self.selections.entity(text)
             case t.Name():

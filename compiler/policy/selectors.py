@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lockgate.stdlib_bpf.labels import ANY, CLUSTER, NODES, WORKLOAD, LabelTest, Selection, Selector
+from lockgate.stdlib_bpf.labels import ANY, CLUSTER, NODES, SELF, WORKLOAD, LabelTest, Selection, Selector
 
 from ..source import Span
 from ..syntax import tree as t
 from .model import Network, Not, Selected
 
-SELECTED = {"cluster": CLUSTER, "nodes": NODES}  # groups that the language names
+SELECTED = {"cluster": CLUSTER, "nodes": NODES, "self": SELF}  # groups that the language names
 NAMESPACE = "ns."  # before a key: the label is one of the endpoint's namespace
 
 
@@ -97,7 +97,7 @@ class Selections:
         return Selected(self.number(union(selectors)))
 
     def entity(self, name: str) -> Network:
-        """The addresses of a group that the language names: every endpoint, every host, or everybody else."""
+        """The addresses of a group that the language names."""
         if name in SELECTED:
             return self.network(SELECTED[name].selectors)
         return Not(self.network(CLUSTER.selectors))

@@ -116,6 +116,33 @@ def test_sentences_that_say_no_one_packet(steps: str, expected: list[tuple[str, 
     assert said(POLICY + f'test "t" of db {{ {WHO} {steps} }}') == expected
 
 
+SELF = """policy api for [app=api] {
+  default drop
+  egress { own: allow tcp to self port 53  allow udp to nodes port 53 }
+}
+test "its own host only" of api {
+  given node = hosts [role=node]
+  expect allow tcp from [app=api] to self port 53 by own
+  expect drop tcp from [app=api] to node port 53 by default
+  expect allow udp from [app=api] to node port 53
+  assert allow udp from [app=api] to self port 53
+  assert drop tcp from [app=api] to world
+}
+"""
+
+
+def test_this_host_is_one_of_the_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "p.gate"
+    path.write_text(SELF)
+    ran = CliRunner().invoke(COMMANDS["test"], [str(path), "--engine", "interp", "--engine", "native"])  # type: ignore[arg-type]
+    assert ran.exit_code == 0, ran.output
+    path.write_text(
+        SELF.replace("assert drop tcp from [app=api] to world", "assert drop tcp from [app=api] to nodes")
+    )
+    ran = CliRunner().invoke(COMMANDS["test"], [str(path), "--engine", "interp"])  # type: ignore[arg-type]
+    assert ran.exit_code == 1 and "to self port 53" in ran.output
+
+
 def check(steps: str, of: str = "of db") -> object:
     whole = unit(POLICY + f'test "t" {of} {{ {WHO} {steps} }}')
     (test,) = whole.tests
