@@ -60,7 +60,7 @@ FIB = Struct(
 )
 ETHERNET = 14
 PAIR, DEVICE = 1, 2  # values of FORWARD: into the other end of a pair; out of a device
-REGISTERS = frozenset({FORWARD, NETWORK, TRANSPORT, "ip.ttl", "ip.fragment"})
+REGISTERS = frozenset({FORWARD, LENGTH, NETWORK, TRANSPORT, "ip.ttl", "ip.fragment"})
 
 
 @dataclass
