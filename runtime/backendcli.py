@@ -22,6 +22,7 @@ def backend_group() -> None:
 service_policy_option = click.option(
     "--policy", metavar="NAME", help="The policy, where several have a service of this name."
 )
+STATES = ("draining", "failing", "local")
 backend_argument = click.argument("backend", metavar="ADDRESS[:PORT]")
 service_argument = click.argument("service")
 
@@ -118,6 +119,10 @@ def backend_drain(service: str, backend: str, off: bool, policy: str | None, bpf
     _backend_changed(output, service, old, "takes clients" if off else "is draining")
 
 
+def _state(backend: Backend) -> tuple[bool, ...]:
+    return backend.draining, backend.failing, backend.local
+
+
 @backend_group.command(name="list")
 @click.argument("service", required=False)
 @service_policy_option
@@ -131,12 +136,12 @@ def backend_list(service: str | None, policy: str | None, bpffs: str, output: st
         else:
             policies = [running.find(bpffs, policy)] if policy else running.everything(bpffs)
         rows = [
-            (p.name, one.service, one.backend.text, one.backend.weight, one.backend.draining)
+            (p.name, one.service, one.backend.text, one.backend.weight, *_state(one.backend))
             for p in policies
             for one in backends.listing(p, service)
         ]
-    columns = ("policy", "service", "backend", "weight", "draining")
+    columns = ("policy", "service", "backend", "weight", *STATES)
     if output == "json":
         show.as_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        show.table(columns, [(*row[:-1], "yes" if row[-1] else "") for row in rows])
+        show.table(columns, [(*row[:4], *("yes" if so else "" for so in row[4:])) for row in rows])

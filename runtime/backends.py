@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -137,6 +137,40 @@ def drain(running: Running, service: str, backend: Backend, draining: bool) -> N
     _change(running, service, backend, lambda b: replace(b, draining=draining))
 
 
+def mark(running: Running, failing: Mapping[Place, bool]) -> None:
+    """Say of backends (by service, address and port) whether they fail. Those that are gone are passed
+    over."""
+    wanted = {(p.service, p.backend.address, p.backend.port): bad for p, bad in failing.items()}
+    for chain in running.state.manifest.chains:
+        if not any(service.name == p.service for service in chain.services for p in failing):
+            continue
+        with _opened(running, chain) as opened:
+            changed = []
+            for pool in pools(chain.services):
+                old = _of(opened, pool)
+                new = [
+                    _marked(m, wanted.get((pool.service.name, m.backend.address, m.backend.port)))
+                    for m in old
+                ]
+                if new != old:
+                    changed.append((pool, new))
+            try:
+                _put_all(opened, changed)
+            except bpf.BpfError as error:
+                raise explain(error, f"changing the backends of `{running.name}`") from error
+
+
+def _marked(member: Member, failing: bool | None) -> Member:
+    return member if failing is None else replace(member, backend=replace(member.backend, failing=failing))
+
+
+def _put_all(opened: _Balancer, changed: Sequence[tuple[Pool, list[Member]]]) -> None:
+    """Write backends of some pools, and put the tables in force that they have now."""
+    balance.write(opened.maps[layout.BACKENDS], [m for _, members in changed for m in members])
+    tables = ((pool.number, balance.table(pool, members)) for pool, members in changed)
+    balance.put_tables(opened.maps[layout.TABLES], tables)
+
+
 def remove(running: Running, service: str, backend: Backend) -> int:
     """Remove a backend: nobody is sent to it any more, and sockets that are connected to it end. Returns how
     many."""
@@ -184,9 +218,7 @@ def _follow(opened: _Balancer, services: Sequence[Service], known: Inventory) ->
             changed.append((pool, [*moving, *come]))
         new += come
         gone += [m for m in members if m not in staying]
-    balance.write(opened.maps[layout.BACKENDS], [m for _, members in changed for m in members])
-    tables = ((pool.number, balance.table(pool, members)) for pool, members in changed)
-    balance.put_tables(opened.maps[layout.TABLES], tables)
+    _put_all(opened, changed)
     return len(new) + len(gone), _retire(opened, gone) if gone else 0
 
 

@@ -163,6 +163,7 @@ def read(backends: Fd, room: int) -> list[Member]:
                 number["weight"],
                 bool(number["draining"]),
                 bool(number["local"]),
+                bool(number["failing"]),
             )
             out.append(Member(place, number["serial"], number["pool"], backend))
     return out
@@ -178,6 +179,7 @@ def _packed(member: Member) -> bytes:
         weight=backend.weight,
         draining=int(backend.draining),
         local=int(backend.local),
+        failing=int(backend.failing),
     )
 
 

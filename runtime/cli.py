@@ -24,6 +24,7 @@ from . import (
     events,
     expiry,
     flowlist,
+    healthcli,
     inventory,
     nftables,
     nftcli,
@@ -585,5 +586,6 @@ COMMANDS: dict[str, click.Command] = {
     "counters": counters_command,
     "set": set_group,
     "backend": backendcli.backend_group,
+    "health": healthcli.health_command,
     "events": events_command,
 }

@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "flows": (RUNTIME, "Show the flows that a policy for endpoints knows."),
     "set": (RUNTIME, "Show and change dynamic sets."),
     "backend": (RUNTIME, "Show and change who answers for services."),
+    "health": (RUNTIME, "Ask the backends of services whether they are well."),
     "events": (RUNTIME, "Print packets that rules with `log` decide."),
 }
 OF_THE_LIBRARY = (

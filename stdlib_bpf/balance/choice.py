@@ -43,9 +43,9 @@ def entry(bits: int, size: int) -> int:
 
 
 def table(service: Service, backends: Sequence[Backend]) -> list[int]:
-    """The table of a service over backends of one family: their places. Those that drain have no entry, and
-    by `local-first` those that are elsewhere have none as long as one is here."""
-    taking = [place for place, backend in enumerate(backends) if not backend.draining]
+    """The table of a service over backends of one family: their places. Those that drain or fail have no
+    entry, and by `local-first` those that are elsewhere have none as long as one is here."""
+    taking = [place for place, backend in enumerate(backends) if backend.taking]
     if service.spread == LOCAL_FIRST:
         taking = [place for place in taking if backends[place].local] or taking
     weights = [backends[place].weight for place in taking]

@@ -40,7 +40,7 @@ def answer(
     if not any((front.protocol, front.port) == (protocol, port) for front in service.fronts):
         return Answer(REJECT, (), service)
     family = ipaddress.ip_address(address).version
-    taking = tuple(b for b in service.backends if b.family == family and not b.draining)
+    taking = tuple(b for b in service.backends if b.family == family and b.taking)
     if service.spread == LOCAL_FIRST:
         taking = tuple(b for b in taking if b.local) or taking
     if taking:

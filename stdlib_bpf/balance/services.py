@@ -24,13 +24,20 @@ MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 §2.5.5.2
 @dataclass(frozen=True)
 class Backend:
     """Who answers. `address`: as Python's `ipaddress` writes it; `port`: 0 for the front's target; a backend
-    that is `draining` keeps its clients and gets no new ones; `local`: it is on this host."""
+    that is `draining` keeps its clients and gets no new ones; one that is `failing` gets no calls at all, and
+    loses its clients; `local`: it is on this host."""
 
     address: str
     port: int = 0
     weight: int = 1
     draining: bool = False
     local: bool = False
+    failing: bool = False
+
+    @property
+    def taking(self) -> bool:
+        """Whether it gets new clients."""
+        return not (self.draining or self.failing)
 
     @property
     def family(self) -> int:

@@ -132,7 +132,10 @@ class Balancer:
             f.load("i64", f.gep(entry, layout.offset("serial")))
             for entry, layout in ((pair, PAIR), (backend, BACKEND))
         ]
-        f.branch(f.compare("eq", *serials), alive, new, likely=True)
+        there = f.label("there")
+        f.branch(f.compare("eq", *serials), there, new, likely=True)
+        f.place(there)
+        f.branch(f.compare("eq", f.load("i8", f.gep(backend, BACKEND.offset("failing"))), 0), alive, new)
         f.place(alive)
         f.store(f.load("i32", which), f.gep(state, SOCKET.offset("last")))
         self._write(

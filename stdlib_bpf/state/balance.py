@@ -51,8 +51,8 @@ SERVICE = Struct(
         Member("empty", 19, 1),
     ),
 )
-# serial 0: nobody; port 0: the front's; weight, draining and local are for the runtime, which keeps nothing
-# else.
+# serial 0: nobody; port 0: the front's; failing: whoever had this backend gets another one; weight, draining
+# and local are for the runtime, which keeps nothing else.
 BACKEND = Struct(
     "lockgate_backend",
     40,
@@ -64,6 +64,7 @@ BACKEND = Struct(
         Member("weight", 30, 2),
         Member("draining", 32, 1),
         Member("local", 33, 1),
+        Member("failing", 34, 1),
     ),
 )
 BLOCK_WORDS, WORD_BYTES = 16, 4  # of a table; word 0 of block 0 is its length, entries begin at block 1
