@@ -65,7 +65,16 @@ def walk(f: Function, name: str, image: DataImage, key: Value, width: int, ends:
         cell, plain = f.label("cell"), f.label("plain")
         f.branch(f.compare("ne", f.op("and", found, 1), 0), cell, plain)
         f.place(cell)
-        ends.cell(*_rank(f, name, image, at, (upper, lower)))
+        record = f.op("and", f.op("shl", at, 1), number("cells_mask"))
+        first = f.gep(Value("ptr", f"@{name}_cells"), record, "i64")
+        low, high = f.load("i64", first), f.load("i64", f.gep(first, 8))
+        if number("listed"):
+            list_, span = f.label("list"), f.label("span")
+            f.branch(f.compare("ugt", low, high), list_, span)
+            f.place(list_)
+            ends.cell(*_rank(f, name, image, low, (upper, lower)))
+            f.place(span)
+        f.branch(f.compare("ugt", f.op("sub", upper, low), f.op("sub", high, low)), ends.nothing, plain)
         f.place(plain)
     ends.code(at)
     return room
@@ -107,13 +116,11 @@ def _leaf(f: Function, name: str, image: DataImage, value: Value, ends: Ends) ->
 
 
 def _rank(
-    f: Function, name: str, image: DataImage, number: Value, key: tuple[Value, Value]
+    f: Function, name: str, image: DataImage, cell: Value, key: tuple[Value, Value]
 ) -> tuple[Value, Value]:
-    """Where a cell's boundaries begin, and behind those at or below the key, both of 128 bits in halves
-    (`tables.range_tree.rank`)."""
+    """Where the boundaries of a cell's list begin, and behind those at or below the key, both of 128 bits in
+    halves (`tables.range_tree.rank`). `cell`: the first word of its record."""
     mask = image.parameter("uppers_mask")
-    cells = Value("ptr", f"@{name}_cells")
-    cell = f.load("i64", f.gep(cells, f.op("and", number, image.parameter("cells_mask")), "i64"))
     first, held = f.op("and", cell, PLACE_MASK), f.op("lshr", cell, 32)
     place = first
 

@@ -12,15 +12,15 @@ full.
 A code says where a prefix begins and ends with one bit more than its length takes: of the 2**k values from b
 on, multiples of 2**k, it is 2 * b + 2**k, so the lowest bit that is set tells k. A key x is inside when 2 * x
 + 1 and the code differ in no bit above that: `(code ^ 2 * x + 1) <= (code ^ code - 1)`. Where prefixes are
-finer than `cut` or longer than /64, one code of one value (a cell) stands for all of them, and a sorted list
-decides.
+finer than `cut` or longer than /64, one code of one value (a cell) stands for all of them. A record says what
+those are: one prefix of up to /64 by its first and last upper half, anything else by a sorted list.
 
 Layout, little endian, each section a power of two of elements. `slots` u32: leaf: held << 25 (5 bits) |
 number of its first code; node: 1 << 30 | number; full: 1 << 31. `nodes` u64[4]: start, limit, cut << 40 |
-shift << 32 | first slot, 0. `codes` u32: code << 1 | whether it is a cell. `cells` u64, by number of code:
-held << 32 | place in `uppers` and `lowers` u64, the halves of the cell's boundaries (where membership flips,
-ascending), which begin at an even place: an odd number of them at or below the key means that it is in the
-set.
+shift << 32 | first slot, 0. `codes` u32: code << 1 | whether it is a cell; leaves that have cells come first.
+`cells` u64[2], by number of code: first and last upper half, or held << 32 | place and 0, in `uppers` and
+`lowers` u64, the halves of the cell's boundaries (where membership flips, ascending), which begin at an even
+place: an odd number of them at or below the key means that it is in the set.
 
 The number of levels and of the steps of each search is known when the program is made: there is no loop.
 After poptrie (Asai, Ohara, SIGCOMM 2015) and DXR (Zec, Rizzo, Mikuc, CCR 2012), reduced to membership.
@@ -56,13 +56,13 @@ IS_NODE, IS_FULL = 1 << 30, 1 << 31
 HELD_AT, NUMBER_MASK, HELD_MASK = 25, (1 << 25) - 1, 31
 SHIFT_AT, CUT_AT, SMALL_MASK, PLACE_MASK = 32, 40, 255, (1 << 32) - 1
 CODE_BITS = 30
-LEAF_CODES = HELD_MASK  # a slot with more becomes a node: two cache lines cost less than a further level
+LEAF_CODES = 15  # a slot with more becomes a node: four halvings find one of these
 CODES_A_SLOT = 3  # what a node's slots would hold each, were they even
 LEAST_SLOTS = 4  # of the root, twice as many each level: at most 11 levels, whatever the set
 MAX_SLOTS = 1 << 20
-BASE_NS, READS = 8.0, 3  # of slots and codes; a cell is two more
+BASE_NS, READS = 15.0, 1  # of a leaf's codes; those of slots overlap with the packet before
 # Memory of a prefix, of that what lookups touch, and what one finer than /64 takes more.
-PREFIX_BYTES, TOUCHED_BYTES, FINE_BYTES = 24, 7, 40
+PREFIX_BYTES, TOUCHED_BYTES, FINE_BYTES = 14, 6, 40
 
 
 def entries(values: IntervalSet, width_bits: int) -> int:
@@ -72,9 +72,9 @@ def entries(values: IntervalSet, width_bits: int) -> int:
 
 def build(values: IntervalSet, width_bits: int, max_entries: int) -> DataImage:
     """The sections of the layout; parameters `origin`, `limit`, `shift` and `cut` of the root, `levels`,
-    `steps` (halvings of a leaf), `deep` (whether there are cells, then `cell_steps`), and NAME_mask of each
-    section, its number of elements less one. `max_entries` is not used. ValueError for keys of another width
-    or more than 2**25 prefixes."""
+    `steps` (halvings of a leaf), `deep` (whether there are cells), `listed` (whether there are lists, of
+    `cell_steps`), and NAME_mask of each section, its number of elements less one. `max_entries` is not used.
+    ValueError for keys of another width or more than 2**25 prefixes."""
     if width_bits != 2 * HALF:
         raise ValueError(f"{KIND} holds keys of {2 * HALF} bits, not of {width_bits}")
     return image_of([(value, length, 1) for value, length in values.prefixes(width_bits)], tagged=False)
@@ -129,12 +129,24 @@ def found(image: DataImage, key: int) -> tuple[str, int]:
     code = codes[at & mask] >> 1
     if code ^ wanted > code ^ code - 1:
         return "nothing", 0
-    return ("cell" if codes[at & mask] & 1 else "code"), at
+    if codes[at & mask] & 1:
+        low, high = _record(image, at)
+        if low > high:
+            return "cell", at
+        if not low <= key >> HALF <= high:
+            return "nothing", 0
+    return "code", at
+
+
+def _record(image: DataImage, number: int) -> tuple[int, int]:
+    cells, at = section(image, "cells"), 2 * number & image.parameter("cells_mask")
+    return cells[at], cells[at + 1]
 
 
 def rank(image: DataImage, number: int, key: int) -> tuple[int, int]:
-    """Where the boundaries of a cell begin, which is even, and behind those at or below the key."""
-    cell = section(image, "cells")[number & image.parameter("cells_mask")]
+    """Where the boundaries of a cell with a list begin, which is even, and behind those at or below the
+    key."""
+    cell, _ = _record(image, number)
     begin, held, mask = cell & PLACE_MASK, cell >> 32, image.parameter("uppers_mask")
     uppers, lowers, place = section(image, "uppers"), section(image, "lowers"), begin
 
@@ -201,6 +213,20 @@ class _Slots:
     bases: Words
     cuts: Words
     full: Places
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """Codes of the prefixes in all leaves, and their tags; of each slot the first code and how many. Of the
+    codes of leaves that have cells: first and last upper half; begin and end of a cell's list of boundaries,
+    the same where there is none."""
+
+    codes: Words
+    tags: Words
+    begins: Places
+    held: Places
+    spans: Words
+    listed: tuple[Places, Places]
 
 
 def _steps(sizes: NDArray[np.generic]) -> int:
@@ -271,22 +297,25 @@ def _tables(prefixes: _Prefixes, tagged: bool) -> tuple[list[Part], dict[str, in
     every = _joined(levels)
     places = np.concatenate([at for at, _ in links])
     every.held[places] = 0
-    codes, tags, begins, held, stretches = _codes(prefixes, every)
-    words = begins | held << HELD_AT
+    leaves = _codes(prefixes, every)
+    words = leaves.begins | leaves.held << HELD_AT
     words[every.full > 0] = IS_FULL | every.full[every.full > 0]
     words[places] = IS_NODE | np.concatenate([number for _, number in links])
-    sizes = stretches[1] - stretches[0]
-    numbers |= {"levels": len(levels), "steps": _steps(held), "deep": int(sizes.any())}
-    numbers["cell_steps"] = _steps(sizes)
-    parts: list[Part] = [("slots", words, U32), ("codes", codes, U32)]
+    begins, ends = leaves.listed
+    sizes = ends - begins
+    numbers |= {"levels": len(levels), "steps": _steps(leaves.held)}
+    numbers |= {"deep": int(len(sizes) > 0), "listed": int(sizes.any()), "cell_steps": _steps(sizes)}
+    parts: list[Part] = [("slots", words, U32), ("codes", leaves.codes, U32)]
     parts.append(("nodes", np.concatenate(records).reshape(-1) if records else np.zeros(4, np.uint64), U64))
     if tagged:
-        parts.append(("tags", tags, U16))
+        parts.append(("tags", leaves.tags, U16))
+    room = sizes + (sizes & 1)  # a list begins at an even place
+    at = np.cumsum(room) - room
+    list_ = np.stack([sizes.astype(np.uint64) << np.uint64(32) | at.astype(np.uint64), 0 * leaves.spans[1]])
+    if len(sizes):
+        parts.append(("cells", np.where(sizes > 0, list_, leaves.spans).T.reshape(-1), U64))
     if sizes.any():
-        room = sizes + (sizes & 1)  # a cell begins at an even place
-        at = np.cumsum(room) - room
-        parts.append(("cells", sizes.astype(np.uint64) << np.uint64(32) | at.astype(np.uint64), U64))
-        chosen = np.arange(int(room.sum())) + np.repeat(stretches[0] - at, room)
+        chosen = np.arange(int(room.sum())) + np.repeat(begins - at, room)
         chosen = np.minimum(chosen, len(prefixes.turns) - 1)
         parts += [(n, half[chosen], U64) for n, half in prefixes.boundaries]
         if tagged:
@@ -346,9 +375,7 @@ def _divided(prefixes: _Prefixes, level: _Nodes) -> _Slots:
     return _Slots(begins, held, bases, _cuts(level.shifts)[node], np.cumsum(turns)[:total].astype(np.int64))
 
 
-def _codes(prefixes: _Prefixes, slots: _Slots) -> tuple[Words, Words, Places, Places, tuple[Places, Places]]:
-    """Codes of the prefixes in the slots, and their tags; of each slot the first code and how many; of each
-    code begin and end of its boundaries, the same for what is no cell."""
+def _codes(prefixes: _Prefixes, slots: _Slots) -> _Codes:
     owner = np.repeat(np.arange(len(slots.held)), slots.held)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(slots.held) - slots.held, slots.held)
     mine = slots.begins[owner] + within
@@ -359,8 +386,26 @@ def _codes(prefixes: _Prefixes, slots: _Slots) -> tuple[Words, Words, Places, Pl
     first[1:] = ~cell[1:] | ~cell[:-1] | (owner[1:] != owner[:-1]) | (values[1:] != values[:-1])
     ones = np.uint64(1) << np.where(cell, np.uint64(0), spans - cuts)
     codes = (2 * values + ones << np.uint64(1) | cell)[first]
-    held = np.bincount(owner[first], minlength=len(slots.held))
-    final = np.append(np.flatnonzero(first)[1:], len(mine))[: len(codes)] - 1  # the last prefix of each code
-    begins = np.append(prefixes.ends, 0)[mine[first] - 1]  # behind those of the prefix before
-    ends = np.where(cell[first], prefixes.ends[mine[final]], begins)
-    return codes, prefixes.tags[mine[first]], np.cumsum(held) - held, held, (begins, ends)
+    of, leaf, cell = mine[first], owner[first], cell[first]
+    held = np.bincount(leaf, minlength=len(slots.held))
+    final = mine[np.append(np.flatnonzero(first)[1:], len(mine))[: len(codes)] - 1]  # of each code's prefixes
+    # Leaves with cells come first, so that there are no records of the others.
+    celled = np.bincount(leaf, cell, minlength=len(held)) > 0
+    order = np.argsort(~celled, kind="stable")
+    begins = np.zeros(len(held), np.int64)
+    begins[order] = np.cumsum(held[order]) - held[order]
+    place = np.argsort(begins[leaf], kind="stable")
+    kept = place[: int(held[celled].sum())]
+    begin = np.append(prefixes.ends, 0)[of - 1]  # behind the boundaries of the prefix before
+    single = ~cell | (~prefixes.fine[of] & (final == of))
+    end = np.where(single, begin, prefixes.ends[final])
+    low = prefixes.uppers[of] + np.uint64(prefixes.origin)
+    high = low + ((np.uint64(1) << np.where(cell, spans[first], np.uint64(0))) - np.uint64(1))
+    return _Codes(
+        codes[place],
+        prefixes.tags[of][place],
+        begins,
+        held,
+        np.stack([low, high])[:, kept],
+        (begin[kept], end[kept]),
+    )
