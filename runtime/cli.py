@@ -392,10 +392,13 @@ def events_command(name: str | None, seconds: float | None, bpffs: str, output: 
                     "length": event.length,
                     "header": event.header.hex(),
                     "destination": event.destination,
+                    "flow_ended": None if event.flow is None else vars(event.flow),
                 }
             )
             continue
         what = f"{event.length} bytes on interface {event.ifindex}  {event.header.hex()}"
+        if event.flow is not None:
+            what = f"the end of a flow of {sum(event.flow.packets)} packets, {sum(event.flow.bytes)} bytes"
         if event.destination is not None:
             protocol, address, port = event.destination
             what = f"protocol {protocol} to {address} port {port}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from . import acquaint, flowlist, inventory, running, show
+from . import acquaint, flowevents, flowlist, inventory, running, show
 from .errors import InventoryError
 from .options import bpffs_option, output_option, settled_bpffs_option
 
@@ -43,11 +43,26 @@ def endpoints_command(name: str, file: Path, netns: str | None, bpffs: str, outp
 @click.command("flows")
 @click.argument("name", required=False)
 @click.option("--sweep", is_flag=True, help="Remove flows that are over, and say how many.")
+@click.option("--follow", is_flag=True, help="Tell of flows of rules with `log` as they open and end.")
+@click.option("--seconds", type=float, help="With --follow: stop after that many seconds.  [default: never]")
 @settled_bpffs_option
 @output_option
-def flows_command(name: str | None, sweep: bool, bpffs: str, output: str) -> None:
+def flows_command(
+    name: str | None, sweep: bool, follow: bool, seconds: float | None, bpffs: str, output: str
+) -> None:
     """Show the flows that the policy NAME knows: by default of the one policy that has labels."""
+    if sweep and follow:
+        raise click.UsageError("give --sweep or --follow")
+    if seconds is not None and not follow:
+        raise click.UsageError("--seconds belongs to --follow")
     policy = running.find(bpffs, name) if name else _only(bpffs)
+    if follow:
+        for told in flowevents.follow(policy, seconds):
+            if output == "json":
+                show.as_json(flowevents.as_json(told))
+            else:
+                click.echo(flowevents.text(told))
+        return
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     if sweep:
         removed = flowlist.sweep(policy, now)

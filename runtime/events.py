@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lockgate.stdlib_bpf.manifest import Slot
-from lockgate.stdlib_bpf.state.events import EVENT
+from lockgate.stdlib_bpf.state.events import EVENT, FLOW_END, NO_RULE, PACKET
+from lockgate.stdlib_bpf.state.flows import Key, key_from
 
 from .errors import SystemRefused
 from .running import Running
@@ -23,8 +24,20 @@ from .sys.ring import Ring
 
 
 @dataclass(frozen=True)
+class FlowEnd:
+    """A flow that has ended, members as in `stdlib_bpf.state.flows`."""
+
+    key: Key
+    packets: tuple[int, int]
+    bytes: tuple[int, int]
+    since_ns: int
+    opener: int
+
+
+@dataclass(frozen=True)
 class Event:
-    """One packet that a rule with `log` decided. `ktime_ns`: CLOCK_MONOTONIC; `length`: of the whole frame in
+    """One packet that a rule with `log` decided, or the end of a flow that one has let in (`flow`).
+    `kind`: as in `stdlib_bpf.state.events`. `ktime_ns`: CLOCK_MONOTONIC; `length`: of the whole frame in
     bytes; `header`: the frame's beginning, as captured. `destination`: (protocol, address, port) at connect,
     in place of a header."""
 
@@ -35,6 +48,8 @@ class Event:
     length: int
     header: bytes
     destination: tuple[int, str, int] | None
+    kind: int = PACKET
+    flow: FlowEnd | None = None
 
 
 def follow(running: Running, seconds: float | None = None) -> Iterator[Event]:
@@ -72,7 +87,9 @@ def decode(running: Running, record: bytes) -> Event:
     chains = running.state.manifest.chains
     chain = chains[number["policy"]] if number["policy"] < len(chains) else chains[0]
     slots = chain.slots
-    slot = slots[number["slot"]] if number["slot"] < len(slots) else Slot("unknown", str(number["slot"]))
+    unknown = "a rule of an earlier load" if number["slot"] == NO_RULE else str(number["slot"])
+    slot = slots[number["slot"]] if number["slot"] < len(slots) else Slot("unknown", unknown)
+    ended = number["kind"] != PACKET
     return Event(
         number["ktime_ns"],
         chain.name,
@@ -81,7 +98,15 @@ def decode(running: Running, record: bytes) -> Event:
         number["length"],
         header[: number["captured"]],
         _destination(header) if chain.hook == "connect" else None,
+        number["kind"],
+        _flow_end(header) if ended else None,
     )
+
+
+def _flow_end(header: bytes) -> FlowEnd:
+    received, sent = (struct.unpack_from("<2Q", header, FLOW_END.offset(n)) for n in ("packets", "bytes"))
+    number = {k: v for k, v in FLOW_END.unpack(header).items() if isinstance(v, int)}
+    return FlowEnd(key_from(header), received, sent, number["since_ns"], number["opener"])
 
 
 def _destination(header: bytes) -> tuple[int, str, int]:

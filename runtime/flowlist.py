@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from lockgate.stdlib_bpf.manifest import Chain
 from lockgate.stdlib_bpf.state import flows
-from lockgate.stdlib_bpf.state.endpoints import ADDRESS_KEY, ADDRESSES, HEAD, record
+from lockgate.stdlib_bpf.state.endpoints import ADDRESS_KEY, ADDRESSES, HEAD, address_key, record
 from lockgate.stdlib_bpf.state.expiry import HANDS
 from lockgate.stdlib_bpf.state.flows import Flow, Key
 
@@ -75,10 +75,10 @@ def read(policy: Running, now_ns: int) -> list[Line]:
             if m.role in ("flows", "endpoints")
         }
         names = opened.enter_context(policy.open_map(inventory.NAMES_KEY))
-        owners = _owners(chain, maps[ADDRESSES], inventory.names(names))
+        owned = owners(chain, maps[ADDRESSES], inventory.names(names))
         tables = {name: maps[name] for name in (flows.FLOWS, flows.OPENINGS)}
         alive = [(key, flow) for key, flow in flowtable.read(tables) if flow.lives(now_ns)]
-    lines = [_line(key, flow, owners, now_ns) for key, flow in alive]
+    lines = [_line(key, flow, owned, now_ns) for key, flow in alive]
     return sorted(lines, key=lambda line: line.silent_ns)
 
 
@@ -111,21 +111,46 @@ def sweep(policy: Running, now_ns: int) -> int:
     return removed
 
 
-def _owners(chain: Chain, addresses: Fd, names: dict[int, str]) -> dict[bytes, str]:
+@dataclass(frozen=True)
+class Owners:
+    """Who has an address, by the keys of the map of addresses: name and interface."""
+
+    known: Mapping[bytes, tuple[str, int]]
+
+    def name(self, family: int, address: int) -> str:
+        """The name, "" for nobody's."""
+        return self.known.get(address_key((family, address)), ("", 0))[0]
+
+    def interface(self, family: int, address: int) -> int:
+        """The index of its interface on this host, 0 where it has none."""
+        return self.known.get(address_key((family, address)), ("", 0))[1]
+
+
+def owners(chain: Chain, addresses: Fd, names: Mapping[int, str]) -> Owners:
+    """Everyone's addresses, at this moment."""
     size = record(len(chain.selections)).size
-    at = HEAD.offset("endpoint")
-    return {
-        key: names.get(int.from_bytes(value[at : at + 4], "little"), "")
-        for key, value in bpf.map_items(addresses, ADDRESS_KEY.size, size)
-    }
+    found = {}
+    for key, value in bpf.map_items(addresses, ADDRESS_KEY.size, size):
+        head = HEAD.unpack(value[: HEAD.size])
+        number, ifindex = head["endpoint"], head["ifindex"]
+        assert isinstance(number, int) and isinstance(ifindex, int)
+        found[key] = names.get(number, ""), ifindex
+    return Owners(found)
 
 
-def _line(key: Key, flow: Flow, owners: dict[bytes, str], now_ns: int) -> Line:
+def ends(key: Key, owners: Owners) -> tuple[str, End, End]:
+    """Protocol, subject and peer of a flow."""
     _, family, protocol, subject, subject_port, peer, peer_port = key
-    return Line(
+    return (
         PROTOCOLS.get(protocol, str(protocol)),
         _end(family, subject, subject_port, owners),
         _end(family, peer, peer_port, owners),
+    )
+
+
+def _line(key: Key, flow: Flow, owners: Owners, now_ns: int) -> Line:
+    return Line(
+        *ends(key, owners),
         bool(flow.opener),
         state_of(flow),
         (flow.packets[0], flow.packets[1]),
@@ -135,10 +160,9 @@ def _line(key: Key, flow: Flow, owners: dict[bytes, str], now_ns: int) -> Line:
     )
 
 
-def _end(family: int, value: int, port: int, owners: dict[bytes, str]) -> End:
+def _end(family: int, value: int, port: int, owners: Owners) -> End:
     raw = value.to_bytes(4 if family == 4 else 16)
-    key = ADDRESS_KEY.pack(address=raw, family=family)
-    return End(str(ipaddress.ip_address(raw)), port, owners.get(key, ""))
+    return End(str(ipaddress.ip_address(raw)), port, owners.name(family, value))
 
 
 def as_json(lines: list[Line]) -> Iterator[dict[str, object]]:
@@ -146,8 +170,8 @@ def as_json(lines: list[Line]) -> Iterator[dict[str, object]]:
     for line in lines:
         yield {
             "protocol": line.protocol,
-            "subject": _end_json(line.subject),
-            "peer": _end_json(line.peer),
+            "subject": end_json(line.subject),
+            "peer": end_json(line.peer),
             "opened_by": "subject" if line.opened else "peer",
             "state": line.state,
             "received": {"packets": line.packets[0], "bytes": line.bytes[0]},
@@ -157,5 +181,6 @@ def as_json(lines: list[Line]) -> Iterator[dict[str, object]]:
         }
 
 
-def _end_json(end: End) -> dict[str, object]:
+def end_json(end: End) -> dict[str, object]:
+    """One end, for machines."""
     return {"address": end.address, "port": end.port, "endpoint": end.name or None}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lockgate.stdlib_bpf import hooks, manifest
-from lockgate.stdlib_bpf.emit import endpoints, expiry, flows, forward, fragments
+from lockgate.stdlib_bpf.emit import endpoints, expiry, flow_events, flows, forward, fragments
 from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import FATE, STATELESS, Registers
 from lockgate.stdlib_bpf.fields import split_selected
@@ -35,6 +35,10 @@ class Program(Protocol):
     ctx: Value
     verdict: Value
     finish: Label
+
+    @property
+    def told(self) -> flow_events.Told | None:
+        """Where ends of flows are told of."""
 
     def decide_before(self, kind: str) -> None:
         """Decide without a rule, by the kind of counter slot."""
@@ -126,7 +130,7 @@ class AroundFlows(Around):
         """Who is it, and does a flow decide?"""
         f, r, ends = program.f, program.registers, self._ends
         exits = endpoints.Exits(f.label("unjudged"), f.label("foreign"), never)
-        flow = flows.Flow(ends)
+        flow = flows.Flow(ends, program.told)
         follows, invalid, ask = f.label("follows"), f.label("invalid"), f.label("ask")
         addressed, bare, whole = f.label("addressed"), f.label("bare"), f.label("whole")
         judged, free = f.label("judged"), f.label("free")
@@ -183,7 +187,7 @@ class AroundFlows(Around):
     def behind(self, program: Program) -> None:
         """The flow begins, goes on, or ends."""
         done = program.f.label("settled")
-        flow = flows.Flow(self._ends)
+        flow = flows.Flow(self._ends, program.told)
         flow.settle(program.verdict, self.hook.verdicts[ALLOW], done)
         program.f.place(done)
         expiry.Expiry(flow).settle()
@@ -191,7 +195,7 @@ class AroundFlows(Around):
     def leave(self, program: Program) -> None:
         """Packets of known flows may go straight on."""
         if self.fast:
-            forward.Forward(self._ends, flows.Flow(self._ends), program.finish).leave()
+            forward.Forward(self._ends, flows.Flow(self._ends, None), program.finish).leave()
 
     def value(self, program: Program, field: str) -> Value:
         """Bits of selections lie in no register."""

@@ -12,7 +12,7 @@ from operator import or_
 
 from lockgate.stdlib_bpf import answers, fields
 from lockgate.stdlib_bpf.effects import NONE, Effects
-from lockgate.stdlib_bpf.emit import effects, limits, live, reply, state
+from lockgate.stdlib_bpf.emit import effects, flow_events, limits, live, reply, state
 from lockgate.stdlib_bpf.emit.classifiers import CLASSIFY
 from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import (
@@ -73,6 +73,12 @@ class Nodes:
                 self._classify(node, labels[node.no])
             case Tag() as node:
                 self._tag(node, labels[node.next])
+
+    @property
+    def told(self) -> flow_events.Told | None:
+        """Where ends of flows are told of; None where no rule logs."""
+        lost = self.of.slot_numbers.get(("lost", "lost events"))
+        return None if lost is None else flow_events.Told(self.of.index, lost)
 
     def log(self, sample: Value, seen: Value, done: Label) -> None:
         """Send an event for the first of every `sample` packets that a counter has seen; ends at `done`."""

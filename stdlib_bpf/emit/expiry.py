@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..state.events import SILENT
 from ..state.expiry import EXAMINED, HAND, HANDS, LAG, RING, TICKET_BYTES
 from ..state.flows import CONFIRMED, FLOW, FLOWS, MARKS
 from .flows import BEGUN, BPF_ANY, BPF_MAP_DELETE_ELEM, BPF_MAP_UPDATE_ELEM, ENLIST, FULL, Flow
@@ -94,6 +95,7 @@ class Expiry:
         self._ticket(entry, key)
         f.jump(drop)
         f.place(dead)
+        self.flow.goes(key, entry, SILENT)
         f.call_helper(BPF_MAP_DELETE_ELEM, "i64", Value("ptr", f"@{FLOWS}"), key)
         self._count("removed")
         f.jump(drop)

@@ -13,8 +13,11 @@ from ..decode.quote import BEHIND_BYTES, ERRORS, HEADER_BYTES, ICMP_OF
 from ..fields import ETH_P_IP, ETH_P_IPV6, IPPROTO_TCP, PEER, SUBJECT, WITH_PORTS
 from ..labels import WORKLOAD
 from ..state import flows
+from ..state.events import CLOSED, DENIED, SILENT
 from ..state.flows import CONFIRMED, FINS, FLOW, FLOWS, KEY, KIND_OF, MARKS, OPENINGS, OTHER, RSTS
+from . import flow_events
 from .endpoints import BPF_MAP_LOOKUP_ELEM, FREE, Ends
+from .flow_events import Told
 from .llvm import NULL, Function, Label, Value, const
 from .registers import COUNTED, ECHO, FATE, LEFT, STATELESS, TRANSPORT, Registers
 
@@ -52,8 +55,9 @@ class Ways:
 class Flow:
     """The parts of one program, around the ends of its packets."""
 
-    def __init__(self, ends: Ends) -> None:
-        self.ends = ends
+    def __init__(self, ends: Ends, told: Told | None) -> None:
+        """`told`: where ends of flows are told of, None where no rule logs."""
+        self.ends, self.told = ends, told
         self.f: Function = ends.f
         self.r: Registers = ends.registers
         self.entry = self.f.alloca("ptr", "flow")
@@ -310,7 +314,7 @@ class Flow:
         current, old = f.label("judged_now"), f.label("judged_before")
         f.branch(self._is_current(entry), current, old, likely=True)
         f.place(current)
-        self.touch(entry, state, following, ends.sends)
+        self.touch(ends.at("key"), entry, state, following, ends.sends)
         f.jump(ways.known)
         f.place(old)
         r.set(FATE, const("i32", RENEW))
@@ -389,7 +393,7 @@ class Flow:
         r.set(NEXT, first)
         f.jump(ways.ask)
 
-    def touch(self, entry: Value, state: Value, following: Value, sends: bool) -> None:
+    def touch(self, key: Value, entry: Value, state: Value, following: Value, sends: bool) -> None:
         """A packet belongs to the flow (`state.flows.Flow.touch`); one that has become confirmed moves.
         `sends`: whether the flow's subject sends it."""
         f, r, ends = self.f, self.r, self.ends
@@ -408,6 +412,7 @@ class Flow:
         f.branch(f.compare("eq", f.op("and", state, FINS), FINS), done, seen)
         f.place(changed)
         f.store(f.op("and", following, MARKS), f.gep(entry, FLOW.offset("marks")))
+        self._closes(key, entry, state, following)
         moves, stays = f.label("confirms"), f.label("stays")
         f.branch(f.compare("ugt", following, f.op("or", state, MARKS)), moves, stays, likely=False)
         f.place(moves)
@@ -430,6 +435,58 @@ class Flow:
         f.jump(seen)
         f.place(seen)
         f.store(f.load("i64", ends.at("now")), f.gep(entry, FLOW.offset("seen_ns")))
+        f.jump(done)
+        f.place(done)
+
+    # ---- what is told of its end ----
+
+    def _let_in(self, slot: Value) -> None:
+        """Keep the rule, if it logs."""
+        if self.told is not None:
+            self.f.store(flow_events.slot_of(self.ends), slot)
+
+    def _closes(self, key: Value, entry: Value, before: Value, after: Value) -> None:
+        """Tell of a flow that the packet closes."""
+        if self.told is None:
+            return
+        f, open_, closed, done = (
+            self.f,
+            self.f.label("was_open"),
+            self.f.label("closes"),
+            self.f.label("said"),
+        )
+        self._if_over(before, done, open_)
+        f.place(open_)
+        self._if_over(after, closed, done)
+        f.place(closed)
+        flow_events.ended(self.ends, self.told, key, entry, CLOSED)
+        f.jump(done)
+        f.place(done)
+
+    def _if_over(self, state: Value, yes: Label, no: Label) -> None:
+        """`state.flows.closed`."""
+        f, fins = self.f, self.f.label("fins")
+        f.branch(f.compare("eq", f.op("and", state, RSTS), 0), fins, yes)
+        f.place(fins)
+        f.branch(f.compare("eq", f.op("and", state, FINS), FINS), yes, no)
+
+    def _farewell(self, why: int) -> None:
+        """Tell of a confirmed flow that goes."""
+        if self.told is None:
+            return
+        f, done, key = self.f, self.f.label("said_farewell"), self.ends.at("key")
+        self.goes(key, self.ends.look_up(FLOWS, key, done, "goes"), why)
+        f.jump(done)
+        f.place(done)
+
+    def goes(self, key: Value, entry: Value, why: int) -> None:
+        """Tell of a confirmed flow that leaves the table, unless it has been closed, which was told."""
+        if self.told is None:
+            return
+        f, tell, done = self.f, self.f.label("not_closed"), self.f.label("gone")
+        self._if_over(f.load("i32", f.gep(entry, FLOW.offset("marks"))), done, tell)
+        f.place(tell)
+        flow_events.ended(self.ends, self.told, key, entry, why)
         f.jump(done)
         f.place(done)
 
@@ -492,6 +549,7 @@ class Flow:
         end = f.label("end_flow")
         f.branch(f.compare("eq", r.get(FATE), RENEW), end, done)
         f.place(end)
+        self._farewell(DENIED)
         self._delete(FLOWS)
         self._delete(OPENINGS)
         f.jump(done)
@@ -499,6 +557,7 @@ class Flow:
         begin, over, renew = f.label("begin_flow"), f.label("in_its_place"), f.label("renew_flow")
         f.switch(r.get(FATE), done, [(NEW, begin), (OVER, over), (RENEW, renew)])
         f.place(over)
+        self._farewell(SILENT)
         self._delete(FLOWS)
         f.jump(begin)
         f.place(begin)
@@ -511,7 +570,9 @@ class Flow:
         f.place(known)
         entry = f.load("ptr", self.entry)
         f.store(f.load("i64", ends.at("epoch")), f.gep(entry, FLOW.offset("epoch")))
-        self.touch(entry, self._state(entry), f.op("and", r.get(NEXT), 0x7F), ends.sends)
+        self._let_in(f.gep(entry, FLOW.offset("slot")))
+        following = f.op("and", r.get(NEXT), 0x7F)
+        self.touch(ends.at("key"), entry, self._state(entry), following, ends.sends)
         f.jump(done)
 
     def _begin(self) -> None:
@@ -531,6 +592,7 @@ class Flow:
         put("bytes", f.zext(r.get(COUNTED), "i64"), 8 * int(ends.sends))
         put("marks", f.op("and", r.get(NEXT), MARKS))
         put("opener", const("i32", int(ends.sends)))
+        self._let_in(ends.at("flow", FLOW.offset("slot")))
         done = f.label("kind_known")
         labels = {kind: f.label("kind") for kind in sorted({*KIND_OF.values(), OTHER})}
         f.switch(r.get("ip.proto"), labels[OTHER], [(n, labels[kind]) for n, kind in KIND_OF.items()])

@@ -102,7 +102,7 @@ class Forward:
         taken = self.flow.takes(self.ends.at("flow"), False, self.slow)
         self._route(target)
         self._rewrite()
-        self._into(there, lambda: self.flow.touch(*taken, sends=False), ready)
+        self._into(there, lambda: self.flow.touch(self.ends.at("flow"), *taken, sends=False), ready)
         f.place(ready)
 
     def arrived(self) -> None:
@@ -119,7 +119,7 @@ class Forward:
         self._route(target)
         self._rewrite()
         ready = f.label("ready")
-        self._into(there, lambda: self.flow.touch(*taken, sends=False), ready)
+        self._into(there, lambda: self.flow.touch(self.ends.at("key"), *taken, sends=False), ready)
         f.place(ready)
 
     def left(self) -> None:

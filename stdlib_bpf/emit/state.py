@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..layout import Struct
 from ..state.counters import COUNTER
 from ..state.events import EVENT, HEADER_BYTES
-from .llvm import Function, Value, const
+from .llvm import Function, Label, Value, const
 from .registers import COUNTED, LENGTH, SLOT, Registers
 
 BPF_MAP_LOOKUP_ELEM, BPF_KTIME_GET_NS, BPF_RINGBUF_OUTPUT = 1, 5, 130
@@ -32,6 +34,33 @@ def count(f: Function, registers: Registers, key: Value, seen: Value | None = No
     f.place(done)
 
 
+def begin_event(f: Function, policy: int) -> tuple[Value, Callable[[str, Value], None]]:
+    """An event on the stack, with its time and whose it is; and how to set its members."""
+    event = f.room(EVENT.size)
+    for at in range(0, EVENT.size, 8):
+        f.store(const("i64", 0), f.gep(event, at))
+
+    def put(name: str, value: Value) -> None:
+        f.store(value, f.gep(event, EVENT.offset(name)))
+
+    put("ktime_ns", f.call_helper(BPF_KTIME_GET_NS, "i64"))
+    put("policy", const("i32", policy))
+    return event, put
+
+
+def send_event(f: Function, registers: Registers, event: Value, lost: int, done: Label) -> None:
+    """Send it, or count in slot `lost` that there was no room; then go to `done`."""
+    ring, size = Value("ptr", "@events"), const("i64", EVENT.size)
+    sent = f.call_helper(BPF_RINGBUF_OUTPUT, "i64", ring, event, size, const("i64", 0))
+    full = f.label("ring_full")
+    f.branch(f.compare("eq", sent, 0), done, full, likely=True)
+    f.place(full)
+    key = f.room(4)
+    f.store(const("i32", lost), key)
+    count(f, registers, key)
+    f.jump(done)
+
+
 def log(
     f: Function,
     context: Struct,
@@ -44,15 +73,7 @@ def log(
 ) -> None:
     """Send an event of the deciding rule to the ring buffer `events`; one that finds no room is counted in
     slot `lost`. `destination`: at connect, pointer to 32 bytes that say whom the call was for."""
-    event = f.room(EVENT.size)
-    for at in range(0, EVENT.size, 8):
-        f.store(const("i64", 0), f.gep(event, at))
-
-    def put(name: str, value: Value) -> None:
-        f.store(value, f.gep(event, EVENT.offset(name)))
-
-    put("ktime_ns", f.call_helper(BPF_KTIME_GET_NS, "i64"))
-    put("policy", const("i32", policy))
+    event, put = begin_event(f, policy)
     put("slot", registers.get(SLOT))
     if destination is None:
         interface = "ingress_ifindex" if variant == "xdp" else "ifindex"
@@ -63,16 +84,8 @@ def log(
     else:
         for at in range(0, 32, 8):
             f.store(f.load("i64", f.gep(destination, at)), f.gep(event, EVENT.offset("header") + at))
-    sent = f.call_helper(
-        BPF_RINGBUF_OUTPUT, "i64", Value("ptr", "@events"), event, const("i64", EVENT.size), const("i64", 0)
-    )
-    full, done = f.label("ring_full"), f.label("logged")
-    f.branch(f.compare("eq", sent, 0), done, full, likely=True)
-    f.place(full)
-    key = f.room(4)
-    f.store(const("i32", lost), key)
-    count(f, registers, key)
-    f.jump(done)
+    done = f.label("logged")
+    send_event(f, registers, event, lost, done)
     f.place(done)
 
 

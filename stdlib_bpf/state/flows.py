@@ -48,10 +48,11 @@ KEY = Struct(
 # `epoch`: of the judgement; `seen_ns`, `since_ns`: last and first packet; `packets`, `bytes`: received by the
 # subject, then sent, about; `marks`; `opener`: direction of the first packet; `kind`: row of TIMEOUTS;
 # `uplink`: ifindex of the host's own interface that the flow has been seen to leave through, behind the stack
-# and with these ends, or 0; `ticket`: of a confirmed flow (`state.expiry`).
+# and with these ends, or 0; `ticket`: of a confirmed flow (`state.expiry`); `slot`: of the
+# rule that let it in, where its end is to be told (`state.events`), else 0.
 FLOW = Struct(
     "flow",
-    80,
+    88,
     (
         Member("epoch", 0, 8),
         Member("seen_ns", 8, 8),
@@ -63,6 +64,7 @@ FLOW = Struct(
         Member("kind", 64, 4),
         Member("uplink", 68, 4),
         Member("ticket", 72, 8),
+        Member("slot", 80, 4),
     ),
 )
 
@@ -271,13 +273,20 @@ class Flow:
         self.state = following
 
 
-def unpack(key: bytes, value: bytes, confirmed: bool) -> tuple[Key, Flow]:
-    """A flow from the bytes of an entry of FLOWS (`confirmed`) or OPENINGS."""
-    number = {n: one for n, one in (KEY.unpack(key) | FLOW.unpack(value)).items() if isinstance(one, int)}
+def key_from(raw: bytes) -> Key:
+    """A flow's key from its bytes (KEY)."""
+    number = {n: one for n, one in KEY.unpack(raw[: KEY.size]).items() if isinstance(one, int)}
     subject, peer = (
         high << 64 | low
-        for high, low in (struct.unpack_from("<2Q", key, KEY.offset(end)) for end in ("subject", "peer"))
+        for high, low in (struct.unpack_from("<2Q", raw, KEY.offset(end)) for end in ("subject", "peer"))
     )
+    head = number["ifindex"], number["family"], number["protocol"]
+    return (*head, subject, number["subject_port"], peer, number["peer_port"])
+
+
+def unpack(key: bytes, value: bytes, confirmed: bool) -> tuple[Key, Flow]:
+    """A flow from the bytes of an entry of FLOWS (`confirmed`) or OPENINGS."""
+    number = {n: one for n, one in FLOW.unpack(value).items() if isinstance(one, int)}
     flow = Flow(
         number["epoch"],
         number["marks"] | CONFIRMED * confirmed,
@@ -288,8 +297,7 @@ def unpack(key: bytes, value: bytes, confirmed: bool) -> tuple[Key, Flow]:
         list(struct.unpack_from("<2Q", value, FLOW.offset("packets"))),
         list(struct.unpack_from("<2Q", value, FLOW.offset("bytes"))),
     )
-    head = number["ifindex"], number["family"], number["protocol"]
-    return (*head, subject, number["subject_port"], peer, number["peer_port"]), flow
+    return key_from(key), flow
 
 
 def begin(facts: Mapping[str, int], state: int, epoch: int) -> Flow:

@@ -13,9 +13,12 @@ from lockgate.engines import given
 from lockgate.runtime import bundle, flowtable, testrun
 from lockgate.runtime.sys import bpf
 from lockgate.runtime.sys.netns import inside
+from lockgate.runtime.sys.ring import Ring
 from lockgate.stdlib_bpf.decode.frame import Frame
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state import flows
+from lockgate.stdlib_bpf.state.counters import FIRST_RULE
+from lockgate.stdlib_bpf.state.events import EVENT, PACKET, RING_BYTES, SILENT
 from lockgate.stdlib_bpf.state.expiry import HANDS, LAG, RING, TICKET_BYTES
 from tests import engines, netns
 from tests.flowing import A4, A_IF, B4, IN, OUT, PODS, chain, endpoints, packet, rule, seen
@@ -83,6 +86,22 @@ def test_dead_flows_go_as_new_ones_come() -> None:
         assert pressure(programs) == flowtable.Pressure(450, 450, 250, 0, 200)
         tickets = sum(1 for _ in bpf.map_items(programs.map(RING), TICKET_BYTES, flows.KEY.size))
         assert tickets == 200
+
+
+def test_flows_that_fall_silent_are_told_of() -> None:
+    logged = chain(rule("allow", direction="ingress", sample=1), selections=(PODS,))
+    with loaded(logged) as programs:
+        converse(programs, range(1000, 1002 + LAG), 1.0)
+        fd = programs.map("events")
+        ring = Ring(fd, RING_BYTES)
+        try:
+            assert {EVENT.unpack(record)["kind"] for record in ring.records()} == {PACKET}
+            converse(programs, range(2000, 2001), 400.0)
+            ends = [EVENT.unpack(record) for record in ring.records()]
+        finally:
+            ring.close()
+    kinds = [(end["kind"], end["slot"]) for end in ends if end["kind"] != PACKET]
+    assert kinds == [(SILENT, FIRST_RULE)] * 2
 
 
 def test_a_key_that_comes_again_is_listed_once() -> None:

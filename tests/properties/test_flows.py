@@ -92,6 +92,11 @@ POLICIES: dict[str, Chain] = {
     ),
 }
 POLICIES["strict in parts"] = POLICIES["strict"]
+POLICIES["fast, with logs"] = replace(
+    POLICIES["loose"],
+    forward="fast",
+    rules=tuple(replace(one, sample=1) for one in POLICIES["loose"].rules),
+)
 IN_PARTS = {"strict in parts": 25}  # instructions of a part
 MEMBERS = (frozenset({0, 1}), frozenset({1}), frozenset())
 
