@@ -1,9 +1,10 @@
 """Records of endpoints in the kernel (`stdlib_bpf.state.endpoints`): brought to what an inventory says, with
 as few changes as that takes.
 
-A record is replaced as a whole. The count of changes is raised behind the last of them, twice: flows that a
-program judged by old records while it had the new count already (a CPU may see the two writes the other way
-round) are judged again.
+A record is replaced as a whole, and all records of a map by one system call: whoever kills this process does
+not interrupt that (`generic_map_update_batch` looks at no signals). The count of changes is raised behind the
+last of them, twice: flows that a program judged by old records while it had the new count already (a CPU may
+see the two writes the other way round) are judged again.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def _bring(map_: Fd, key_bytes: int, value_bytes: int, wanted: Mapping[bytes, by
     """Write what differs, remove what is not wanted."""
     old = dict(bpf.map_items(map_, key_bytes, value_bytes))
     differs = {key: value for key, value in wanted.items() if old.get(key) != value}
-    for key, value in differs.items():
-        bpf.map_update(map_, key, value)
+    if differs:
+        bpf.map_update_batch(map_, b"".join(differs), b"".join(differs.values()), len(differs))
     gone = [key for key in old if key not in wanted]
     for key in gone:
         bpf.map_delete(map_, key)
