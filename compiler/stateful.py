@@ -48,13 +48,13 @@ Ask = Callable[[Facts], Decision]
 
 @dataclass
 class Stateful:
-    """One run over packets. `fragments`: mode of the chain; `selections`: how many it has; `stateless`:
-    indices of rules that open no flow; `endpoints` and `generation` may be changed between packets, and
+    """One run over packets. `fragments`: mode of the chain; `selections`: how many it has; `lasts`: what
+    its rules make, of `flows.LASTS`; `endpoints` and `generation` may be changed between packets, and
     `flows` are kept then."""
 
     fragments: str
     selections: int
-    stateless: frozenset[int]
+    lasts: tuple[str, ...]
     endpoints: Endpoints = field(default_factory=Endpoints)
     generation: int = 0
     flows: dict[Key, Flow] = field(default_factory=dict)
@@ -63,13 +63,17 @@ class Stateful:
     @classmethod
     def of(cls, chain: Chain, endpoints: Endpoints, generation: int = 0) -> Stateful:
         """A run of a chain at the hook `endpoint`."""
-        stateless = frozenset(i for i, rule in enumerate(chain.rules) if rule.stateless)
-        return cls(chain.fragments, len(chain.selections), stateless, endpoints, generation)
+        lasts = tuple(rule.lasts for rule in chain.rules)
+        return cls(chain.fragments, len(chain.selections), lasts, endpoints, generation)
 
     @property
     def epoch(self) -> int:
         """Under which a judgement is made: it holds until the rules or the records change."""
         return self.generation << 32 | self.endpoints.version & 0xFFFFFFFF
+
+    def holds(self, flow: Flow) -> bool:
+        """Whether the judgement of a flow is still good."""
+        return flow.epoch in (self.epoch, flows.FOR_GOOD)
 
     def decide(self, frame: Frame, ask: Ask) -> Decision:
         """Decide one packet. `ask`: the rules' decision about facts; it is asked once at most."""
@@ -135,14 +139,14 @@ class _Packet:
         table = self.run.flows
         quoted = flows.quoted_key(facts, self.ifindex, sends)
         about = table.get(quoted) if quoted is not None else None
-        if about is not None and about.lives(now) and about.epoch == self.run.epoch:
+        if about is not None and about.lives(now) and self.run.holds(about):
             return Decision(ALLOW, FOLLOWS)
         key = flows.key_of(facts, self.ifindex, sends)
         found = table.get(key) if key is not None else None
         if found is None or not found.lives(now):
             return self._ask(key, None, flows.BEGINNINGS[flows.flag_bits(facts)])
         following = flows.step(found.state, found.side(facts["flow.direction"]), flows.flag_bits(facts))
-        if found.epoch != self.run.epoch:
+        if not self.run.holds(found):
             return self._ask(key, found, following)
         if following == flows.INVALID:
             return Decision(DROP, INVALID)
@@ -207,16 +211,18 @@ class _Packet:
 
     def _settle(self, key: Key | None, found: Flow | None, following: int | None, said: Decision) -> None:
         """Begin, renew or end the flow."""
-        table, keeps = self.run.flows, said.verdict == ALLOW and said.rule not in self.run.stateless
+        table, lasts = self.run.flows, self.run.lasts[said.rule] if said.rule >= 0 else flows.AGAIN
+        keeps = said.verdict == ALLOW and lasts != flows.STATELESS
+        epoch = flows.FOR_GOOD if lasts == flows.KEPT else self.run.epoch
         if key is None or following is None:
             return
         if found is not None and not keeps:
             del table[key]
         elif found is not None:
-            found.epoch = self.run.epoch
+            found.epoch = epoch
             self._touch(found, following)
         elif keeps and following != flows.INVALID and self._begins():
-            table[key] = flows.begin(self.facts, following, self.run.epoch)
+            table[key] = flows.begin(self.facts, following, epoch)
 
     def _begins(self) -> bool:
         """Whether the packet can be the first of a flow: an answer to an echo cannot."""

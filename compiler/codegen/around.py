@@ -12,7 +12,7 @@ from typing import Protocol
 from lockgate.stdlib_bpf import hooks, manifest
 from lockgate.stdlib_bpf.emit import endpoints, expiry, flow_events, flows, forward, fragments
 from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
-from lockgate.stdlib_bpf.emit.registers import FATE, STATELESS, Registers
+from lockgate.stdlib_bpf.emit.registers import FATE, LASTS, Registers
 from lockgate.stdlib_bpf.fields import split_selected
 from lockgate.stdlib_bpf.labels import WORKLOAD
 from lockgate.stdlib_bpf.state import endpoints as records
@@ -178,7 +178,7 @@ class AroundFlows(Around):
             ends.bare()
             f.jump(judged)
         f.place(judged)
-        r.set(STATELESS, const("i32", 0))
+        r.set(LASTS, const("i32", 0))
         flow.free(free)
         f.jump(rules)
         f.place(free)

@@ -18,19 +18,19 @@ from lockgate.stdlib_bpf.emit.llvm import Function, Label, Value, const
 from lockgate.stdlib_bpf.emit.registers import (
     ANSWER,
     DSCP,
+    LASTS,
     NAMED,
     NO_DSCP,
     NO_SLOT,
     SAMPLE,
     SLOT,
-    STATELESS,
     TAG,
     VERDICT,
     Registers,
 )
 from lockgate.stdlib_bpf.emit.tables import LOOKUPS
 from lockgate.stdlib_bpf.emit.tags import TAGS
-from lockgate.stdlib_bpf.state import counters
+from lockgate.stdlib_bpf.state import counters, flows
 from lockgate.stdlib_bpf.state.events import EVENT
 from lockgate.stdlib_bpf.state.limits import BUCKETS
 
@@ -145,8 +145,8 @@ class Nodes:
             self.decide(counters.DEFAULT, self.plan.default)
             return
         rule = self._at(leaf.rule)
-        if rule.stateless:
-            self.registers.set(STATELESS, const("i32", 1))
+        if rule.lasts != flows.AGAIN:
+            self.registers.set(LASTS, const("i32", flows.LASTS.index(rule.lasts)))
         self.decide(counters.FIRST_RULE + leaf.rule, rule.verdict, rule.count, rule.sample, rule.effects)
 
     def _at(self, index: int) -> RuleInfo:

@@ -10,7 +10,7 @@ from lockgate.stdlib_bpf.inventory import Inventory
 from lockgate.stdlib_bpf.labels import HOST
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.devices import is_pattern
-from lockgate.stdlib_bpf.state.flows import STACK
+from lockgate.stdlib_bpf.state.flows import STACK, STATELESS
 
 from ..match.ir import Match, MatchProgram, RuleInfo
 from ..match.residents import Lists, residents
@@ -102,7 +102,7 @@ def _endpoints(chain: Chain, program: MatchProgram, inventory: Inventory | None)
         found.append(Refusal(chain.span, f"`forward {chain.forward}`", reason, "leave the line out"))
     answers = {match.rule for match in program.matches if match.get("flow.opens") == IntervalSet.of(0)}
     for number, rule in enumerate(program.rules):
-        if rule.stateless and number not in answers:
+        if rule.lasts == STATELESS and number not in answers:
             reason = "the switch follows every connection, so answers would not be judged"
             found.append(Refusal(rule.span or chain.span, "`state off`", reason, "write `state loose`"))
     yield from found

@@ -42,6 +42,7 @@ ATTRIBUTES = {
     "tier": "`tier NAME`: the tier of a policy.",
     "mode": "`mode NAME`: enforce, or only report.",
     "state": "`state strict`, `loose` or `off`: what opens a flow.",
+    "reload": "`reload judge` or `keep`: whether open flows are judged again when policies or labels change.",
     "order": "`order N`: the place of a policy in its tier.",
 }
 PARTS = {

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
-from lockgate.stdlib_bpf.state.flows import STACK
+from lockgate.stdlib_bpf.state.flows import AGAIN, STACK
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.limits import Limit
 
@@ -28,7 +28,7 @@ class RuleInfo:
     """What every later stage needs of a rule of the policy. Its index in `MatchProgram.rules` is its
     identity: counters, reports and line info rest on it. `line` counts from 1. `sample`, `limit`, `effects`
     as in `policy.model.Rule`; `passing`: its verdict is none, the next rule is tried, or the one with the
-    index `resume`. `stateless`: at an endpoint, what it allows opens no flow."""
+    index `resume`. `lasts`: at an endpoint, what it makes, of `flows.LASTS`."""
 
     label: str
     verdict: str
@@ -42,7 +42,7 @@ class RuleInfo:
     effects: Effects = NONE
     passing: bool = False
     resume: int | None = None
-    stateless: bool = False
+    lasts: str = AGAIN
     span: Span | None = None  # left out of the text form and of comparisons of it
 
     @property

@@ -143,6 +143,6 @@ def _info(rule: Rule, hook: hooks.Hook) -> RuleInfo:
         effects=rule.effects,
         passing=rule.verdict in hook.passing,
         resume=rule.resume,
-        stateless=rule.stateless,
+        lasts=rule.lasts,
         span=rule.span,
     )

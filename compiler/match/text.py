@@ -9,8 +9,8 @@
     match 0 from 0 when eth.type {0x0800} ip4.src {10.0.0.0/8} ip4.src@ban {0}
 
 A direction stands behind the hook: `at tc ingress`. The columns of a rule are file, line, column; behind them
-may stand, in this order: name, passing [resume N], stateless, count, log [sample N], limit N packets in NS
-burst N [per source 24 56], into "eth1", how peer, mark 0x1 0xff, dscp 46.
+may stand, in this order: name, passing [resume N], stateless or kept, count, log [sample N],
+limit N packets in NS burst N [per source 24 56], into "eth1", how peer, mark 0x1 0xff, dscp 46.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from lockgate.stdlib_bpf.effects import Effects
 from lockgate.stdlib_bpf.sets import IntervalSet
-from lockgate.stdlib_bpf.state.flows import STACK
+from lockgate.stdlib_bpf.state.flows import AGAIN, KEPT, STACK, STATELESS
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.limits import Limit
 
@@ -117,8 +117,8 @@ def write_rule(index: int, rule: RuleInfo) -> str:
         out += f" name {quoted(rule.name)}"
     if rule.passing:
         out += " passing" + ("" if rule.resume is None else f" resume {rule.resume}")
-    if rule.stateless:
-        out += " stateless"
+    if rule.lasts != AGAIN:
+        out += f" {rule.lasts}"
     if rule.count is not None:
         out += f" count {quoted(rule.count)}"
     if rule.sample:
@@ -140,7 +140,7 @@ def read_rule(words: Words, index: int) -> RuleInfo:
         name=words.string() if words.take("name") else None,
         passing=words.take("passing"),
         resume=words.number() if words.take("resume") else None,
-        stateless=words.take("stateless"),
+        lasts=next((word for word in (STATELESS, KEPT) if words.take(word)), AGAIN),
         count=words.string() if words.take("count") else None,
         sample=_read_sample(words),
         limit=_read_limit(words) if words.take("limit") else None,

@@ -16,6 +16,7 @@ from lockgate.stdlib_bpf import classifiers, fields, hooks
 from lockgate.stdlib_bpf.classifiers import Box
 from lockgate.stdlib_bpf.effects import NONE
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.flows import AGAIN
 
 from ..match.ir import RuleInfo
 from .ir import Classifier
@@ -33,7 +34,7 @@ Piece = Conjunction | Classifier
 def is_plain(rule: RuleInfo, hook: str) -> bool:
     """Whether a rule only decides and counts, so that a number can stand for it."""
     answers = rule.verdict == "reject" and hooks.ALL[hook].target == "interface"
-    plain = rule.final and rule.effects == NONE and not rule.stateless
+    plain = rule.final and rule.effects == NONE and rule.lasts == AGAIN
     return plain and rule.verdict != "redirect" and not answers
 
 

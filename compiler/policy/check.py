@@ -32,7 +32,7 @@ _EVERYWHERE = frozenset({"default", "owner", "fragments"})
 ATTRIBUTES = {
     "interface": _EVERYWHERE,
     "cgroup": _EVERYWHERE,
-    "endpoint": frozenset({"default", "owner", "tier", "order", "mode", "state"}),
+    "endpoint": frozenset({"default", "owner", "tier", "order", "mode", "state", "reload"}),
     "failsafe": frozenset({"owner"}),
 }
 

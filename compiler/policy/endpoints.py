@@ -20,12 +20,13 @@ from .check import Contents, Policies
 from .model import Chain, Rule
 from .networks import ANY
 from .selectors import Selections, selector
-from .tiered import LOOSE, OFF, STRICT, Said
+from .tiered import JUDGE, KEEP, LOOSE, OFF, STRICT, Said
 from .tiers import Tiers
 
 HOOK = hooks.ALL["endpoint"]
 MODES = {"enforce": False, "audit": True}
 STATES = (STRICT, LOOSE, OFF)
+RELOADS = (JUDGE, KEEP)
 PASS = "pass"  # as a default: the next tier is asked
 MAX_ORDER = 1 << 31
 
@@ -77,6 +78,7 @@ class Endpoints:
             order=self._order(contents),
             audit=MODES.get(self._word(contents, "mode", tuple(MODES)), False),
             state=self._word(contents, "state", STATES),
+            reload=self._word(contents, "reload", RELOADS),
             default=self._default(contents),
         )
 

@@ -14,7 +14,7 @@ from lockgate.stdlib_bpf.decode.sock_addr import SocketCall
 from lockgate.stdlib_bpf.effects import NONE, Effects
 from lockgate.stdlib_bpf.labels import Selection, Selector
 from lockgate.stdlib_bpf.sets import EMPTY, IntervalSet
-from lockgate.stdlib_bpf.state.flows import STACK
+from lockgate.stdlib_bpf.state.flows import AGAIN, STACK
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.state.limits import Limit
 
@@ -141,8 +141,8 @@ class Rule:
     `count`: name of a shared counter; `sample`: of so many packets that the rule matches on a CPU, one sends
     an event, 0 for none; `effects`: what it does to the packet. A rule that a template
     brings stands where the template is used; `number` tells apart those without a name.
-    `ticket` is for people. At an endpoint: `direction` in which it is asked, "" elsewhere; `stateless`: what
-    it allows opens no flow; `resume`: index of the rule that is tried after it, where its verdict is none
+    `ticket` is for people. At an endpoint: `direction` in which it is asked, "" elsewhere; `lasts`: what it
+    makes, of `flows.LASTS`; `resume`: index of the rule that is tried after it, where its verdict is none
     and that is not the next; `stands_for`: what reports call it where it is no sentence of a policy."""
 
     span: Span
@@ -163,7 +163,7 @@ class Rule:
     ticket: str | None = None
     where: Where | None = None
     direction: str = ""
-    stateless: bool = False
+    lasts: str = AGAIN
     resume: int | None = None
     stands_for: str | None = None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from lockgate.stdlib_bpf import fields, hooks
 from lockgate.stdlib_bpf.labels import Selection, Selector
 from lockgate.stdlib_bpf.sets import IntervalSet
-from lockgate.stdlib_bpf.state.flows import STACK
+from lockgate.stdlib_bpf.state.flows import AGAIN, KEPT, STACK, STATELESS
 
 from ..source import Span
 from .model import AllOf, Chain, FieldTest, Rule, Section, Traffic, Where
@@ -21,6 +21,7 @@ from .selectors import Selections, union
 NAME = "endpoints"  # of the rule list
 HOOK = hooks.ALL["endpoint"]
 STRICT, LOOSE, OFF = "strict", "loose", "off"
+JUDGE, KEEP = "judge", "keep"
 FAILSAFE = "failsafe"  # in place of a policy's name
 UNDECIDED = "undecided"  # what the rule is called that drops what no tier decided
 _ONE, _NONE = IntervalSet.of(1), IntervalSet.of(0)
@@ -42,7 +43,13 @@ class Said:
     order: int | None = None
     audit: bool = False
     state: str = STRICT
+    reload: str = JUDGE
     default: tuple[str, Span] | None = None
+
+    @property
+    def lasts(self) -> str:
+        """What rules that allow make, of `state.flows.LASTS`."""
+        return STATELESS if self.state == OFF else KEPT if self.reload == KEEP else AGAIN
 
 
 @dataclass
@@ -134,7 +141,7 @@ def _asked(rule: Rule, policy: Said, direction: str, selection: int) -> Rule:
         name=None if rule.name is None else f"{policy.name}.{rule.name}",
         where=_and(tests, rule.where),
         direction=direction,
-        stateless=rule.verdict == "allow" and policy.state == OFF,
+        lasts=policy.lasts if rule.verdict == "allow" else AGAIN,
     )
 
 
@@ -195,7 +202,7 @@ def _failsafe(failsafe: Said, direction: str, selections: Selections) -> Iterabl
                 where=_and([FieldTest("ip.proto", _TCP), FieldTest("flow.opens", _NONE)], rule.where),
                 stands_for=f"answers of {rule.label}",
             )
-            yield replace(_asked(answer, failsafe, direction, number), stateless=True)
+            yield replace(_asked(answer, failsafe, direction, number), lasts=STATELESS)
 
 
 def _may_be_tcp(kind: Traffic) -> bool:

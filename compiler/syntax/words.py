@@ -15,7 +15,7 @@ DECLARATIONS = (
     "network", "ports", "service", "interface", "policy", "test",
     "import", "tiers", "forward", "proxy", "template", "failsafe", "balance",
 )  # fmt: skip
-ATTRIBUTES = ("default", "owner", "fragments", "tier", "mode", "state", "order")
+ATTRIBUTES = ("default", "owner", "fragments", "tier", "mode", "state", "reload", "order")
 STEPS = ("expect", "given", "assert", "repeat", "after")
 
 # Words behind terminals that stand for several.

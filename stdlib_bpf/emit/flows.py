@@ -19,7 +19,7 @@ from . import flow_events
 from .endpoints import BPF_MAP_LOOKUP_ELEM, FREE, Ends
 from .flow_events import Told
 from .llvm import NULL, Function, Label, Value, const
-from .registers import COUNTED, ECHO, FATE, LEFT, STATELESS, TRANSPORT, Registers
+from .registers import COUNTED, ECHO, FATE, LASTS, LEFT, TRANSPORT, Registers
 
 BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM, BPF_SKB_LOAD_BYTES = 2, 3, 26
 BPF_ANY, BPF_NOEXIST = 0, 1
@@ -32,7 +32,7 @@ ETH_TYPE = {4: ETH_P_IP, 6: ETH_P_IPV6}
 NONE, NEW, OVER, RENEW, BROKEN, BEGUN, ENLIST, FULL = range(8)
 REGISTERS = frozenset(
     {"th.sport", "th.dport", "tcp.flags", "icmp.type", "icmp6.type", ECHO, TRANSPORT, LEFT}
-    | {FATE, STATE, NEXT, FLAGS, STATELESS}
+    | {FATE, STATE, NEXT, FLAGS, LASTS}
 )
 TABLES: dict[str, tuple[bytes, int]] = {
     STEPS: (flows.STEPS, 1),
@@ -212,8 +212,7 @@ class Flow:
         state = self._state(entry)
         f.branch(self.lives(entry, state), alive, keyless, likely=True)
         f.place(alive)
-        epoch = f.load("i64", f.gep(entry, FLOW.offset("epoch")))
-        f.branch(f.compare("eq", epoch, f.load("i64", ends.at("epoch"))), current, keyless, likely=True)
+        f.branch(self._is_current(entry), current, keyless, likely=True)
         f.place(current)
         f.jump(follows)
 
@@ -371,7 +370,18 @@ class Flow:
     def _is_current(self, entry: Value) -> Value:
         f = self.f
         epoch = f.load("i64", f.gep(entry, FLOW.offset("epoch")))
-        return f.compare("eq", epoch, f.load("i64", self.ends.at("epoch")))
+        current = f.compare("eq", epoch, f.load("i64", self.ends.at("epoch")))
+        return f.op("or", current, f.compare("eq", epoch, const("i64", flows.FOR_GOOD)))
+
+    def _makes(self, what: str) -> Value:
+        """Whether this is what the deciding rule makes, of `flows.LASTS`."""
+        return self.f.compare("eq", self.r.get(LASTS), flows.LASTS.index(what))
+
+    def _epoch(self) -> Value:
+        """Of the judgement that has been made."""
+        f = self.f
+        kept = f.zext(self._makes(flows.KEPT), "i64")
+        return f.op("or", f.load("i64", self.ends.at("epoch")), f.op("sub", const("i64", 0), kept))
 
     def _replaced(self, state: Value, ways: Ways) -> None:
         """A new flow takes the place of a known one."""
@@ -544,7 +554,7 @@ class Flow:
         f.place(concerned)
         f.branch(f.compare("eq", f.load("i32", verdict), allow), passes, gone, likely=True)
         f.place(passes)
-        f.branch(f.compare("eq", r.get(STATELESS), 0), keeps, gone, likely=True)
+        f.branch(self._makes(flows.STATELESS), gone, keeps, likely=False)
         f.place(gone)
         end = f.label("end_flow")
         f.branch(f.compare("eq", r.get(FATE), RENEW), end, done)
@@ -569,7 +579,7 @@ class Flow:
         self._look_up(ends.at("key"), known, done, opening)
         f.place(known)
         entry = f.load("ptr", self.entry)
-        f.store(f.load("i64", ends.at("epoch")), f.gep(entry, FLOW.offset("epoch")))
+        f.store(self._epoch(), f.gep(entry, FLOW.offset("epoch")))
         self._let_in(f.gep(entry, FLOW.offset("slot")))
         following = f.op("and", r.get(NEXT), 0x7F)
         self.touch(ends.at("key"), entry, self._state(entry), following, ends.sends)
@@ -584,7 +594,7 @@ class Flow:
 
         for at in range(0, FLOW.size, 8):
             f.store(const("i64", 0), ends.at("flow", at))
-        put("epoch", f.load("i64", ends.at("epoch")))
+        put("epoch", self._epoch())
         now = f.load("i64", ends.at("now"))
         put("seen_ns", now)
         put("since_ns", now)

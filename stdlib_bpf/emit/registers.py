@@ -31,7 +31,7 @@ DATAGRAM = "meta.datagram"  # identification of a fragment's datagram, where fra
 ECHO = "meta.echo"  # identifier of an ICMP echo, where flows are known
 FATE = "flow.fate"  # what is to become of a packet's flow (`emit.flows`); missing: nothing
 FORWARD = "forward"  # how the packet leaves (`emit.forward`); missing: through the stack
-STATELESS = "stateless"  # 1 where the deciding rule opens no flow
+LASTS = "flow.lasts"  # what the deciding rule makes, an index of `state.flows.LASTS`
 NO_SLOT = 0xFFFFFFFF
 # For what rules do to a packet: where its network and transport headers begin (bytes into the frame; the
 # latter missing where there is none), bytes of the IP packet from the transport header on, the new DSCP and

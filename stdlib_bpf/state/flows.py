@@ -28,6 +28,13 @@ from ..layout import Member, Struct
 
 FLOWS, OPENINGS = "flows", "openings"
 STACK, FAST = FORWARD = ("stack", "fast")  # how packets of known flows are forwarded (`emit.forward`)
+AGAIN, STATELESS, KEPT = LASTS = (
+    "again",
+    "stateless",
+    "kept",
+)  # what a rule that allows makes: a flow that is
+# judged again under another epoch, none, or one that is judged for good
+FOR_GOOD = (1 << 64) - 1  # the epoch of what is judged for good
 MAX_FLOWS, MAX_OPENINGS = 1 << 20, 1 << 16
 
 # Addresses as the decoder has them, in host order, an IPv4 address in the lower half; `ifindex` as a key of

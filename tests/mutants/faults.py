@@ -986,8 +986,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "flows: stateless rules open flows",
         EMIT_FLOWS,
-        'f.branch(f.compare("eq", r.get(STATELESS), 0), keeps, gone, likely=True)',
+        "f.branch(self._makes(flows.STATELESS), gone, keeps, likely=False)",
         "f.jump(keeps)",
+        "flows",
+    ),
+    Fault(
+        "flows: what is kept is judged again",
+        EMIT_FLOWS,
+        'kept = f.zext(self._makes(flows.KEPT), "i64")',
+        'kept = const("i64", 0)',
         "flows",
     ),
     Fault(

@@ -85,12 +85,18 @@ POLICIES: dict[str, Chain] = {
         selections=SELECTIONS,
     ),
     "stateless": chain(
-        rule("allow", traffic=(UDP,), stateless=True, dports=IntervalSet.of(80)),
+        rule("allow", traffic=(UDP,), lasts=flows.STATELESS, dports=IntervalSet.of(80)),
         rule("allow", traffic=(TCP,), src=TEN, direction="egress", where=STRICT),
         rule("allow", traffic=(Traffic(protocols=IntervalSet.of(1, 58)),), where=STRICT),
         selections=SELECTIONS,
     ),
 }
+POLICIES["kept"] = replace(
+    POLICIES["strict"],
+    rules=tuple(
+        replace(r, lasts=flows.KEPT) if r.verdict == "allow" else r for r in POLICIES["strict"].rules
+    ),
+)
 POLICIES["strict in parts"] = POLICIES["strict"]
 POLICIES["fast, with logs"] = replace(
     POLICIES["loose"],

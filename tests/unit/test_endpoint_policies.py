@@ -8,6 +8,7 @@ from lockgate.compiler.policy import decide
 from lockgate.compiler.policy.model import Chain
 from lockgate.stdlib_bpf.decode.frame import Facts
 from lockgate.stdlib_bpf.labels import HOST, WORKLOAD
+from lockgate.stdlib_bpf.state.flows import STATELESS
 
 from .front import said, unit
 
@@ -118,7 +119,7 @@ policy none for hosts [] { ingress { drop } egress { drop } }
     answer = facts(chain, {}, kind=HOST, direction=1, th_sport=22, flow_opens=0)
     assert judged(chain, answer) == ("allow", "answers of p.gate:1")
     assert judged(chain, answer | {"flow.opens": 1})[0] == "drop"
-    assert chain.rules[decide(chain, answer, {}).rule].stateless
+    assert chain.rules[decide(chain, answer, {}).rule].lasts == STATELESS
 
 
 def test_equal_selections_share_a_number_and_namespaces_are_written_in_two_ways() -> None:

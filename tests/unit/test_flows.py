@@ -199,7 +199,7 @@ def test_changes_are_judged_again(run: Run) -> None:
 
 
 def test_what_opens_no_flow() -> None:
-    run = Run(chain(rule("allow", stateless=True, direction="ingress")))
+    run = Run(chain(rule("allow", lasts=flows.STATELESS, direction="ingress")))
     assert run(there("syn")) == ALLOWED
     assert run(back("syn,ack"), OUT) == DENIED
     assert not run.state.flows
