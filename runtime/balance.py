@@ -76,8 +76,11 @@ def fill(chain: Chain, maps: Mapping[str, Fd], standing: Standing) -> None:
     refuses."""
     try:
         numbers = {(pool.place, pool.family): pool.number for pool in pools(chain.services)}
-        for place, service in enumerate(chain.services):
-            _write_service(maps, place, service, numbers)
+        vips = [(raw(vip), _vip(place, s)) for place, s in enumerate(chain.services) for vip in s.vips]
+        fronts = [row for place, s in enumerate(chain.services) for row in _fronts(place, s, numbers)]
+        for name, rows in ((layout.VIPS, vips), (layout.SERVICES, fronts)):
+            keys, values = (b"".join(side) for side in zip(*rows, strict=True))
+            bpf.map_update_batch(maps[name], keys, values, len(rows))
         members = _placed(chain, standing)
         write(maps[layout.BACKENDS], members)
         by_pool: dict[int, list[Member]] = {}
@@ -116,26 +119,28 @@ def identity(service: str, backend: Backend) -> tuple[str, str, int]:
     return service, backend.address, backend.port
 
 
-def _write_service(
-    maps: Mapping[str, Fd], place: int, service: Service, numbers: Mapping[tuple[int, int], int]
-) -> None:
-    slot = place * layout.SLOTS
-    exempt = sum(1 << n for n in service.exempt)
+def _vip(place: int, service: Service) -> bytes:
+    return layout.VIP.pack(exempt=sum(1 << n for n in service.exempt), slot=place * layout.SLOTS)
+
+
+def _fronts(
+    place: int, service: Service, numbers: Mapping[tuple[int, int], int]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Entries of SERVICES. `numbers`: of pools, by a service's place and family."""
     for vip in service.vips:
-        address = raw(vip)
-        bpf.map_update(maps[layout.VIPS], address, layout.VIP.pack(exempt=exempt, slot=slot))
-        family = 4 if "." in vip else 6
         for front in service.fronts:
-            key = layout.FRONT.pack(address=address, port=front.port, protocol=front.protocol)
-            value = layout.SERVICE.pack(
-                affinity_ns=service.affinity_ms * _NS_PER_MS,
-                pool=numbers[place, family],
-                slot=slot,
-                port=front.target,
-                spread=PICKS.index(SPREADS[service.spread]),
-                empty=EMPTY.index(service.empty),
+            key = layout.FRONT.pack(address=raw(vip), port=front.port, protocol=front.protocol)
+            yield (
+                key,
+                layout.SERVICE.pack(
+                    affinity_ns=service.affinity_ms * _NS_PER_MS,
+                    pool=numbers[place, 4 if "." in vip else 6],
+                    slot=place * layout.SLOTS,
+                    port=front.target,
+                    spread=PICKS.index(SPREADS[service.spread]),
+                    empty=EMPTY.index(service.empty),
+                ),
             )
-            bpf.map_update(maps[layout.SERVICES], key, value)
 
 
 def write(backends: Fd, members: Iterable[Member]) -> None:

@@ -164,7 +164,7 @@ def _to_json(state: State) -> str:
         {
             "version": _VERSION,
             "digest": state.digest,
-            "manifest": json.loads(manifests.to_json(state.manifest)),
+            "manifest": manifests.to_raw(state.manifest),
             "generation": state.generation,
             "attachments": [asdict(a) for a in state.attachments],
         }
@@ -176,7 +176,7 @@ def _from_json(text: str) -> State:
     if raw["version"] != _VERSION:
         raise ValueError(f"state of version {raw['version']}")
     return State(
-        manifests.from_json(json.dumps(raw["manifest"])),
+        manifests.from_raw(raw["manifest"]),
         raw["digest"],
         tuple(Attachment(**{**a, "point": HookPoint(**a["point"])}) for a in raw["attachments"]),
         raw["generation"],

@@ -117,10 +117,12 @@ class Manifest:
 
 def to_json(manifest: Manifest) -> str:
     """The manifest as indented JSON with sorted keys: same manifest, same text."""
-    return (
-        json.dumps({"format": FORMAT, "version": VERSION, **asdict(manifest)}, indent=1, sort_keys=True)
-        + "\n"
-    )
+    return json.dumps(to_raw(manifest), indent=1, sort_keys=True) + "\n"
+
+
+def to_raw(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as values of JSON."""
+    return {"format": FORMAT, "version": VERSION, **asdict(manifest)}
 
 
 def from_json(text: str) -> Manifest:
@@ -129,6 +131,11 @@ def from_json(text: str) -> Manifest:
         raw = json.loads(text)
     except ValueError as error:
         raise ManifestError(f"the manifest is not JSON: {error}") from None
+    return from_raw(raw)
+
+
+def from_raw(raw: Any) -> Manifest:
+    """As `from_json`, from values of JSON."""
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise ManifestError("the file is no lockgate bundle")
     if raw.get("version") != VERSION:

@@ -60,6 +60,7 @@ class Balances:
     def __init__(self, networks: Networks, targets: Targets) -> None:
         self.networks, self.targets, self.sink = networks, targets, networks.sink
         self._declared: list[_Declared] = []
+        self._taken: dict[tuple[str, str], Span] = {}  # by cgroup and address: where it was declared
 
     def declared(self, decl: t.Balance) -> None:
         """Check a declaration; without what was complained about."""
@@ -109,10 +110,10 @@ class Balances:
         homes: dict[tuple[str, ...], list[_Declared]] = {}
         for one in self._declared:
             homes.setdefault(one.targets, []).append(one)
-            same = homes[one.targets]
+        for same in homes.values():
             if len({*(p for d in same for p in d.exempt), *(s for d in same for s in d.spared)}) > MAX_EXEMPT:
                 what = "the number of cgroups and selectors that services of a cgroup exempt"
-                self._complain(errors.OutOfRange(what, one.span, 0, MAX_EXEMPT))
+                self._complain(errors.OutOfRange(what, same[0].span, 0, MAX_EXEMPT))
         return tuple(
             _balancer(f"{NAME}.{number}" if number > 1 else NAME, targets, declared)
             for number, (targets, declared) in enumerate(homes.items(), 1)
@@ -265,16 +266,14 @@ class Balances:
 
     def _alone(self, new: _Declared) -> bool:
         """Whether no other service of the same cgroups has one of its addresses."""
-        alone = True
-        for old in self._declared:
-            if not set(old.targets) & set(new.targets):
-                continue
-            for vip, span in zip(new.service.vips, new.vips, strict=True):
-                if vip in old.service.vips:
-                    first = old.vips[old.service.vips.index(vip)]
-                    self._complain(errors.SharedServiceAddress(vip, span, first))
-                    alone = False
-        return alone
+        before = self.sink.errors
+        for vip, span in zip(new.service.vips, new.vips, strict=True):
+            first = next((s for t in new.targets if (s := self._taken.get((t, vip))) is not None), None)
+            if first is not None:
+                self._complain(errors.SharedServiceAddress(vip, span, first))
+            for target in new.targets:
+                self._taken.setdefault((target, vip), span)
+        return self.sink.errors == before
 
     def _complain(self, error: errors.Finding) -> None:
         self.sink.add(error.diagnostic())

@@ -40,8 +40,8 @@ def permutation(name: bytes, size: int) -> tuple[int, int]:
 def table(names: Sequence[bytes], weights: Sequence[int], size: int) -> list[int]:
     """For each of `size` (a prime) entries the place of its backend; empty when there is none. Names must
     differ."""
-    if not names:
-        return []
+    if len(names) < 2:
+        return [0] * size * len(names)
     order = sorted(range(len(names)), key=lambda place: names[place])
     at, skips = map(list, zip(*(permutation(names[place], size) for place in order), strict=True))
     shares, largest = [weights[place] for place in order], max(weights)

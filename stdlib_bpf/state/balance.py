@@ -19,6 +19,7 @@ so removing a backend is writing 0 there, and its place can be used again.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 from ..layout import Member, Struct, packed
@@ -109,4 +110,4 @@ def blocks(table: Sequence[int]) -> bytes:
     """A table's bytes. `table`: places in BACKENDS."""
     room = -len(table) % BLOCK_WORDS
     words = [len(table), *[0] * (BLOCK_WORDS - 1), *table, *[0] * room]
-    return b"".join(word.to_bytes(WORD_BYTES, "little") for word in words)
+    return struct.pack(f"<{len(words)}I", *words)
