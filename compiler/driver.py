@@ -420,7 +420,15 @@ class Session:
             for m in module.maps
         )
         by_label = {rule.label: rule for rule in chain.rules}
-        slots = tuple(_for_people(s, by_label.get(s.label)) if s.kind == "rule" else s for s in module.slots)
+        owners = {
+            chain.rules[i].label: section.policy or None
+            for section in chain.sections
+            for i in range(section.first, section.last)
+        }
+        slots = tuple(
+            _for_people(s, by_label.get(s.label), owners.get(s.label)) if s.kind == "rule" else s
+            for s in module.slots
+        )
         return manifest.Chain(
             name=chain.name,
             policy=chain.policy,
@@ -492,11 +500,12 @@ class Session:
                 self.begun(self._running[-1])  # which waited for the one that ended
 
 
-def _for_people(slot: manifest.Slot, rule: Rule | None) -> manifest.Slot:
-    """A slot with what its rule says beside its meaning."""
+def _for_people(slot: manifest.Slot, rule: Rule | None, policy: str | None) -> manifest.Slot:
+    """A slot with what its rule says beside its meaning, and whose it is in a list of several policies."""
     if rule is None:
         return slot
-    return replace(slot, ticket=rule.ticket, expires=rule.deadline.day if rule.deadline else None)
+    day = rule.deadline.day if rule.deadline else None
+    return replace(slot, ticket=rule.ticket, expires=day, policy=policy)
 
 
 def _balancer(one: Balancer, module: Module) -> manifest.Chain:

@@ -35,6 +35,7 @@ from . import (
     sets,
     show,
     swap,
+    tallies,
 )
 from . import bundle as bundles
 from .endpointcli import endpoints_command, flows_command
@@ -54,6 +55,7 @@ class Glue:
 
 
 BPF, NFTABLES = "bpf", "nftables"
+BY_RULE = "rule"
 target_option = click.option(
     "--target",
     type=click.Choice([BPF, NFTABLES]),
@@ -319,21 +321,33 @@ def status(name: str | None, target: str, netns: str | None, bpffs: str, output:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write how many packets each rule of the policy decided, for `build --profile`.",
 )
+@click.option(
+    "--by",
+    type=click.Choice([BY_RULE, *tallies.WAYS]),
+    default=BY_RULE,
+    show_default=True,
+    help="What to sum up by; `endpoint`: of the flows that are known now.",
+)
 @target_option
 @netns_option
 @settled_bpffs_option
 @output_option
 def counters_command(
-    name: str | None, profile: Path | None, target: str, netns: str | None, bpffs: str, output: str
+    name: str | None, profile: Path | None, by: str, target: str, netns: str | None, bpffs: str, output: str
 ) -> None:
-    """Show packets and bytes of every rule."""
+    """Show packets and bytes of every rule, policy or endpoint."""
     if target == NFTABLES:
+        if by != BY_RULE:
+            raise click.UsageError(f"--by {by} is not known to nftables: leave it out")
         nftcli.counters(name, netns, output)
         return
     if profile is not None:
         _write_profile(_only(bpffs, name), profile)
         return
     policies = [running.find(bpffs, name)] if name else running.everything(bpffs)
+    if by != BY_RULE:
+        tallies.show_by(by, policies, output)
+        return
     found = [(p.name, c) for p in policies for c in counters.read(p)]
     if output == "json":
         show.as_json(

@@ -26,7 +26,7 @@ class ManifestError(ValueError):
 class Slot:
     """One counter slot: `kind` is malformed, default, rule, named or lost. `line` is None unless a rule;
     `sample`: of so many packets one sends an event, 0 for none. `ticket` and `expires` (`YYYY-MM-DD`) are for
-    people."""
+    people; so is `policy`, whose rule it is, where the rules of several are one list."""
 
     kind: str
     label: str
@@ -36,6 +36,7 @@ class Slot:
     sample: int = 0
     ticket: str | None = None
     expires: str | None = None
+    policy: str | None = None
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ class EndpointTests(Tests):
         expects: list[model.Expect] = []
         asserts: list[model.Assert] = []
         now_ns = 0
+        sound = True  # the last packet: nothing more is said about what follows one that is not
         for step in test.steps:
             match step:
                 case t.NotYet(span, what):
@@ -80,9 +81,10 @@ class EndpointTests(Tests):
                     asserts += [found for found in (self._claim(step, policy, chain),) if found is not None]
                 case t.Expect():
                     expect = self._judged(step, policy, chain)
+                    sound = expect is not None
                     expects += [] if expect is None else [replace(expect, time_ns=now_ns)]
                 case t.ExpectReply():
-                    answer = self._answered(step, expects[-1] if expects else None)
+                    answer = self._answered(step, expects[-1] if expects else None, sound)
                     expects += [] if answer is None else [replace(answer, time_ns=now_ns)]
         self.networks.given = {}
         return model.Test(
@@ -214,7 +216,7 @@ class EndpointTests(Tests):
 
     # ---- its answer ----
 
-    def _answered(self, step: t.ExpectReply, asked: model.Expect | None) -> model.Expect | None:
+    def _answered(self, step: t.ExpectReply, asked: model.Expect | None, sound: bool) -> model.Expect | None:
         outcome = OUTCOMES.get(step.outcome.text)
         if outcome is None:
             known = tuple((word, None) for word in OUTCOMES)
@@ -222,6 +224,8 @@ class EndpointTests(Tests):
         for word in step.misplaced:
             why = "an answer goes the other way, and follows its flow"
             self._complain(errors.MisplacedOption(f"`{word.span.text}`", word.span, why, "leave it out"))
+        if not sound:
+            return None
         frame = None if asked is None or not isinstance(asked.packet, Frame) else _answer_to(asked.packet)
         if asked is None or frame is None:
             reason = "answers nothing: " + (

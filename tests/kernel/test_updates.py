@@ -16,6 +16,7 @@ import pytest
 from lockgate.runtime import acquaint, pins, recover
 from lockgate.runtime.sys import attrs, bpf
 
+from .actions import lockgate, lockgate_json
 from .test_endpoints import known
 from .updating import (
     BOTH_PORT,
@@ -86,6 +87,23 @@ def each_step(then: Callable[[], object], every: int) -> Iterator[int]:
 def running(tmp_path: Path) -> Iterator[Pair]:
     with between_pods(4, 1, tmp_path) as pair:
         yield pair
+
+
+def test_counters_by_policy_and_by_endpoint(running: Pair, bpffs: Path) -> None:
+    running.up(tiered("old", "new"), bpffs)
+    assert running.judged() == OLD
+    counted = ("counters", "--bpffs", str(bpffs), NAME, "--by")
+    rows = lockgate_json(*counted, "policy")
+    sums = {(row["policy"], row["verdict"]): row["packets"] for row in rows}
+    # Two turns of three datagrams each: one is dropped where it is sent, two are let out and in.
+    assert (sums["old", "allow"], sums["old", "drop"]) == (8, 2)
+    assert (sums["new", "allow"], sums["new", "drop"]) == (0, 0)
+    assert sums["(known flow)", "allow"] == 8, "answers, at both ends"
+    api, db = lockgate_json(*counted, "endpoint")
+    assert (api["endpoint"], api["flows"], api["sent"], api["received"]) == ("default/p0", 4, 4, 4)
+    assert (db["endpoint"], db["flows"], db["sent"], db["received"]) == ("default/p1", 4, 4, 4)
+    shown = lockgate(*counted, "policy").stdout.splitlines()
+    assert shown[0].split() == ["loaded", "policy", "verdict", "packets", "bytes"]
 
 
 @pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.exhaustive)])

@@ -103,6 +103,8 @@ def test_what_does_not_hold(tmp_path: Path, steps: str, code: str) -> None:
         ("expect egress drop tcp to db", [("E0603", "expect egress drop tcp to db")]),
         ("expect reply allowed", [("E0603", "expect reply allowed")]),
         ("expect drop udp to db expect reply gone", [("E0202", "gone")]),
+        ("expect allow tcp from nobody to db expect reply allowed", [("E0202", "nobody")]),
+        ("expect drop udp to db expect allow tcp to db by none expect reply allowed", [("E0202", "none")]),
         ("expect drop udp to db expect reply dropped by pg", [("E0320", "pg")]),
         ("expect drop icmp to db type 3 expect reply dropped", [("E0603", "expect reply dropped")]),
         ("expect drop tcp to db by pq", [("E0202", "pq")]),
