@@ -57,7 +57,7 @@ class FlatRule:
 class FlatPolicy:
     """A policy at one hook. `attributes`: lines such as `default drop` with their comment; `direction`: the
     block that the rules stand in; `family`: 4 or 6 where all its rules are of it, else 0; `head`: comments
-    before it."""
+    before it. `hosts`: it is for hosts, and `devices` is empty."""
 
     name: str
     devices: tuple[str, ...]
@@ -66,6 +66,7 @@ class FlatPolicy:
     rules: tuple[FlatRule, ...]
     family: int = 0
     head: tuple[str, ...] = ()
+    hosts: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,14 @@ class Named:
 
 @dataclass
 class Imported:
-    """Everything that one command makes. `devices`: names that values of `meta.iif` stand for, from 1 on."""
+    """Everything that one command makes. `devices`: names that values of `meta.iif` stand for, from 1 on;
+    `tiers`: of policies for hosts."""
 
     head: list[str] = field(default_factory=list)
     names: list[Named] = field(default_factory=list)
     policies: list[FlatPolicy] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
+    tiers: list[str] = field(default_factory=list)
 
 
 def meet(a: Box, b: Box) -> Box | None:

@@ -29,6 +29,8 @@ def text(imported: Imported, name_of: NameOf) -> str:
     for named, own in zip(imported.names, declared, strict=True):
         own[-1].comment = f"# {named.comment}" if named.comment else None
         lines += own
+    if imported.tiers:
+        lines += [*_apart(lines), Line(0, f"tiers {' > '.join(imported.tiers)}")]
     for policy in imported.policies:
         lines += _apart(lines)
         lines += _policy(policy, Sentences(policy.family, name_of, tuple(imported.devices)))
@@ -56,10 +58,19 @@ def _declaration(named: Named) -> Item:
 
 def _policy(policy: FlatPolicy, sentences: Sentences) -> list[Line]:
     lines = _comments(policy.head, 0)
+    if policy.hosts:
+        head: list[Doc] = [Word(text) for text in ("policy", policy.name, "for", "hosts", "[]", "{")]
+        lines += run([Item("block", [], head)], 0)[0]
+        return [*lines, *_body(policy, sentences)]
     devices: list[list[Doc]] = [[Word(f'"{name}"')] for name in policy.devices]
     on = devices[0] if len(devices) == 1 else [listing(devices)]
     header: list[Doc] = [Word("policy"), Word(policy.name), Word("at", breaks=Break.IF_LONG), Word("tc")]
     lines += run([Item("block", [], [*header, Word("on"), *on, Word("{")])], 0)[0]
+    return [*lines, *_body(policy, sentences)]
+
+
+def _body(policy: FlatPolicy, sentences: Sentences) -> list[Line]:
+    lines: list[Line] = []
     items = [Item("attribute", [[Word(t.split()[0])]], [Word(t.split()[1])]) for t, _ in policy.attributes]
     for (_, comment), own in zip(policy.attributes, run(items, STEP), strict=True):
         own[-1].comment = f"# {comment}" if comment else None

@@ -11,6 +11,7 @@ import pytest
 from lockgate.cli import main
 from lockgate.compiler.diagnostics import Severity, Sink
 from lockgate.compiler.importers import iptables
+from lockgate.compiler.render import render
 from lockgate.compiler.source import Source
 from lockgate.compiler.syntax import format_source
 from tests import engines
@@ -191,7 +192,7 @@ def test_both_families_lie_in_one_file() -> None:
 
 
 REFUSED = {
-    "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT": "E1002",
+    "-m connlimit --connlimit-above 3 -j DROP": "E1002",
     "-m string --algo bm --string evil -j DROP": "E1002",
     "-p udp -m frobnicate --fro 1 -j DROP": "E1002",
     "-j MARK --set-xmark 0x1/0x1": "E1002",
@@ -323,3 +324,58 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(str(bad), "-o", str(out), "--partial") == 1 and "allow tcp" in out.read_text()
     assert run(str(tmp_path / "none")) == 2
     assert run(str(good), "--local", "nonsense") == 2
+
+
+# ---- connections ----
+
+FLOWS = """\
+*filter
+:INPUT {policy} [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+{rules}
+COMMIT
+"""
+ACCEPTED = "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
+
+
+def of_flows(rules: str, devices: tuple[str, ...] = ("eth0",)) -> tuple[str | None, Sink]:
+    sink = Sink()
+    dump = FLOWS.format(rules=rules, policy="DROP")
+    return iptables.imported([Source("rules", dump)], iptables.settings(devices, [], False), sink), sink
+
+
+def test_rules_about_connections_become_a_policy_for_hosts() -> None:
+    text, sink = of_flows(ACCEPTED + "-A INPUT -p tcp -m state --state NEW -m tcp --dport 22 -j ACCEPT")
+    assert text is not None and not sink.diagnostics
+    assert format_source(Source("p", text), Sink()) == text
+    assert "policy input for hosts [] {" in text and "tiers iptables > rest" in text
+    assert "established" not in text
+    engines.load(text, {})
+
+
+FIRST = "drops packets of known flows too"
+REFUSED_FLOWS = {
+    "-A INPUT -s 10.0.0.1/32 -j DROP\n" + ACCEPTED: "are dropped before they are accepted",
+    "-A INPUT -p tcp -m state --state NEW -j ACCEPT": FIRST,
+    "-A INPUT -p tcp -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT": FIRST,
+    ACCEPTED + "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT": "pass before any rule is asked",
+    ACCEPTED + "-A INPUT -m conntrack ! --ctstate NEW -j DROP": "pass before any rule is asked",
+    ACCEPTED + "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j DROP": "no rule sees them",
+    ACCEPTED + "-A INPUT -j REJECT": "answer nobody",
+    ACCEPTED + "-A INPUT -m conntrack --ctorigdst 10.0.0.1 -j ACCEPT": "no field or condition",
+    ACCEPTED + "-A FORWARD -m conntrack --ctstate NEW -j ACCEPT": "it knows no flows",
+}
+
+
+@pytest.mark.parametrize("rules", REFUSED_FLOWS)
+def test_what_policies_for_hosts_cannot_say_of_connections(rules: str) -> None:
+    _, sink = of_flows(rules)
+    (found,) = sink.diagnostics
+    assert found.code == "E1002" and REFUSED_FLOWS[rules] in render([found])
+
+
+def test_a_policy_for_hosts_is_for_all_interfaces() -> None:
+    _, sink = of_flows(ACCEPTED + "-A INPUT -i eth1 -p udp -j ACCEPT", devices=("eth0", "eth1"))
+    (found,) = sink.diagnostics
+    assert "its rules differ by interface" in render([found])

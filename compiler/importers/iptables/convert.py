@@ -19,7 +19,7 @@ from ..devices import Devices, grouped, left_out
 from ..flatten import ChainRule, Flattener, Jump, Return, joined, labelled
 from ..model import Action, Box, FlatPolicy, FlatRule, Imported
 from ..refusals import REFUSALS, BadValueError, MissingError, NotSayableError, tell
-from . import matches, targets
+from . import flows, matches, targets
 from .draft import Draft, Place
 from .dump import ChainText, Dump, RuleLine, Table
 from .hooks import BY_CHAIN, HOOKS, Hook
@@ -63,12 +63,12 @@ class Converter:
         for name, chain in table.chains.items():
             if chain.policy != "-" and name not in BY_CHAIN:
                 tell(self.sink, chain.span, NotSayableError(name, "the table `filter` has no such chain"))
-        forwards = self._forwards(table)
+        forwards, stateful = self._forwards(table), _stateful(table)
         for hook in HOOKS:
             built_in = table.chains.get(hook.chain)
             if built_in is None or (not built_in.rules and built_in.policy == "ACCEPT"):
                 continue
-            if hook.chain == "INPUT" and forwards and self.settings.local is None:
+            if hook.chain == "INPUT" and forwards and self.settings.local is None and not stateful:
                 tell(
                     self.sink,
                     built_in.span,
@@ -79,7 +79,12 @@ class Converter:
                     ),
                 )
                 continue
-            self._policies(dump, table, hook, built_in)
+            if stateful and hook.forwarded is not True:
+                self._for_hosts(dump, table, hook, built_in)
+            else:
+                self._policies(dump, table, hook, built_in)
+        if stateful:
+            self._rest()
 
     def _forwards(self, table: Table) -> bool:
         """Whether the table lets forwarded packets through, or says so much that it may."""
@@ -142,6 +147,59 @@ class Converter:
                 )
             )
 
+    def _for_hosts(self, dump: Dump, table: Table, hook: Hook, chain: ChainText) -> None:
+        """One of the chains that the host itself meets, whose rules ask for connections."""
+
+        def made(device: str) -> tuple[list[FlatRule], list[str]]:
+            return self._flat(dump, table, hook, chain, device, flows_known=True)
+
+        groups = grouped(self.settings.devices, made)
+        if self.sink.has_errors:
+            return
+        if len(groups) > 1:
+            why = "its rules differ by interface, and a policy for hosts is for all of a host's"
+            tell(
+                self.sink,
+                chain.span,
+                NotSayableError(hook.chain, why, "name interfaces that are judged alike"),
+            )
+            return
+        try:
+            rules = flows.left_out(groups[0].rules, hook.chain, chain.span)
+        except NotSayableError as error:
+            tell(self.sink, chain.span, error)
+            return
+        six = dump.family == 6
+        tier = "ip6tables" if six else "iptables"
+        if tier not in self.result.tiers:
+            self.result.tiers.append(tier)
+        self.result.policies.append(
+            FlatPolicy(
+                f"{hook.chain.lower()}{'6' if six else ''}",
+                (),
+                hook.direction,
+                ((f"tier {tier}", ""), ("state loose", "whatever belongs to no flow may begin one")),
+                tuple(labelled(self._guards(hook, dump.family)[:1] + joined(rules))),
+                dump.family,
+                (f"Chain {hook.chain} of {dump.source.name}; packets of known flows pass.", *groups[0].said),
+                hosts=True,
+            )
+        )
+
+    def _rest(self) -> None:
+        """Packets that no chain is about pass."""
+        if not self.result.tiers or "rest" in self.result.tiers:
+            return
+        self.result.tiers.append("rest")
+        said: tuple[str, ...] = ("What no chain is about passes.",)
+        for direction in dict.fromkeys(p.direction for p in self.result.policies if p.hosts):
+            everything = (FlatRule({}, Action("allow")),)
+            attributes = (("tier rest", ""),)
+            self.result.policies.append(
+                FlatPolicy(f"rest-{direction}", (), direction, attributes, everything, 0, said, hosts=True)
+            )
+            said = ()
+
     def _guards(self, hook: Hook, family: int) -> list[FlatRule]:
         """Packets that the chain never sees."""
         others = "ip6tables" if family == 6 else "iptables"
@@ -171,7 +229,13 @@ class Converter:
         return guards
 
     def _flat(
-        self, dump: Dump, table: Table, hook: Hook, chain: ChainText, device: str
+        self,
+        dump: Dump,
+        table: Table,
+        hook: Hook,
+        chain: ChainText,
+        device: str,
+        flows_known: bool = False,
     ) -> tuple[list[FlatRule], list[str]]:
         local = None if self.settings.local is None else self.settings.local[dump.family]
         place = Place(
@@ -184,6 +248,8 @@ class Converter:
             local,
             self.devices.number,
             self.sets,
+            flows_known,
+            flows_known and _drops_invalid(chain),
         )
         chains: dict[str, list[ChainRule]] = {}
         never: list[int] = []
@@ -199,7 +265,7 @@ class Converter:
             self.sink,
             Action(word),
             chain.span,
-            written=bool(hook.forwarded),
+            written=bool(hook.forwarded) or flows_known,
             base=base,
             whole=hook.whole,
         )
@@ -235,6 +301,27 @@ def title(names: Sequence[str]) -> list[str]:
     ]
 
 
+def _stateful(table: Table) -> bool:
+    """Whether rules that the host itself meets ask for connections."""
+    met = {
+        name for chain in ("INPUT", "OUTPUT") if chain in table.chains for name in _reachable(table, chain)
+    }
+    return any(flows.MODULES & set(rule.words) for name in met for rule in table.chains[name].rules)
+
+
+def _drops_invalid(chain: ChainText) -> bool:
+    """Whether a chain drops what begins no flow, and that before it asks for anything new."""
+    for rule in chain.rules:
+        words = set(rule.words)
+        if words <= {"-m", "conntrack", "state", "--ctstate", "--state", "INVALID", "-j", "DROP"}:
+            return "INVALID" in words
+        if words & {"-j", "-g"} and not words & {"ACCEPT", "DROP", "RETURN"}:
+            return False
+        if "NEW" in " ".join(rule.words):
+            return False
+    return False
+
+
 def _reachable(table: Table, start: str) -> list[str]:
     """Chains that packets of a built-in chain can come to."""
     found, pending = [start], [start]
@@ -264,7 +351,7 @@ def _read(draft: Draft, words: list[str]) -> None:
             draft.module = words[at] if at < len(words) else ""
             draft.transport |= draft.module in matches.TRANSPORT
             at += 1
-            if draft.module in matches.WHY:
+            if draft.module in matches.WHY and not (draft.place.flows and draft.module in flows.MODULES):
                 raise NotSayableError(f"-m {draft.module}", matches.WHY[draft.module])
             continue
         option = matches.OPTIONS.get(word)
@@ -291,8 +378,14 @@ def _target(draft: Draft, words: list[str]) -> None:
             at += 1 + targets.LOG_WORDS[word]
         else:
             raise NotSayableError(f"-j {name} {word}", "no action here does this")
-    if name in targets.DECIDES:
+    if draft.states and draft.states <= flows.KNOWN and name != "ACCEPT":
+        raise NotSayableError(f"--ctstate … -j {name}", "packets of known flows pass, and no rule sees them")
+    if draft.states and draft.states <= flows.KNOWN:
+        draft.action = Action("continue", label=flows.LABEL)
+    elif name in targets.DECIDES:
         draft.action = Action(targets.DECIDES[name], limit=draft.limit)
+    elif name == "REJECT" and draft.place.flows:
+        raise NotSayableError("-j REJECT", "policies for hosts answer nobody", "write -j DROP")
     elif name == "REJECT":
         draft.action = replace(targets.reject(draft, answer), limit=draft.limit)
     elif name in targets.LOGS:

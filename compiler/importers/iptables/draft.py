@@ -21,7 +21,7 @@ class Place:
     that a forwarded packet came in by, "" where there is none; `whole`: fragments are judged as the datagram
     that they belong to; `mark`: whether the packet's mark is what the chain would see; `local`: this host's
     addresses, None where nobody said them; `device_number` gives names their number in `meta.iif`; `sets`:
-    address sets by name."""
+    address sets by name; `flows`: the policy knows flows; `sane`: what begins none is dropped before."""
 
     family: int
     device: str
@@ -32,6 +32,8 @@ class Place:
     local: IntervalSet | None
     device_number: Callable[[str], int]
     sets: Mapping[str, object]
+    flows: bool = False
+    sane: bool = False
 
     @property
     def style(self) -> str:
@@ -58,6 +60,7 @@ class Draft:
     goto: bool = False
     log: bool = False
     action: Action | None = None
+    states: frozenset[str] = frozenset()
 
     def ask(self, name: str, values: IntervalSet, negated: bool = False) -> None:
         """One more condition."""

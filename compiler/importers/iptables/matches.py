@@ -15,7 +15,7 @@ from ... import codes
 from ..devices import fits
 from ..model import Box, Limit, full
 from ..refusals import BadValueError, MissingError, NotSayableError
-from . import ipsets, values
+from . import flows, ipsets, values
 from .draft import Draft
 
 Apply = Callable[[Draft, list[str], bool], None]
@@ -286,7 +286,18 @@ def _comment(draft: Draft, words: list[str], negated: bool) -> None:
     draft.comment = " · ".join(c for c in (draft.comment, " ".join(words[0].split())) if c)
 
 
+def _states(draft: Draft, words: list[str], negated: bool) -> None:
+    draft.states = flows.asked(words[0], negated)
+    place = draft.place
+    if draft.states >= flows.NEW and not place.sane:
+        draft.alternatives(flows.new(place.family))
+    elif draft.states == flows.INVALID:
+        draft.alternatives(flows.invalid(place.family))
+
+
 OPTIONS: dict[str, Option] = {
+    "--ctstate": Option(1, _states),
+    "--state": Option(1, _states),
     "-p": Option(1, _protocol),
     "-s": Option(1, _address("src")),
     "-d": Option(1, _address("dst")),
