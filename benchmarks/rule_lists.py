@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from lockgate.compiler.cli import no_collector
 from lockgate.compiler.driver import Options, Session
 from lockgate.runtime import bundle, loader, plan
 from lockgate.runtime.sys.fd import Fd
@@ -106,7 +107,7 @@ def _told(other: others.Filter, say: others.Rules, rules: Sequence[Box], opened:
 
 def _loaded(path: Path, structures: frozenset[str] | None, opened: ExitStack) -> tuple[Fd, dict[str, Any]]:
     begin = time.perf_counter()
-    with Session(path, Options(structures=structures)) as session:
+    with no_collector(), Session(path, Options(structures=structures)) as session:
         session.prepare()
         session.analyse()
         classifies = bool(session.plan(session.unit.chains[0]).classifiers)

@@ -19,13 +19,14 @@ from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.flows import AGAIN
 
 from ..match.ir import RuleInfo
+from . import protocols
 from .ir import Classifier
 from .specialise import L4_PROTO, Conjunction
 
 KIND = "rule_tree"
 MAX_BOXES = 64  # that one match may become
 MAX_COMPARED = 1_000_000  # pairs of matches that are looked at for what may change places
-MATCH_NS = 0.4  # of a match in a chain, most of which fail at their first test
+MATCH_NS = 0.22  # of a match in a chain, most of which fail at their first test
 WITHOUT_PORTS = IntervalSet.full(8) - fields.WITH_PORTS
 
 Piece = Conjunction | Classifier
@@ -107,7 +108,9 @@ def _disjoint(one: Conjunction, other: Conjunction) -> bool:
 
 def _settled(run: list[Conjunction], side: Side, always: bool) -> Iterator[Piece]:
     found = Classifier("", KIND, side.fields, _boxes(run, side))
-    if run and (always or classifiers.ALL[KIND].cost(found.contents).latency_ns < MATCH_NS * len(run)):
+    if run and (
+        always or classifiers.ALL[KIND].cost(found.contents).latency_ns < MATCH_NS * protocols.met(run)
+    ):
         yield found
     else:
         yield from run

@@ -5,9 +5,9 @@
     2: l4.proto in 6 ? 3 : 7 for 0
     3: th.dport in 443 ? 8 : 7 for 0
 
-A chain is right for tens of matches. Longer runs that only compare fields become one link of it, a
-classifier (`classify`); then packets with and without ports go apart first, since what is classified must be
-there.
+A chain is right for tens of matches; packets of TCP, of UDP and all others go apart where that leaves each
+with far fewer (`protocols`). Longer runs that only compare fields become one link of it, a classifier
+(`classify`); then packets with and without ports go apart first, since what is classified must be there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lockgate.stdlib_bpf import fields
 from lockgate.stdlib_bpf.sets import IntervalSet
 
 from ..match.ir import MatchProgram
-from . import classify
+from . import classify, protocols
 from .builder import Builder
 from .chain import Chain, Look, with_looks
 from .choose import INLINE, LATENCY, STRUCTURES, Chooser, Form, Goal
@@ -67,15 +67,17 @@ def lower(
     )
 
 
+PORTS = tuple(protocol for protocol, _ in fields.WITH_PORTS.ranges)
 SIDES = ((fields.IP4, 4), (fields.IP6, 6), (REST, None))
 
 
 @dataclass(frozen=True)
 class _Planned:
-    """The chain of a kind of packet. `bare`: the one of those without ports, where they go apart."""
+    """The chain of a kind of packet; `apart`: those of packets whose `l4.proto` is one of some, which go
+    apart first."""
 
     chain: Chain
-    bare: Chain | None = None
+    apart: tuple[tuple[tuple[int, ...], Chain], ...] = ()
 
 
 class _Growing:
@@ -106,17 +108,25 @@ class _Growing:
             sides = [classify.Side(family, ports, self.program.hook) for ports in (True, False)]
             split = [list(self._pieces(side, conjunctions)) for side in sides]
             if any(isinstance(piece, Classifier) for side in split for piece in side):
-                return self._chains(split)
-        whole: list[Piece | int] = []
-        for target, part in self._parts(conjunctions):
-            whole += [target, *part]
-        return self._chains([whole])
+                return self._chains(split, [PORTS])
+        if family is not None and protocols.worthwhile(conjunctions):
+            alike = [protocols.narrowed(conjunctions, kind) for kind in protocols.KINDS]
+            return self._chains([self._marked(found) for found in alike], [(p,) for p in protocols.APART])
+        return self._chains([self._marked(conjunctions)], [])
 
-    def _chains(self, split: Sequence[Sequence[Piece | int]]) -> _Planned:
-        """Chains of the packets of a kind, or of those with ports and those without."""
+    def _marked(self, conjunctions: Sequence[Conjunction]) -> list[Piece | int]:
+        """The matches, and before each part the rule that it begins with."""
+        found: list[Piece | int] = []
+        for target, part in self._parts(conjunctions):
+            found += [target, *part]
+        return found
+
+    def _chains(self, split: Sequence[Sequence[Piece | int]], apart: Sequence[tuple[int, ...]]) -> _Planned:
+        """Chains of the packets of a kind: of those of the protocols `apart`, then of all others."""
         matches = [[piece for piece in found if isinstance(piece, Conjunction)] for found in split]
         self.tagging.decide(matches, self.shares if self.hits else {}, self.program.rules)
-        return _Planned(*(with_looks(self._mixed(found), self.program.rules) for found in split))
+        *some, others = (with_looks(self._mixed(found), self.program.rules) for found in split)
+        return _Planned(others, tuple(zip(apart, some, strict=True)))
 
     def _pieces(self, side: Side, conjunctions: Sequence[Conjunction]) -> Iterator[Piece | int]:
         always, narrowed = INLINE not in self.structures, side.narrowed(conjunctions)
@@ -151,12 +161,11 @@ class _Growing:
 
     def grown(self, side: _Planned) -> int:
         """The node where a kind of packet enters."""
-        if side.bare is None:
-            return self._links(side.chain)
-        bare, entry = self._links(side.bare), self._links(side.chain)
-        node = bare
-        for protocol, _ in reversed(fields.WITH_PORTS.ranges):
-            node = self.builder.branch(Between(L4_PROTO, protocol, protocol), entry, node)
+        node = self._links(side.chain)
+        for numbers, chain in reversed(side.apart):
+            entry = self._links(chain)
+            for protocol in reversed(numbers):
+                node = self.builder.branch(Between(L4_PROTO, protocol, protocol), entry, node)
         return node
 
     def _links(self, chain: Chain) -> int:

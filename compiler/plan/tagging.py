@@ -28,7 +28,8 @@ from .specialise import Conjunction
 FIELDS = ("ip4.src", "ip4.dst", "ip6.src", "ip6.dst")
 FEW_RANGES = 2  # of a set that is as well asked for in the program
 MOST_DECIDED = 0.1  # of the packets that come to a rule: where many lists are asked, few packets are on one
-SHARES = {1: (1.0,), 2: (0.9, 0.1)}  # of packets that go through each of the chains: with ports, without
+# Of packets that go through each of the chains: with ports and without; of TCP, of UDP and others.
+SHARES = {1: (1.0,), 2: (0.9, 0.1), 3: (0.6, 0.3, 0.1)}
 
 
 @dataclass

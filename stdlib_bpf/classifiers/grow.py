@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Flags = NDArray[np.bool_]
 
+# A word's parts, by their lowest bits: of an inner node first child, shift, the window's width in bits and
+# dimension; of a leaf first entry and number of entries. What lies below is nothing.
 LEAF = 1 << 63
+FIRST, SHIFT, BITS, DIMENSION, COUNT = 24, 49, 54, 59, 49
 SMALL_LEAF = 10  # so many entries are compared rather than told apart by another node
 MAX_DEPTH = 12
 WINDOWS = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16)  # bits to try
 CELLS_PER_BOX = 4  # children that a node may have for each of its boxes
 GROWTH = 2.0  # copies in all children that a node may have for each of its boxes
 TOTAL_GROWTH = 8.0  # and that a level may have for each box of its tree
-CELL_COST = 0.1  # of a child, in copies
+CELL_COST = 0.4  # of a child, in copies
 WORTH = 1.0  # boxes fewer that a box must find beside it
 
 
@@ -93,7 +96,7 @@ class Forest:
         """The word of a leaf; of the same boxes once."""
         key = boxes.tobytes()
         if key not in self._found:
-            self._found[key] = LEAF | len(boxes) << 32 | self._entries
+            self._found[key] = LEAF | len(boxes) << COUNT | self._entries << FIRST
             self._leaves.append(boxes)
             self._entries += len(boxes)
         return self._found[key]
@@ -105,7 +108,8 @@ class Forest:
         bases = np.zeros(len(cuts.bits), dtype=np.int64)
         bases[inner] = self._cells + np.cumsum(counts) - counts
         self._cells += int(counts.sum())
-        words = (bases | cuts.shift << 32 | cuts.bits << 40 | cuts.dimension << 48).astype(np.uint64)
+        parts_of = ((bases, FIRST), (cuts.shift, SHIFT), (cuts.bits, BITS), (cuts.dimension, DIMENSION))
+        words = np.bitwise_or.reduce([part << at for part, at in parts_of]).astype(np.uint64)
         mine = cuts.bits[level.cell_node] > 0
         self._places.append((level.cells[mine], words[level.cell_node[mine]]))
         parts = []

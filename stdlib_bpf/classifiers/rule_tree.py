@@ -9,9 +9,10 @@ be the one that decides.
 
     window 8 bits at 0 of dport      children 22, 80, 187 … : leaf (ssh from 10.0.0.0/8), leaf (http), leaf …
 
-Layout, little endian, read in place. `nodes` u64: bits 0-31 first child or first leaf entry,
-32-39 shift, 40-47 the window's width in bits, 48-55 dimension, 63 set for a leaf, whose bits 32-55 are its
-number of entries. `entries`, `layout().size` bytes each: u32 rule << 8 | code, then of each dimension the
+Layout, little endian, read in place. `nodes`, cells of 40 bits, and so many bytes more that eight can be read
+anywhere: bits 0-24 first child or first leaf entry, 25-29 shift, 30-34 the window's width in bits, 35-38
+dimension, 39 set for a leaf, whose bits 25-38 are its number of entries. In registers these lie at the top of
+64 bits (`grow`). `entries`, `layout().size` bytes each: u32 rule << 8 | code, then of each dimension the
 lowest value, of 4, 2 or 1 bytes by its width, and how far it reaches: the extent (highest less lowest) in as
 many bytes, or, where all boxes ask for prefixes of 32 bits, the number of low bits that are free, in one.
 What is wider comes first. Parameters: the root of each tree and its first rule.
@@ -29,16 +30,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..numeric import np
-from ..tables.arrays import U64
 from ..tables.base import Cost, DataImage
 from ..tables.memory import read_ns
 from .base import Boxes
-from .grow import LEAF, Forest
+from .grow import BITS, COUNT, DIMENSION, FIRST, LEAF, SHIFT, Forest
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .grow import Ints
 
 KIND = "rule_tree"
+CELL_BYTES, READ_BYTES = 5, 8
 
 NODE_STEPS, ENTRY_STEPS = 30, 32  # of the verifier: for a node, for a dimension of an entry
 BIT_NS = 3.5  # of a lookup, for each doubling of the boxes
@@ -146,10 +149,10 @@ def _image(boxes: Boxes, forest: Forest) -> DataImage:
         for offset, size, column in ((one.at, one.size, low), (one.reach_at, one.reach_size, reach)):
             values = column.astype(f"<u{size}")
             mine[:, offset : offset + size] = values.view(np.uint8).reshape(-1, size)
-    nodes = forest.nodes.astype(U64)
+    nodes = _cells(forest.nodes)
     parameters = {
         "trees": len(forest.roots),
-        "cells": len(nodes),
+        "cells": len(forest.nodes),
         "last": len(members) - 1,
         "prefixes": prefixes,
     }
@@ -160,8 +163,15 @@ def _image(boxes: Boxes, forest: Forest) -> DataImage:
             f"depth{number}": forest.depths[number],
             f"longest{number}": forest.longest[number],
         }
-    sections = (("nodes", nodes.tobytes(), 8), ("entries", entries.tobytes(), 4))
+    sections = (("nodes", nodes, 8), ("entries", entries.tobytes(), 4))
     return DataImage(sections, tuple(parameters.items()))
+
+
+def _cells(words: NDArray[np.uint64]) -> bytes:
+    """The upper 40 bits of words, one behind the other, and what makes whole words of eight bytes of them."""
+    cells = (words >> FIRST).astype("<u8").view(np.uint8).reshape(-1, 8)[:, :CELL_BYTES]
+    size = len(words) * CELL_BYTES + READ_BYTES - CELL_BYTES
+    return cells.tobytes().ljust(-(-size // READ_BYTES) * READ_BYTES, b"\0")
 
 
 def _prefixes(widths: Sequence[int], lows: Ints, highs: Ints) -> int:
@@ -182,19 +192,23 @@ def model(image: DataImage, widths: Sequence[int], key: Sequence[int]) -> tuple[
             break
         word = image.parameter(f"root{number}")
         while not word & LEAF:
-            shift, bits, at = word >> 32 & 0xFF, word >> 40 & 0xFF, word >> 48 & 0xFF
-            child = (word & 0xFFFFFFFF) + (values[at] >> shift & (1 << bits) - 1)
-            (word,) = struct.unpack_from("<Q", nodes, 8 * child)
+            shift, bits, at = word >> SHIFT & 31, word >> BITS & 31, word >> DIMENSION & 15
+            child = _first(word) + (values[at] >> shift & (1 << bits) - 1)
+            word = int.from_bytes(nodes[CELL_BYTES * child :][:CELL_BYTES], "little") << FIRST
         here = _first_in_leaf(entries, word, layout(widths, image.parameter("prefixes")), values)
         if here is not None and (found is None or here >> 8 < found >> 8):
             found = here
     return None if found is None else (found >> 8, found & 0xFF)
 
 
+def _first(word: int) -> int:
+    return word >> FIRST & (1 << SHIFT - FIRST) - 1
+
+
 def _first_in_leaf(entries: bytes, word: int, place: Layout, values: Sequence[int]) -> int | None:
     """The rule and code of the first entry of a leaf that holds the values."""
-    for number in range(word >> 32 & 0xFFFFFF):
-        at = ((word & 0xFFFFFFFF) + number) * place.size
+    for number in range((word & LEAF - 1) >> COUNT):
+        at = (_first(word) + number) * place.size
         entry = entries[at : at + place.size]
         if all(_holds(entry, one, value) for one, value in zip(place.places, values, strict=True)):
             return int(struct.unpack_from("<I", entry)[0])

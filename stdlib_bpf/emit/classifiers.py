@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..classifiers.rule_tree import Layout, dimensions, layout
+from ..classifiers.grow import BITS, COUNT, DIMENSION, FIRST, SHIFT
+from ..classifiers.rule_tree import CELL_BYTES, Layout, dimensions, layout
 from ..tables.base import DataImage
 from .llvm import Function, Label, Value, const
 
@@ -62,19 +63,24 @@ def _walk(f: Function, name: str, image: DataImage, number: int, room: Value, ne
         here, inner = f.load("i64", word), f.label("node")
         f.branch(f.compare("slt", here, 0), arrived, inner)
         f.place(inner)
-        dimension = f.op("and", f.op("lshr", here, 48), 15)
+        dimension = f.op("and", f.op("lshr", here, DIMENSION), 15)
         value = f.zext(f.load(WORD, f.gep(room, dimension, WORD)), "i64")
-        shift = f.op("and", f.op("lshr", here, 32), 31)
-        bits = f.op("and", f.op("lshr", here, 40), 31)
+        shift = f.op("and", f.op("lshr", here, SHIFT), 31)
+        bits = f.op("and", f.op("lshr", here, BITS), 31)
         window = f.op("sub", f.op("shl", const("i64", 1), bits), 1)
         child = f.op("and", f.op("lshr", value, shift), window)
-        at, cell = f.op("and", f.op("add", here, child), (1 << 32) - 1), f.label("cell")
+        at, cell = f.op("add", _first(f, here), child), f.label("cell")
         f.branch(f.compare("ult", at, image.parameter("cells")), cell, never, likely=True)
         f.place(cell)
-        f.store(f.load("i64", f.gep(nodes, at, "i64")), word)
+        f.store(f.op("shl", f.load("i64", f.gep(nodes, f.op("mul", at, CELL_BYTES))), FIRST), word)
     f.jump(arrived)
     f.place(arrived)
     return f.load("i64", word)
+
+
+def _first(f: Function, word: Value) -> Value:
+    """The first child or entry that a word speaks of (i64)."""
+    return f.op("and", f.op("lshr", word, FIRST), (1 << SHIFT - FIRST) - 1)
 
 
 def _scan(
@@ -90,8 +96,8 @@ def _scan(
 ) -> None:
     """Compare the entries of a leaf in their order; the first that holds the key is kept if it comes before
     what was found."""
-    count = f.op("and", f.op("lshr", leaf, 32), (1 << 24) - 1)
-    first = f.at_most(f.op("and", leaf, (1 << 32) - 1), image.parameter("last"))
+    count = f.op("lshr", f.op("shl", leaf, 1), COUNT + 1)
+    first = f.at_most(_first(f, leaf), image.parameter("last"))
     start = f.gep(Value("ptr", f"@{name}_entries"), f.op("mul", first, place.size))
     place_in_leaf = f.alloca("i64", "entry")
     f.store(const("i64", 0), place_in_leaf)

@@ -7,6 +7,7 @@ import pytest
 from lockgate.compiler.match.ir import RuleInfo
 from lockgate.compiler.plan.classify import Side, pieces
 from lockgate.compiler.plan.ir import Classifier
+from lockgate.compiler.plan.protocols import narrowed, worthwhile
 from lockgate.compiler.plan.specialise import Conjunction
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.limits import Limit
@@ -44,6 +45,23 @@ def test_what_a_classifier_does_not_know_keeps_a_match_out_of_it() -> None:
 def test_a_short_run_stays_a_chain() -> None:
     matches = [to_port(n, n + 1) for n in range(20)]
     assert list(pieces(matches, [PLAIN] * 20, SIDE, False)) == matches
+
+
+def test_packets_of_one_protocol_are_spared_the_matches_of_others() -> None:
+    udp, later = ("l4.proto", IntervalSet.of(17)), ("ip.proto", IntervalSet.of(6, 17, 47))
+    port = ("th.dport", IntervalSet.of(53))
+    matches = [Conjunction(0, (TCP, port)), Conjunction(1, (udp, port)), Conjunction(2, (later,))]
+    assert narrowed(matches, 6) == [Conjunction(0, (port,)), Conjunction(2, ())]
+    assert narrowed(matches, 17) == [Conjunction(1, (port,)), Conjunction(2, ())]
+    assert narrowed(matches, None) == [Conjunction(2, (later,))]  # later fragments have no `l4.proto`
+
+
+def test_kinds_go_apart_where_packets_are_spared_enough() -> None:
+    ports = [("th.dport", IntervalSet.of(n + 1)) for n in range(60)]
+    halves = [(TCP, ("l4.proto", IntervalSet.of(17)))[n % 2] for n in range(60)]
+    both = [Conjunction(n, (guard, port)) for n, (guard, port) in enumerate(zip(halves, ports, strict=True))]
+    assert worthwhile(both) and not worthwhile(both[:10])
+    assert not worthwhile([to_port(n, n + 1) for n in range(8)])
 
 
 @pytest.mark.parametrize(
