@@ -60,7 +60,7 @@ LEAF_CODES = 15  # a slot with more becomes a node: four halvings find one of th
 CODES_A_SLOT = 3  # what a node's slots would hold each, were they even
 LEAST_SLOTS = 4  # of the root, twice as many each level: at most 11 levels, whatever the set
 MAX_SLOTS = 1 << 20
-BASE_NS, READS = 15.0, 1  # of a leaf's codes; those of slots overlap with the packet before
+BASE_NS, READS = 15.0, 0.5  # of a leaf's codes: half of it overlaps with other packets
 # Memory of a prefix, of that what lookups touch, and what one finer than /64 takes more.
 PREFIX_BYTES, TOUCHED_BYTES, FINE_BYTES = 14, 6, 40
 

@@ -301,6 +301,12 @@ FAULTS: tuple[Fault, ...] = (
     ),
     # ---- tables ----
     Fault(
+        "codes of the slot behind count, too",
+        "stdlib_bpf/emit/tables.py",
+        'found = f.op("or", found, f.op("and", zero, counts))',
+        'found = f.op("or", found, zero)',
+    ),
+    Fault(
         "LPM key with a prefix length one short",
         "stdlib_bpf/emit/tables.py",
         'f.store(const("i32", width), slot, align=4)',
