@@ -157,6 +157,20 @@ def test_backends_of_this_host_come_first(bpffs: Path, tmp_path: Path) -> None:
         assert {place.backend.address for place in listing(running.find(bpffs, "policy"))} == set(HOSTS)
 
 
+def test_a_policy_of_an_inner_cgroup_judges_the_address_of_the_service(bpffs: Path, tmp_path: Path) -> None:
+    """As docs/balance.md says: what is attached further in runs before the balancer."""
+    text = SHOP.replace("to 127.0.0.9 port 80", f"to 127.0.0.1\n  reject udp to {VIP}")
+    asks = f"""
+say(call("{VIP}", 443))
+try: udp("{VIP}").sendto(b"?", ("{VIP}", 53))
+except OSError as error: say(errno.errorcode[error.errno])
+"""
+    with stage(bpffs, [(HOSTS[0], 8443)]) as here, pods(here, "web"):
+        web = endpoint("web", "web", "blue", cgroup=f"/{here.name}/web")
+        tell(here, "up", bundled(here, text, tmp_path), inventory(tmp_path, [web, *shops(HOSTS[0])]))
+        assert here.client(asks, below="web") == [["127.0.0.1 8443"], ["EPERM"]]
+
+
 def test_without_an_inventory_nothing_is_loaded(bpffs: Path, tmp_path: Path) -> None:
     with stage(bpffs, []) as here:
         done = lockgate("up", bundled(here, SHOP, tmp_path), "--bpffs", str(bpffs))
