@@ -187,6 +187,13 @@ def test_tiers_and_orders() -> None:
     engines.load(result, {})
 
 
+PROFILE = (
+    API
+    + """kind: Profile
+metadata: { name: kns.shop }
+spec: { ingress: [ { action: Allow } ], egress: [ { action: Allow } ] }
+"""
+)
 WRONG = {
     DB + "  ingress:\n  - action: Accept\n": ("E1004", 7),
     DB + "  ingress: [ { action: Allow, destination: { ports: [ 80 ] } } ]\n": ("E1004", 6),
@@ -197,6 +204,7 @@ WRONG = {
     DB + "  ingress: [ { action: Allow, http: { methods: [ GET ] } } ]\n": ("E1002", 1),
     GUARD + "  preDNAT: true\n": ("E1002", 1),
     GUARD + "  tier: nowhere\n": ("E1003", 5),
+    PROFILE.replace("egress: [ { action: Allow } ]", "egress: [ { action: Deny } ]"): ("E1002", 1),
     API + "kind: HostEndpoint\nmetadata: { name: h }\n": ("E1002", 1),
     DB.replace("v3", "v9"): ("E1007", 1),
     DB + "  ordr: 7\n": ("W1011", 6),
@@ -208,6 +216,11 @@ WRONG = {
 def test_what_is_wrong_has_its_place(text: str) -> None:
     _, sink = imported(text)
     assert [(d.code, d.labels[0].span.line) for d in sink.diagnostics] == [WRONG[text]]
+
+
+def test_a_profile_that_lets_everything_through_says_nothing_new() -> None:
+    _, sink = imported(DB + "---\n" + PROFILE)
+    assert not sink.diagnostics
 
 
 def test_the_command(tmp_path: Path) -> None:

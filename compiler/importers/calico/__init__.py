@@ -76,6 +76,8 @@ def _add(
 ) -> None:
     """Take an object in."""
     name = text_of(node, "metadata", "name")
+    if kind == "Profile" and _allows_all(node):
+        return  # as do policies here, of what none selects
     if kind in REFUSED:
         raise NotSayableError(f"{kind} {name}", REFUSED[kind])
     if kind in POLICIES:
@@ -92,6 +94,12 @@ def _add(
         spec = node.get("spec")
         nets = [] if spec is None else [selecting.network(n) for n in policies.cidrs(spec, "nets")]
         sets.sets.append(NetworkSet(inside, {} if labels is None else labels.texts(), tuple(nets)))
+
+
+def _allows_all(node: Node) -> bool:
+    """Whether a profile lets everything through in both directions, as those of Kubernetes' namespaces do."""
+    rules = [node.at("spec", direction) for direction in ("ingress", "egress")]
+    return all(one is not None and one.value == [{"action": "Allow"}] for one in rules)
 
 
 def _order(node: Node) -> float:
