@@ -56,6 +56,7 @@ FEATURES = {
     "connect": ("cgroup-sock-addr",),
     "endpoint": ("tcx-link",),
 }
+PROXY_FEATURES = ("cgroup-getpeername", "cgroup-getsockopt", "cgroup-sockops", "sk-storage")
 BALANCER_FEATURES = ("cgroup-sock-addr", "cgroup-getpeername", "sk-storage")
 MAX_MAPS = 64  # that one program may use: MAX_USED_MAPS in include/linux/bpf_verifier.h
 
@@ -330,7 +331,7 @@ class Session:
         def run() -> Module:
             sources = {self.unit.source.name: self.unit.source.text}
             index = self.unit.chains.index(chain)
-            module = lower_plan(self.plan(chain), sources, chain.span.line, index)
+            module = lower_plan(self.plan(chain), sources, chain.span.line, index, chain.targets)
             self._fits(chain, "verifier steps", steps(self.plan(chain)) + module.classifier_steps, MAX_STEPS)
             self._fits(chain, "maps", module.map_count, MAX_MAPS)
             return module
@@ -395,6 +396,8 @@ class Session:
         features = {name for chain, _ in modules for name in FEATURES[chain.hook]}
         if any(m.role == "events" for _, module in modules for m in module.maps):
             features.add("ringbuf")
+        if any(rule.effects.via for chain, _ in modules for rule in chain.rules):
+            features |= set(PROXY_FEATURES)
         if self.unit.balancers:
             features |= set(BALANCER_FEATURES)
         return manifest.Manifest(

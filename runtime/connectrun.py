@@ -45,14 +45,18 @@ _sequence = itertools.count()
 
 @dataclass(frozen=True)
 class Called:
-    """What became of a call. `slot` is None when no program ran (the kernel refused the call before, and that
-    is not the policy's doing);
-    `passed` as in `testrun.Ran`."""
+    """What became of a call. `verdict`: "allow" when no program ran, and then `slot` is None (the kernel
+    refused the call before, and that is not the policy's doing); `passed` as in `testrun.Ran`."""
 
-    allowed: bool
+    verdict: str
     errno: int
     slot: int | None
     passed: tuple[int, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the policy let the call go on, wherever it went."""
+        return self.verdict != "reject"
 
     @property
     def errno_name(self) -> str:
@@ -98,8 +102,8 @@ class ConnectRunner:
             number = self.call(call)
             after = self.chain.counters_raw()
             slot, passed = self.chain.decided(before, after) if before != after else (None, ())
-            allowed = slot is None or self.chain.chain.slots[slot].verdict != "reject"
-            out.append(Called(allowed, number, slot, passed))
+            verdict = "allow" if slot is None else self.chain.chain.slots[slot].verdict or ""
+            out.append(Called(verdict, number, slot, passed))
         return out
 
     def call(self, call: SocketCall) -> int:

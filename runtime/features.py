@@ -94,6 +94,8 @@ ALL: dict[str, Feature] = {
         Feature("tcx-link", "TCX links", "6.6", lambda: _link(3, 0, 46)),
         Feature("cgroup-sock-addr", "links at a cgroup's socket addresses", "5.7", lambda: _link(18, 10, 10)),
         Feature("cgroup-getpeername", "programs at getpeername", "5.8", lambda: _link(18, 29, 29)),
+        Feature("cgroup-sockops", "links at a cgroup's TCP sockets", "5.7", lambda: _link(13, 3, 3)),
+        Feature("cgroup-getsockopt", "links at getsockopt of a cgroup", "5.7", lambda: _link(25, 21, 21)),
         Feature("sk-storage", "maps that keep something for each socket", "5.2", _sk_storage),
         Feature("ringbuf", "BPF ring buffers", "5.8", _ring),
     )

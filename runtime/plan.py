@@ -38,6 +38,8 @@ ATTACH_TYPES: dict[int, tuple[str, str]] = {
     20: ("cgroup", "recvmsg6"),
     29: ("cgroup", "getpeername4"),
     30: ("cgroup", "getpeername6"),
+    3: ("cgroup", "sockops"),
+    21: ("cgroup", "getsockopt"),
 }
 
 
@@ -174,7 +176,7 @@ def make(bundle: Bundle, netns: str | None = None, xdp_mode: XdpMode = "auto") -
         for function in chain.functions:
             program = _program(chain, function, specs, object_, references)
             programs.append(program)
-            for target in chain.targets:
+            for target in function.targets or chain.targets:
                 attachments.append(AttachPlan(point_of(function, target, netns), program.key))
     return LoadPlan(
         bundle.manifest.name,

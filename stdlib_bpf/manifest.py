@@ -41,7 +41,8 @@ class Slot:
 
 @dataclass(frozen=True)
 class Function:
-    """One BPF program in the object. Numbers as in `hooks.AttachPoint`."""
+    """One BPF program in the object. Numbers as in `hooks.AttachPoint`. `targets`: where it is attached;
+    empty: where its chain is."""
 
     name: str
     point: str
@@ -50,6 +51,7 @@ class Function:
     load_attach_type: int
     link_attach_type: int
     load_flags: int = 0
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def _chain(raw: dict[str, Any]) -> Chain:
     plain = {k: v for k, v in raw.items() if k not in lists}
     return Chain(
         **plain,
-        functions=tuple(Function(**f) for f in raw["functions"]),
+        functions=tuple(Function(**{**f, "targets": tuple(f.get("targets", ()))}) for f in raw["functions"]),
         maps=tuple(Map(**m) for m in raw["maps"]),
         slots=tuple(Slot(**s) for s in raw["slots"]),
         targets=tuple(raw["targets"]),

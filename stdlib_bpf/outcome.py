@@ -28,7 +28,7 @@ Sent = tuple[str, str]  # device and way
 class Outcome:
     """`value`: what the program returns; `frame`: the bytes afterwards; `mark`: the packet's; `sent`: where
     it goes instead, None for nowhere else; `copies`: where copies went; `errno`: of a socket call that is
-    rejected."""
+    rejected; `proxy`: port of the local proxy that a call is sent to, 0 for none."""
 
     value: int
     frame: bytes = b""
@@ -36,6 +36,7 @@ class Outcome:
     sent: Sent | None = None
     copies: tuple[Sent, ...] = ()
     errno: int = 0
+    proxy: int = 0
 
 
 def outcome(
@@ -58,7 +59,8 @@ def outcome(
     verdict, last = applied[-1]
     value = hook.verdicts[verdict]
     if hook.target == "cgroup":
-        return Outcome(value, errno=ERRNOS[last.how] if verdict == "reject" else 0)
+        proxy = 0 if last.via is None else last.via.port
+        return Outcome(value, errno=ERRNOS[last.how] if verdict == "reject" else 0, proxy=proxy)
     sent = (last.into[0], last.how) if verdict == "redirect" else None
     if verdict == "reject":
         answer = reply(frame, last.how, tag_in_metadata)

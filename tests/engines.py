@@ -231,7 +231,7 @@ class Opened:
             else:
                 decisions.append(
                     Decision(
-                        "allow" if result.allowed else "reject",
+                        went(result),
                         self._rule(result.slot),
                         tuple(map(self._rule, result.passed)),
                     )
@@ -294,7 +294,7 @@ class Opened:
                 continue
             expected = self.outcome(i, decision)
             if answer.engine == "kernel":  # which says nothing of where things were sent
-                expected = replace(expected, sent=None, copies=())
+                expected = replace(expected, sent=None, copies=(), proxy=0)
             if expected != got:
                 yield Difference(answer.engine, i, expected, got)
         if answer.counters is not None and answer.counters != (counted := self.count(asked)):
@@ -330,6 +330,14 @@ def networks_of(prefixes: Prefixes) -> list[ipaddress.IPv4Network | ipaddress.IP
     four = [ipaddress.IPv4Network((a, n)) for a, n in prefixes.v4.prefixes(32)]
     six = [ipaddress.IPv6Network((a, n)) for a, n in prefixes.v6.prefixes(128)]
     return [*four, *six]
+
+
+def went(result: object) -> str:
+    """The verdict of a socket call. One that is sent to a proxy goes to loopback, where none listens; from a
+    namespace that has nothing else no other call gets that far."""
+    verdict, number = result.verdict, result.errno  # type: ignore[attr-defined]
+    astray = verdict == "redirect" and number not in (errno.EINPROGRESS, errno.ECONNREFUSED)
+    return f"{verdict}, and got {errno.errorcode.get(number)}" if astray else verdict
 
 
 def _called(result: object) -> Outcome:

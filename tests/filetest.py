@@ -220,6 +220,8 @@ def _told(opened: engines.Opened, number: int, decision: Decision) -> str:
         words.append(f"to {found.sent[0]} as {found.sent[1]}")
     if not isinstance(packet, SocketCall) and found.mark != packet.mark:
         words.append(f"mark {found.mark:#x}")
+    if found.proxy:
+        words.append(f"to the proxy at {found.proxy}")
     if found.errno:
         words.append(errno.errorcode[found.errno])
     if not isinstance(packet, SocketCall) and found.frame != packet.data:

@@ -20,6 +20,7 @@ from lockgate.stdlib_bpf.emit.registers import (
     LENGTH,
     NETWORK,
     NEXT,
+    PROXY,
     TAG,
     TRANSPORT,
     VERDICT,
@@ -28,7 +29,7 @@ from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
 from lockgate.stdlib_bpf.tables.base import DataImage
 
 from ..plan.ir import Branch, Classifier, InTable, Plan, Tag
-from . import functions
+from . import functions, proxies
 from .around import around
 
 NAMED_OF, SAMPLE_OF = "named_of", "sample_of"  # sections: of each rule, where classifiers find rules
@@ -99,6 +100,7 @@ class Common:
         self.counts = any(r.count for r in plan.rules)
         self.rewrites = any(r.effects.dscp is not None for r in plan.rules)
         self.answers = answers_packets(plan)
+        self.proxies = proxies.of_plan(plan)
         self.around = around(plan)
         self.parts_of: dict[str, str] = {}  # variant → program whose parts serve all programs of it
         self.asked_again = asked_again(plan)
@@ -145,7 +147,8 @@ class Common:
 
     def _for_effects(self) -> list[str]:
         """Registers for what rules do to packets."""
-        return [DSCP, NETWORK] * self.rewrites + [ANSWER, NETWORK, TRANSPORT, LEFT] * self.answers
+        found = [DSCP, NETWORK] * self.rewrites + [ANSWER, NETWORK, TRANSPORT, LEFT] * self.answers
+        return found + [PROXY] * bool(self.proxies)
 
     def _tree(self, one: Classifier) -> DataImage:
         """A classifier's memory, with each rule's verdict as the code of its boxes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lockgate.stdlib_bpf import classifiers
 from lockgate.stdlib_bpf.emit.registers import NO_SLOT
@@ -16,18 +16,20 @@ from lockgate.stdlib_bpf.state.generation import NOW, OWN, PREVIOUS
 from lockgate.stdlib_bpf.tables.base import MapImage
 
 from ..plan.ir import Plan
-from . import parts, program
+from . import parts, program, proxies
 from .common import NAMED_OF, SAMPLE_OF, Common, asks, asks_the_time
 from .functions import TAIL, row
 from .maps import MapDefinitions
 from .module import DataSection, Module
 
 
-def lower(plan: Plan, sources: Mapping[str, str], line: int, index: int) -> Module:
+def lower(
+    plan: Plan, sources: Mapping[str, str], line: int, index: int, targets: Sequence[str] = ()
+) -> Module:
     """Generate the module of a plan. `sources`: text of each file that rules come from, the main one first;
     `line`: of the policy, for code that serves no single rule; `index`: of the chain in the bundle, for
-    events."""
-    return _Lowering(Common(plan, sources, line, index)).module()
+    events; `targets`: what the policy is for."""
+    return _Lowering(Common(plan, sources, line, index), targets).module()
 
 
 def identifier(name: str) -> str:
@@ -43,7 +45,8 @@ def _words(numbers: list[int]) -> bytes:
 class _Lowering:
     """The state of one generation; lives for one call of `lower`."""
 
-    def __init__(self, of: Common) -> None:
+    def __init__(self, of: Common, targets: Sequence[str]) -> None:
+        self.targets = targets
         self.of, self.plan, self.hook, self.debug = of, of.plan, of.hook, of.debug
 
     def _traces(self) -> list[DataSection]:
@@ -102,6 +105,8 @@ class _Lowering:
         previous = {p.name: f"{PREVIOUS}_{p.name}" if len(points) > 1 else PREVIOUS for p in points}
         for name in previous.values():
             definitions.previous(name)
+        if self.of.proxies:
+            proxies.define(definitions)
         license_text = definitions.license()
         taken = {*definitions.symbols, *(d.name for d in data), NOW, OWN}
         taken |= {*(p.section for p in points), "license", "_license"}  # symbols of sections, too
@@ -112,6 +117,10 @@ class _Lowering:
             make = parts.functions if self.plan.parts else program.function
             texts.append(make(self.of, name, point, previous[point.name]))
             functions.append(row(name, point))
+        if self.of.proxies:
+            for text, described in proxies.programs(self.of, definitions, self.targets):
+                texts.append(text)
+                functions.append(described)
         body = "".join([*texts, TAIL, self.debug.finish()])
         return Module(
             chain=self.plan.name,

@@ -65,7 +65,7 @@ class Call:
 @dataclass(frozen=True)
 class Answer:
     """What a run gave: the return value, the counter slots it touched in order, the packet if it changed, its
-    mark, what was sent where, and the errno of a socket call."""
+    mark, what was sent where, the errno of a socket call, and its context afterwards."""
 
     value: int
     slots: tuple[int, ...]
@@ -73,6 +73,7 @@ class Answer:
     mark: int = 0
     notes: tuple[Note, ...] = ()
     errno: int = 0
+    context: bytes = b""
 
 
 class NativeProgram:
@@ -184,9 +185,9 @@ class NativeProgram:
         acts, mark_at = self._acts, self._spec.mark_at
         mark = 0 if mark_at is None else struct.unpack_from("<I", self._context, mark_at)[0]
         frame = acts.frame
-        return Answer(
-            value, slots, None if frame == call.packet else frame, mark, tuple(acts.notes), acts.errno
-        )
+        after = b"" if self._spec.data_at is not None else self._context.raw[: len(call.context)]
+        changed = None if frame == call.packet else frame
+        return Answer(value, slots, changed, mark, tuple(acts.notes), acts.errno, after)
 
 
 class _States:

@@ -22,6 +22,7 @@ from lockgate.stdlib_bpf.emit.registers import (
     NAMED,
     NO_DSCP,
     NO_SLOT,
+    PROXY,
     SAMPLE,
     SLOT,
     TAG,
@@ -120,7 +121,9 @@ class Nodes:
         if self.hook.target == "cgroup" and does.how:
             errno = const("i32", -answers.ERRNOS[does.how])
             self.f.call_helper(effects.BPF_SET_RETVAL, "i64", errno)
-        if verdict == "redirect":
+        if self.of.proxies:
+            r.set(PROXY, const("i32", 0 if does.via is None else does.via.port))
+        if verdict == "redirect" and does.via is None:
             value = effects.redirect(self.f, self.variant, self._places(does)[0], does.how)
         self.f.store(value, self.verdict)
         self.f.jump(self.finish)
@@ -195,6 +198,8 @@ class Nodes:
         code = self.returnable(f.op("ashr", f.op("shl", word, 24), 24))
         if self.of.answers:
             r.set(ANSWER, const("i32", 0))
+        if self.of.proxies:
+            r.set(PROXY, const("i32", 0))
         f.store(code, self.verdict)
         if self.of.rewrites:
             for verdict in self.hook.ends:

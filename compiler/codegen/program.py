@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lockgate.stdlib_bpf import hooks
-from lockgate.stdlib_bpf.emit import effects, frame, generation, live, reply, sock_addr, state
+from lockgate.stdlib_bpf.emit import effects, frame, generation, live, proxies, reply, sock_addr, state
 from lockgate.stdlib_bpf.emit.llvm import Label, Value, const
-from lockgate.stdlib_bpf.emit.registers import DSCP, NAMED, NO_DSCP, NO_SLOT, SAMPLE, SLOT, Registers
+from lockgate.stdlib_bpf.emit.registers import DSCP, NAMED, NO_DSCP, NO_SLOT, PROXY, SAMPLE, SLOT, Registers
 from lockgate.stdlib_bpf.state import counters
 
 from .common import Common, asks
@@ -126,6 +126,8 @@ class Program(Nodes):
         if self.of.answers:
             way = "egress" if self.plan.direction == "ingress" else "ingress"
             reply.emit(f, self.hook.context, self.ctx, r, self.verdict, way)
+        if self.of.proxies:
+            proxies.Call(f, self.variant).send(r.get(PROXY), self.verdict)
         self.of.around.leave(self)
         f.ret(f.load("i32", self.verdict))
 

@@ -31,6 +31,7 @@ _TEXT = """
 @lg.events = global i64 0, align 8
 @lg.data_at = global i32 0, align 8
 @lg.length = global i64 0, align 8
+@lg.socket = global [64 x i8] zeroinitializer, align 8
 @lg.uid = global i32 0, align 8
 @lg.cgroups = global [LEVELS x i64] zeroinitializer, align 8
 
@@ -125,6 +126,21 @@ define i64 @bpf_helper_3(ptr %map, ptr %key) {
   %delete = inttoptr i64 %delete.i to ptr
   %r = call i64 %delete(ptr %map, ptr %key)
   ret i64 %r
+}
+
+; sk_storage_get(map, socket, value, flags): there is one socket
+define ptr @bpf_helper_107(ptr %map, ptr %socket, ptr %value, i64 %flags) {
+  ret ptr @lg.socket
+}
+
+; get_netns_cookie(ctx): there is one namespace
+define i64 @bpf_helper_122(ptr %ctx) {
+  ret i64 1
+}
+
+; sock_ops_cb_flags_set(ctx, flags): what happens later is not simulated
+define i64 @bpf_helper_59(ptr %ctx, i32 %flags) {
+  ret i64 0
 }
 
 define i64 @bpf_helper_5() {

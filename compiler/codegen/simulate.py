@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from lockgate.stdlib_bpf import hooks
@@ -132,7 +134,8 @@ class NativeChain:
     def _outcome(self, packet: Packet, answer: Answer) -> Outcome:
         if isinstance(packet, SocketCall):
             rejected = answer.value == self.hook.verdicts["reject"]
-            return Outcome(answer.value, errno=(answer.errno or errno.EPERM) if rejected else 0)
+            number = (answer.errno or errno.EPERM) if rejected else 0
+            return Outcome(answer.value, errno=number, proxy=_proxy(packet, answer.context))
         frame = packet.data if isinstance(packet, Frame) else packet
         sent = [self._sent(note) for note in answer.notes if note[0] != CLONE_REDIRECT]
         copies = tuple(self._sent(note) for note in answer.notes if note[0] == CLONE_REDIRECT)
@@ -198,14 +201,26 @@ def packet_context(frame: Frame) -> bytes:
 
 
 def socket_context(call: SocketCall) -> bytes:
-    """struct bpf_sock_addr as the kernel fills it: addresses and port in network order."""
+    """struct bpf_sock_addr as the kernel fills it: addresses and port in network order, and a socket."""
     context = hooks.ALL["connect"].context
     port = int.from_bytes(call.port.to_bytes(2), "little")
     width = 4 if call.family == AF_INET else 16
     address = {"user_ip4" if width == 4 else "user_ip6": call.address.to_bytes(width)}
     return context.pack(
-        user_family=call.family, family=call.family, user_port=port, protocol=call.protocol, **address
+        user_family=call.family, family=call.family, user_port=port, protocol=call.protocol, sk=1, **address
     )
+
+
+def _proxy(call: SocketCall, after: bytes) -> int:
+    """The port of the local proxy that a call was sent to: 0 when it was left alone, -1 when it went
+    anywhere else."""
+    if after == socket_context(call):
+        return 0
+    port = struct.unpack_from(">H", after, hooks.ALL["connect"].context.offset("user_port"))[0]
+    mapped = call.family != AF_INET and call.address >> 32 == 0xFFFF
+    local = 0xFFFF_7F00_0001 if mapped else 0x7F00_0001 if call.family == AF_INET else 1
+    sent = socket_context(replace(call, address=local, port=port))
+    return port if after == sent else -1
 
 
 def _key_offset(key: str) -> int:

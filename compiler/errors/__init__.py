@@ -61,6 +61,8 @@ from .e0316_bad_inventory import BadInventory
 from .e0320_misplaced_option import MisplacedOption
 from .e0321_needs_device import NeedsDevice
 from .e0322_foreign_device import ForeignDevice
+from .e0323_needs_proxy import NeedsProxy
+from .e0324_proxy_to_itself import ProxyToItself
 from .e0330_bad_service_address import BadServiceAddress
 from .e0331_shared_service_address import SharedServiceAddress
 from .e0332_no_backend import NoBackend
@@ -163,6 +165,8 @@ ALL: tuple[type[Finding], ...] = (
     MisplacedOption,
     NeedsDevice,
     ForeignDevice,
+    NeedsProxy,
+    ProxyToItself,
     BadServiceAddress,
     SharedServiceAddress,
     NoBackend,
@@ -252,6 +256,7 @@ __all__ = [
     "MisplacedOption",
     "MissingReference",
     "NeedsDevice",
+    "NeedsProxy",
     "NoBackend",
     "NoDate",
     "NoDefault",
@@ -272,6 +277,7 @@ __all__ = [
     "OverMemory",
     "PortsNeedProtocol",
     "PossibleDisagreement",
+    "ProxyToItself",
     "Repeated",
     "RepeatedBackend",
     "ReservedName",

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lockgate.stdlib_bpf.effects import Effects
+from lockgate.stdlib_bpf.effects import Effects, Proxy
 from lockgate.stdlib_bpf.sets import IntervalSet
 from lockgate.stdlib_bpf.state.flows import AGAIN, KEPT, STACK, STATELESS
 from lockgate.stdlib_bpf.state.fragments import DEFAULT_MODE
@@ -174,6 +174,8 @@ def _write_effects(effects: Effects) -> str:
     out = "".join(f" into {quoted(device)}" for device in effects.into)
     if effects.how:
         out += f" how {effects.how}"
+    if effects.via is not None:
+        out += f" via {quoted(effects.via.name)} {effects.via.port} {quoted(effects.via.cgroup)}"
     if effects.mark is not None:
         out += f" mark {effects.mark[0]:#x} {effects.mark[1]:#x}"
     return out if effects.dscp is None else f"{out} dscp {effects.dscp}"
@@ -186,6 +188,7 @@ def _read_effects(words: Words) -> Effects:
     return Effects(
         into=tuple(into),
         how=words.next() if words.take("how") else "",
+        via=Proxy(words.string(), words.number(), words.string()) if words.take("via") else None,
         mark=(words.number(), words.number()) if words.take("mark") else None,
         dscp=words.number() if words.take("dscp") else None,
     )

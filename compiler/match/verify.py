@@ -62,7 +62,8 @@ def check_rules(
             raise VerifyError(f"rule {index}: it cannot go on at rule {rule.resume}")
         if not set(rule.effects.into) <= set(devices):
             raise VerifyError(f"rule {index}: it sends packets to a device that is not declared")
-        if rule.verdict in ("redirect", "mirror") and not rule.effects.into:
+        sends = rule.verdict in ("redirect", "mirror")
+        if sends and not (rule.effects.via if hook.proxies else rule.effects.into):
             raise VerifyError(f"rule {index}: it sends packets nowhere")
     if len(devices) != len(set(devices)):
         raise VerifyError("a device is there twice")

@@ -9,16 +9,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lockgate.stdlib_bpf import fields, hooks
-from lockgate.stdlib_bpf.effects import Effects
+from lockgate.stdlib_bpf.effects import Effects, Proxy
 from lockgate.stdlib_bpf.sets import IntervalSet
+from lockgate.stdlib_bpf.state.cgroups import lineage
 from lockgate.stdlib_bpf.state.devices import is_pattern, place
 
 from .. import errors
 from ..codes import DSCP
 from ..diagnostics import Sink
 from ..syntax import tree as t
-from .cgroups import Cgroups
-from .model import Chain, Traffic
+from .cgroups import FIELD, Cgroups
+from .model import AllOf, Chain, FieldTest, Traffic, Where
+from .proxies import Proxies
 from .targets import Targets, namespace_of
 
 SENDING = ("redirect", "mirror")
@@ -41,6 +43,7 @@ class Options:
     mark: t.Mark | None = None
     dscp: t.Dscp | None = None
     how: t.With | None = None
+    via: t.Via | None = None
 
 
 @dataclass
@@ -61,13 +64,25 @@ class Devices:
 @dataclass(frozen=True)
 class Place:
     """Where a rule stands: its hook, the block's direction ("" without one), what its policy is on (nothing
-    where that is not known), the devices and the cgroups of its list."""
+    where that is not known), the devices and the cgroups of its list, and the cgroups of all proxies that its
+    rules send calls to."""
 
     hook: hooks.Hook
     direction: str = ""
     targets: tuple[str, ...] = ()
     devices: Devices = field(default_factory=Devices)
     cgroups: Cgroups = field(default_factory=Cgroups)
+    proxies: tuple[str, ...] = ()
+
+    def not_of_proxies(self, where: Where | None) -> Where:
+        """A condition, and besides that no proxy of the list makes the call: so that no call goes round in a
+        circle."""
+        own = [self.cgroups.values(path, wanted=True) for path in self.proxies]
+        others = FIELD.full
+        for places in own:
+            others -= places
+        strangers = FieldTest(FIELD.name, others)
+        return strangers if where is None else AllOf((where, strangers))
 
     @classmethod
     def of(cls, chain: Chain, one_packet: bool) -> Place:
@@ -88,8 +103,8 @@ class Place:
 class ActionReader:
     """Checks effects. Complaints go to the sink."""
 
-    def __init__(self, targets: Targets, sink: Sink) -> None:
-        self.targets, self.sink = targets, sink
+    def __init__(self, targets: Targets, proxies: Proxies, sink: Sink) -> None:
+        self.targets, self.proxies, self.sink = targets, proxies, sink
 
     def effects(self, action: t.Name, options: Options, kinds: tuple[Traffic, ...], place: Place) -> Effects:
         """What the rule does to a packet; without what was complained about."""
@@ -101,12 +116,52 @@ class ActionReader:
             dscp=self._dscp(action, options.dscp, kinds, place.hook),
             into=into,
             how=how,
+            via=self._via(action, options, kinds, place),
         )
+
+    # ---- via ----
+
+    def _via(
+        self, action: t.Name, options: Options, kinds: tuple[Traffic, ...], place: Place
+    ) -> Proxy | None:
+        node, sends = options.via, action.text == "redirect" and place.hook.proxies
+        if node is None:
+            if sends and options.into is None:
+                self._complain(errors.NeedsProxy(action.span, None))
+            return None
+        if not sends:
+            if action.text != "redirect":
+                why = f"`{action.text}` sends nothing to a proxy"
+                self._misplaced("`via`", node, why, "write `redirect`, or leave `via` out")
+            elif action.text in place.hook.verdicts:
+                why = f"{place.hook.name} sends packets to devices"
+                self._misplaced("`via`", node, why, "redirect to a proxy at connect, or write `into`")
+            return None
+        if kinds and not all(kind.protocols is not None and kind.protocols.issubset(TCP) for kind in kinds):
+            insert = None if kinds != (Traffic(),) else (action.span, "tcp")
+            remedy = "write `tcp` before it"
+            self._complain(errors.ConditionMismatch("`via`", node.span, "TCP", remedy, insert))
+            return None
+        proxy = self.proxies.find(node.proxy)
+        if proxy is None:
+            return None
+        if not proxy.cgroup:
+            self._complain(errors.NeedsProxy(node.proxy.span, proxy.name))
+            return None
+        if place.targets and all(proxy.cgroup in lineage(target) for target in place.targets):
+            self._complain(errors.ProxyToItself(node.span, proxy.name, proxy.cgroup))
+            return None
+        return proxy
 
     # ---- into ----
 
     def _into(self, action: t.Name, into: t.Into | None, place: Place) -> tuple[tuple[str, ...], str]:
         sends = action.text in SENDING and action.text in (*place.hook.verdicts, *place.hook.passing)
+        if sends and place.hook.proxies:
+            if into is not None:
+                why = f"at {place.hook.name} there is no packet that could go to another device"
+                self._misplaced("`into`", into, why, "write `via PROXY`, or redirect at tc or xdp")
+            return (), ""
         if into is None:
             if sends:
                 self._complain(errors.NeedsDevice(action.text, action.span, 0))
@@ -217,7 +272,7 @@ class ActionReader:
         return True
 
     def _misplaced(
-        self, what: str, node: t.Into | t.With | t.Mark | t.Dscp | t.Name, why: str, remedy: str
+        self, what: str, node: t.Into | t.With | t.Via | t.Mark | t.Dscp | t.Name, why: str, remedy: str
     ) -> None:
         self._complain(errors.MisplacedOption(what, node.span, why, remedy))
 

@@ -28,8 +28,8 @@ class Cgroups:
     alone: bool = False
 
     @classmethod
-    def asked(cls, rules: Iterable[t.Rule]) -> Cgroups:
-        """Those that some rules name; what is no path of a cgroup is passed over."""
+    def asked(cls, rules: Iterable[t.Rule], besides: Iterable[str] = ()) -> Cgroups:
+        """Those that some rules name, and paths `besides`; what is no path of a cgroup is passed over."""
         conditions = (part.condition for rule in rules for part in rule.parts if isinstance(part, t.Where))
         texts = (
             value.low.text
@@ -40,7 +40,7 @@ class Cgroups:
             if isinstance(value.low, t.Text)
         )
         found = {normal(text) for text in texts if problem(text) is None}
-        return cls(tuple(sorted(found - {ROOT})))
+        return cls(tuple(sorted({*found, *besides} - {ROOT})))
 
     def values(self, path: str, wanted: bool) -> IntervalSet:
         """The places of processes that may be in a cgroup, or in one below it; where that is not `wanted`, of

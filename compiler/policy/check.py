@@ -92,7 +92,7 @@ class Policies:
         fragments = self._fragments(policy, contents, hook)
         self.rule_names(policy.name.text, contents.rules)
         places = {
-            d: Place(hook, d, targets, cgroups=Cgroups.asked(s.rule for at, s in contents.rules if at == d))
+            d: self._place(hook, d, targets, [s.rule for at, s in contents.rules if at == d])
             for d in hook.points
         }
         checked = [
@@ -120,6 +120,12 @@ class Policies:
             )
             for direction, span in self.directions(policy, contents, hook)
         )
+
+    def _place(
+        self, hook: hooks.Hook, direction: str, targets: tuple[str, ...], rules: Sequence[t.Rule]
+    ) -> Place:
+        proxies = self.rules.actions.proxies.cgroups(rules)
+        return Place(hook, direction, targets, cgroups=Cgroups.asked(rules, proxies), proxies=proxies)
 
     def contents(self, items: Sequence[t.Statement | t.Block], hook: hooks.Hook, where: str = "") -> Contents:
         """The items of a policy, sorted. `where`: a key of `ATTRIBUTES`; by the hook's target where it is

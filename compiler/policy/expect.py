@@ -117,6 +117,7 @@ class Tests:
             self.networks.in_range("`repeat`", step.repeat, 1, MAX_REPEAT)
         by = self._by(step, policy, chain)
         into = self._into(step)
+        via = self._via(step, hook)
         self._answer(step, hook)
         packet = self._packet(step, Place(hook) if chain is None else Place.of(chain, one_packet=True))
         if chain is None or packet is None or self.sink.errors > before:
@@ -131,6 +132,7 @@ class Tests:
             repeat,
             into=into,
             how=None if step.how is None else step.how.text,
+            via=via,
         )
 
     def _into(self, step: t.Expect) -> str | None:
@@ -145,6 +147,18 @@ class Tests:
         if len(found) > 1:
             self._complain(errors.NeedsDevice("redirect", step.into.span, len(found)))
         return found[0].rpartition("/")[2] if len(found) == 1 else None
+
+    def _via(self, step: t.Expect, hook: hooks.Hook) -> str | None:
+        """The proxy that a call is expected to go to."""
+        if step.via is None:
+            return None
+        if step.action.text != "redirect" or not hook.proxies:
+            why = f"`{step.action.text}` sends nothing to a proxy at {hook.name}"
+            remedy = "expect `redirect` of a policy at connect"
+            self._complain(errors.MisplacedOption("`via`", step.via.span, why, remedy))
+            return None
+        proxy = self.rules.actions.proxies.find(step.via)
+        return None if proxy is None else proxy.name
 
     def _answer(self, step: t.Expect, hook: hooks.Hook) -> None:
         """The answer that is expected of a rejection must be one that the hook has."""

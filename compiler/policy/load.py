@@ -23,6 +23,7 @@ from .expiry import Expiry
 from .files import Inputs, ReadFile, UnreadableInput
 from .model import Chain, Live, Minus, Network, Not, Union, Unit
 from .networks import Networks
+from .proxies import Proxies
 from .resolve import Scope
 from .rules import Rules
 from .targets import Targets
@@ -61,7 +62,8 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
     module = program.main
     scope = Scope(program, sink)
     networks, traffic, targets = Networks(scope, inputs), TrafficTypes(scope), Targets(scope)
-    rules = Rules(networks, traffic, targets)
+    proxies = Proxies(scope, targets)
+    rules = Rules(networks, traffic, targets, proxies)
     templates = Templates(scope, networks, traffic, targets, rules)
     policies = Policies(module, rules, targets, templates, Expiry(now, sink))
     balances = Balances(networks, targets)
@@ -76,6 +78,8 @@ def check(program: imports.Program, inputs: Inputs, sink: Sink, now: date | None
                 traffic.declared_service(decl)
             case t.InterfaceDecl():
                 targets.declared(decl)
+            case t.ProxyDecl():
+                proxies.declared(decl)
             case t.NotYet(span, what):
                 sink.add(errors.NotYet(what, span).diagnostic())
     order = tiers.check(program, sink)

@@ -275,7 +275,8 @@ class End:
 class Expect:
     """One expectation: `packet` (a frame, or a socket call at connect) gets `verdict` in `chain`, `repeat`
     times in a row, `time_ns` after the test's begin; `by`: the deciding rule's name, "default", or None when
-    not asked; `into` and `how`: device of a redirect and answer of a rejection, None when not asked. `ends`:
+    not asked; `into`, `via` and `how`: device and proxy of a redirect and answer of a rejection, None when
+    not asked. `ends`:
     of a packet between endpoints, those at which it is judged one after the other; `answers`: it belongs to
     the flow of the packet before it, any other one begins anew."""
 
@@ -288,6 +289,7 @@ class Expect:
     time_ns: int = 0
     into: str | None = None
     how: str | None = None
+    via: str | None = None
     ends: tuple[End, ...] = ()
     answers: bool = False
 

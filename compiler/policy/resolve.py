@@ -23,13 +23,22 @@ Named = (
     | t.PortsDecl
     | t.ServiceDecl
     | t.InterfaceDecl
+    | t.ProxyDecl
     | t.Template
     | t.Policy
     | t.Balance
     | t.Import
 )
 Declaration = TypeVar(
-    "Declaration", t.NetworkDecl, t.PortsDecl, t.ServiceDecl, t.InterfaceDecl, t.Template, t.Policy, t.Balance
+    "Declaration",
+    t.NetworkDecl,
+    t.PortsDecl,
+    t.ServiceDecl,
+    t.InterfaceDecl,
+    t.ProxyDecl,
+    t.Template,
+    t.Policy,
+    t.Balance,
 )
 Value = TypeVar("Value")
 
@@ -38,6 +47,7 @@ KINDS: dict[type, str] = {
     t.PortsDecl: "ports",
     t.ServiceDecl: "service",
     t.InterfaceDecl: "interface",
+    t.ProxyDecl: "proxy",
     t.Template: "template",
     t.Policy: "policy",
     t.Balance: "balance",

@@ -24,6 +24,7 @@ from .families import families
 from .model import Flags, Network, Rule, Traffic, Where
 from .networks import BROKEN, Networks
 from .options import OptionReader
+from .proxies import Proxies
 from .targets import Targets
 from .traffic import TrafficTypes
 
@@ -52,17 +53,17 @@ class Parts:
 
 
 # Options of `Parts.actions`: node → attribute.
-ACTIONS: dict[type, str] = {t.Into: "into", t.Mark: "mark", t.Dscp: "dscp", t.With: "how"}
+ACTIONS: dict[type, str] = {t.Into: "into", t.Mark: "mark", t.Dscp: "dscp", t.With: "how", t.Via: "via"}
 
 
 class Rules:
     """Checks rules. Complaints go to the sink of the scope; a rule that has any comes out as None."""
 
-    def __init__(self, networks: Networks, traffic: TrafficTypes, targets: Targets) -> None:
+    def __init__(self, networks: Networks, traffic: TrafficTypes, targets: Targets, proxies: Proxies) -> None:
         self.networks, self.traffic = networks, traffic
         self.sink: Sink = networks.sink
         self.options = OptionReader(self.sink)
-        self.actions = ActionReader(targets, self.sink)
+        self.actions = ActionReader(targets, proxies, self.sink)
 
     def rule(self, rule: t.Rule, place: Place, *, effects: bool = True) -> Rule | None:
         """The rule's meaning, or None after a complaint. `effects`: whether it does something to packets, or
@@ -91,6 +92,8 @@ class Rules:
         does = self.actions.effects(rule.action, parts.actions, kinds, place) if effects else NONE
         if not sound or not kinds or self.sink.errors > before:
             return None
+        if does.via is not None:
+            where = place.not_of_proxies(where)
         return Rule(
             span=rule.span,
             verdict=rule.action.text,
@@ -179,7 +182,7 @@ class Rules:
                     if parts.ticket is not None:
                         self._repeated("`ticket`", span, parts.ticket.span)
                     parts.ticket = item
-                case t.Into() | t.Mark() | t.Dscp() | t.With():
+                case t.Into() | t.Mark() | t.Dscp() | t.With() | t.Via():
                     name = ACTIONS[type(item)]
                     if (first := getattr(parts.actions, name)) is not None:
                         self._repeated(f"`{item.span.text.split()[0]}`", item.span, first.span)

@@ -16,9 +16,7 @@ from .nodes import Node
 
 # Grammar rules that this version does not compile → how messages name them.
 NOT_YET = {
-    "proxy": "`proxy`",
     "flow_state": "a condition on the flow's state",
-    "via": "`via`",
 }
 
 
@@ -304,6 +302,9 @@ class _Builder:
     def dscp(self, tree: Any, value: Any) -> t.Dscp:
         return t.Dscp(self.span(tree), self.node(value))
 
+    def via(self, tree: Any, proxy: Any) -> t.Via:
+        return t.Via(self.span(tree), self.node(proxy))
+
     def expires(self, tree: Any, date: Any) -> t.Expires:
         return t.Expires(self.span(tree), self.node(date))
 
@@ -365,6 +366,9 @@ class _Builder:
     def affinity(self, tree: Any, duration: Any) -> t.Affinity:
         return t.Affinity(self.span(tree), self.node(duration))
 
+    def proxy(self, tree: Any, name: Any, port: Any, cgroup: Any) -> t.ProxyDecl:
+        return t.ProxyDecl(self.span(tree), self.node(name), self.node(port), self.optional(cgroup))
+
     def exempt(self, tree: Any, *cgroups: Any) -> t.Exempt:
         return t.Exempt(self.span(tree), self.all(cgroups))
 
@@ -378,7 +382,7 @@ class _Builder:
 
     def expect(
         self, tree: Any, repeat: Any, direction: Any, outcome: Any, by: Any
-    ) -> t.Expect | t.ExpectReply | t.NotYet:
+    ) -> t.Expect | t.ExpectReply:
         if outcome.data == "outcome_reply":
             rest = self.all((repeat, direction, None if by is None else by.children[0]))
             return t.ExpectReply(self.span(tree), self.node(outcome.children[0]), rest)
@@ -390,8 +394,6 @@ class _Builder:
         else:
             first, via, into, how, *rest = outcome.children
             action = self.node(first)
-        if via is not None:
-            return self._not_yet(via, "`via`")
         kinds, parts = self._split(rest)
         return t.Expect(
             self.span(tree),
@@ -404,6 +406,7 @@ class _Builder:
             self.optional(how),
             self.optional(repeat),
             backend,
+            self.optional(via),
         )
 
     def after(self, tree: Any, duration: Any) -> t.After:

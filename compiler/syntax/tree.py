@@ -376,6 +376,14 @@ class With:
 
 
 @dataclass(frozen=True)
+class Via:
+    """`via PROXY`, of a redirect."""
+
+    span: Span
+    proxy: Name
+
+
+@dataclass(frozen=True)
 class Expires:
     """`expires YYYY-MM-DD`."""
 
@@ -403,6 +411,7 @@ Part = (
     | Mark
     | Dscp
     | With
+    | Via
     | Expires
     | Ticket
     | NotYet
@@ -513,7 +522,8 @@ class Given:
 
 @dataclass(frozen=True)
 class Expect:
-    """`[repeat N] expect [direction] action [into DEVICE] [with HOW] [kinds] [parts] [by NAME]`. `backend`:
+    """`[repeat N] expect [direction] action [via PROXY] [into DEVICE] [with HOW] [kinds] [parts]
+    [by NAME]`. `backend`:
     of `expect backend ADDRESS …`, whose action is `allow`."""
 
     span: Span
@@ -526,6 +536,7 @@ class Expect:
     how: Name | None = None
     repeat: Number | None = None
     backend: Address | None = None
+    via: Name | None = None
 
 
 @dataclass(frozen=True)
@@ -651,6 +662,16 @@ class Forward:
     mode: Name
 
 
+@dataclass(frozen=True)
+class ProxyDecl:
+    """`proxy NAME = port N [in cgroup PATH]`."""
+
+    span: Span
+    name: Name
+    port: Number
+    cgroup: Text | None
+
+
 # ---- balancing ----
 
 
@@ -731,6 +752,7 @@ Decl = (
     | Tiers
     | Forward
     | Failsafe
+    | ProxyDecl
     | Policy
     | Balance
     | Test

@@ -159,7 +159,9 @@ def describe(chain: Chain, decision: Decision | None) -> dict[str, object]:
     told: dict[str, object] = {"verdict": decision.verdict, "rule": decided.label, "line": decided.span.line}
     if decided.stands_for is not None:
         told["default"] = True
-    if decision.verdict == "redirect":
+    if decision.verdict == "redirect" and decided.effects.via is not None:
+        told["via"] = decided.effects.via.name
+    elif decision.verdict == "redirect":
         told["into"] = decided.effects.into[0]
     elif decision.verdict == "reject" and decided.effects.how:
         told["with"] = decided.effects.how
@@ -364,6 +366,7 @@ def _holds(expect: Expect, got: dict[str, object]) -> bool:
         got["verdict"] == expect.verdict
         and expect.by in (None, got["rule"], "default" if got.get("default") else None)
         and expect.into in (None, got.get("into"))
+        and expect.via in (None, got.get("via"))
         and expect.how in (None, got.get("with", ""))
     )
 

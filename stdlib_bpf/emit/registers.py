@@ -37,6 +37,7 @@ NO_SLOT = 0xFFFFFFFF
 # latter missing where there is none), bytes of the IP packet from the transport header on, the new DSCP and
 # the answer to a rejected packet (`emit.reply`).
 NETWORK, TRANSPORT, LEFT, DSCP, ANSWER = "network", "transport", "left", "dscp", "answer"
+PROXY = "proxy"  # port of the local proxy that a socket's call is sent to, 0 for none
 NO_DSCP = 0xFFFF
 # Where functions of a program hand over to one another: the verdict, the node of the plan to go on with, and
 # what dynamic sets say (a number follows, 32 answers each).

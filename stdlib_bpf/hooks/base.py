@@ -28,7 +28,8 @@ class Hook:
     """`verdicts`: action that decides → value the program returns. `passing`: actions that do something and
     let the next rule be tried. `ends`: actions after which there is no packet any more. `refusals`: action or
     option → why this hook cannot do it and what to write instead. `ways`: of sending a packet to a device →
-    directions in which it can be, the first is meant where none is named; `answers`: of a rejection.
+    directions in which it can be, the first is meant where none is named; `answers`: of a rejection;
+    `proxies`: a redirect sends to a local proxy, not to a device.
     `fragments`: their mode in a policy that names none; "" where it must name one, None where there are none.
     `directions`: names of the blocks a policy may have (empty: rules stand alone); `points`: direction (""
     when there is none) → programs that one rule list is compiled to. `context` is the program's argument,
@@ -50,3 +51,4 @@ class Hook:
     ways: dict[str, tuple[str, ...]] = field(default_factory=dict)
     answers: tuple[str, ...] = ()
     fragments: str | None = None
+    proxies: bool = False

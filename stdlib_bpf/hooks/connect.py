@@ -27,14 +27,10 @@ HOOK = Hook(
     doc="sockets of a cgroup that connect or send without connecting",
     target="cgroup",
     directions=(),
-    verdicts={"allow": 1, "reject": 0},
+    verdicts={"allow": 1, "redirect": 1, "reject": 0},
     refusals={
         "drop": ("at connect nothing is dropped: the call is allowed or fails", "write `reject`"),
         "pass": ("at connect a policy decides alone: there is nothing to pass to", "write `allow`"),
-        "redirect": (
-            "at connect there is no packet that could go to another device",
-            "redirect at tc or xdp",
-        ),
         "mirror": ("at connect there is no packet to copy", "mirror at tc"),
         "mark": ("at connect there is no packet to mark", "mark it at tc"),
         "dscp": ("at connect there is no packet to rewrite", "rewrite it at tc"),
@@ -43,6 +39,7 @@ HOOK = Hook(
     ends=("reject",),
     answers=tuple(answers.ERRNOS)[1:],
     malformed="reject",
+    proxies=True,
     context=SOCK_ADDR,
     decoder="sock_addr",
     points={

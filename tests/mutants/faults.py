@@ -1076,4 +1076,25 @@ FAULTS: tuple[Fault, ...] = (
         'REPLY[family]: (said["echo"], 0)}',
         "flows",
     ),
+    Fault(
+        "proxies: the proxy's own calls come back to it",
+        "compiler/policy/actions.py",
+        "            others -= places\n",
+        "            others -= EMPTY\n",
+        "file tests",
+    ),
+    Fault(
+        "proxies: a socket that went to a proxy once is shown its peer of then",
+        "stdlib_bpf/emit/proxies.py",
+        "self.set_side(self.known(0, done), NOBODY)",
+        "self.set_side(self.known(0, done), CALLER_SIDE)",
+        "proxies",
+    ),
+    Fault(
+        "proxies: the proxy is shown the destination as its peer",
+        "stdlib_bpf/emit/proxies.py",
+        "        self.set_side(entry, PROXY_SIDE)\n",
+        "        self.set_side(entry, CALLER_SIDE)\n",
+        "proxies",
+    ),
 )
