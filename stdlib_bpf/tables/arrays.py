@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Words = NDArray[np.uint64]
     Numbers = NDArray[np.int64]
 
+FEW_RANGES = 256
 U16, U32, U64 = "<u2", "<u4", "<u8"  # elements of sections
 
 
@@ -58,9 +59,18 @@ def prefixes(values: IntervalSet) -> tuple[Numbers, Numbers]:
 
 
 def count_prefixes(values: IntervalSet) -> int:
-    """How many `prefixes` there are."""
+    """How many `prefixes` there are. Of few ranges without numpy, which whoever only checks need not load."""
+    if len(values) <= FEW_RANGES:
+        return sum(_prefixes_of(low, high + 1) for low, high in values.ranges)
     begin, middle, end = _halves(values)
     return int(np.bitwise_count(middle - begin).sum() + np.bitwise_count(end - middle).sum())
+
+
+def _prefixes_of(begin: int, end: int) -> int:
+    """How many prefixes are one range: up to its most aligned value, a bit each; behind it likewise."""
+    top = (begin ^ end).bit_length() - 1
+    middle = end >> top << top
+    return (middle - begin).bit_count() + (end - middle).bit_count()
 
 
 def _halves(values: IntervalSet) -> tuple[Numbers, Numbers, Numbers]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockgate.stdlib_bpf import tables
 from lockgate.stdlib_bpf.sets import IntervalSet
-from lockgate.stdlib_bpf.tables import DataImage, MapImage, Table, cuckoo, range_index
+from lockgate.stdlib_bpf.tables import DataImage, MapImage, Table, arrays, cuckoo, range_index
 
 from .table_sets import drawn, keys
 
@@ -111,3 +113,13 @@ def test_bounds_are_a_power_of_two_and_an_end_past_the_domain_is_left_out() -> N
     assert image.parameter("index_bits") == 16
     assert len(sections["index"]) == 4 * (2**16 + 1)
     assert sections["index"][-4:] == (3).to_bytes(4, "little")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, (1 << 32) - 1)] * 2), max_size=8))
+def test_prefixes_are_counted_as_they_are_listed(pairs: list[tuple[int, int]]) -> None:
+    values = IntervalSet.of(*((min(pair), max(pair)) for pair in pairs))
+    listed = len(arrays.prefixes(values)[0])
+    assert arrays.count_prefixes(values) == listed
+    with patch.object(arrays, "FEW_RANGES", -1):  # as of many ranges
+        assert arrays.count_prefixes(values) == listed
