@@ -508,7 +508,7 @@ def _for_people(slot: manifest.Slot, rule: Rule | None, policy: str | None) -> m
     if rule is None:
         return slot
     day = rule.deadline.day if rule.deadline else None
-    return replace(slot, ticket=rule.ticket, expires=day, policy=policy)
+    return replace(slot, ticket=rule.ticket, expires=day, policy=policy, would=rule.would)
 
 
 def _balancer(one: Balancer, module: Module) -> manifest.Chain:

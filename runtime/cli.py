@@ -358,6 +358,7 @@ def counters_command(
                     "kind": c.slot.kind,
                     "label": c.slot.label,
                     "verdict": c.slot.verdict,
+                    "would": c.slot.would,
                     "file": c.slot.file,
                     "line": c.slot.line,
                     "ticket": c.slot.ticket,
@@ -376,7 +377,7 @@ def counters_command(
         (
             c.chain,
             c.slot.label,
-            c.slot.verdict or "",
+            c.slot.said,
             c.packets,
             c.bytes,
             f"{c.slot.file}:{c.slot.line}" if c.slot.line else "",
@@ -402,6 +403,7 @@ def events_command(name: str | None, seconds: float | None, bpffs: str, output: 
                     "chain": event.chain,
                     "rule": event.slot.label,
                     "verdict": event.slot.verdict,
+                    "would": event.slot.would,
                     "ifindex": event.ifindex,
                     "length": event.length,
                     "header": event.header.hex(),
@@ -417,7 +419,7 @@ def events_command(name: str | None, seconds: float | None, bpffs: str, output: 
             protocol, address, port = event.destination
             what = f"protocol {protocol} to {address} port {port}"
         click.echo(
-            f"{event.ktime_ns / 1e9:.6f}  {event.chain}  {event.slot.label}  {event.slot.verdict}  {what}"
+            f"{event.ktime_ns / 1e9:.6f}  {event.chain}  {event.slot.label}  {event.slot.said}  {what}"
         )
 
 

@@ -104,7 +104,7 @@ def text(told: Told) -> str:
     who = f"{told.protocol} {told.endpoint.text} {arrow} {told.peer.text}"
     line = f"{told.ktime_ns / 1e9:.6f}  {told.what}  {who}  {told.slot.label}"
     if told.packets is None or told.bytes is None:
-        return f"{line}  {told.slot.verdict or ''}"
+        return f"{line}  {told.slot.said}"
     counts = zip(("received", "sent"), told.packets, told.bytes, strict=True)
     said = ", ".join(f"{way} {packets} packets {size:,} bytes" for way, packets, size in counts)
     return f"{line}  {said}, {told.lasted_ns / 1e9:.1f} s"
@@ -121,6 +121,7 @@ def as_json(told: Told) -> dict[str, Any]:
         "opened_by": "subject" if told.sent else "peer",
         "rule": told.slot.label,
         "verdict": told.slot.verdict,
+        "would": told.slot.would,
         "file": told.slot.file,
         "line": told.slot.line,
     }

@@ -50,7 +50,7 @@ def by_policy(running: Running, counts: Iterable[Count]) -> list[Tally]:
         if slot.kind == "named":
             continue
         alone = f"({slot.label})" if count.chain in shared else chains[count.chain].policy
-        key = slot.policy or alone, slot.verdict or ""
+        key = slot.policy or alone, slot.said
         packets, size = sums.get(key, (0, 0))
         sums[key] = packets + count.packets, size + count.bytes
     return [Tally(*key, *value) for key, value in sums.items()]

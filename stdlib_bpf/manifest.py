@@ -26,7 +26,8 @@ class ManifestError(ValueError):
 class Slot:
     """One counter slot: `kind` is malformed, default, rule, named or lost. `line` is None unless a rule;
     `sample`: of so many packets one sends an event, 0 for none. `ticket` and `expires` (`YYYY-MM-DD`) are for
-    people; so is `policy`, whose rule it is, where the rules of several are one list."""
+    people; so is `policy`, whose rule it is, where the rules of several are one list. `would`: the verdict
+    that a rule of a policy in audit would have."""
 
     kind: str
     label: str
@@ -37,6 +38,12 @@ class Slot:
     ticket: str | None = None
     expires: str | None = None
     policy: str | None = None
+    would: str | None = None
+
+    @property
+    def said(self) -> str:
+        """The verdict for people: what a rule in audit would do."""
+        return f"would {self.would}" if self.would else self.verdict or ""
 
 
 @dataclass(frozen=True)

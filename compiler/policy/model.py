@@ -143,7 +143,8 @@ class Rule:
     brings stands where the template is used; `number` tells apart those without a name.
     `ticket` is for people. At an endpoint: `direction` in which it is asked, "" elsewhere; `lasts`: what it
     makes, of `flows.LASTS`; `resume`: index of the rule that is tried after it, where its verdict is none
-    and that is not the next; `stands_for`: what reports call it where it is no sentence of a policy."""
+    and that is not the next; `stands_for`: what reports call it where it is no sentence of a policy;
+    `would`: the verdict that it would have, were its policy not in audit."""
 
     span: Span
     verdict: str
@@ -166,6 +167,7 @@ class Rule:
     lasts: str = AGAIN
     resume: int | None = None
     stands_for: str | None = None
+    would: str | None = None
 
     @property
     def label(self) -> str:

@@ -152,7 +152,11 @@ def _and(tests: Sequence[FieldTest], where: Where | None) -> Where:
 
 def _audited(rule: Rule, end: int) -> Rule:
     """A rule that only says that it matched; one that would have ended the policy ends it."""
-    return rule if rule.verdict == "continue" else replace(rule, verdict="continue", resume=end)
+    return (
+        rule
+        if rule.verdict == "continue"
+        else replace(rule, verdict="continue", resume=end, would=rule.verdict)
+    )
 
 
 def _lead_on(rules: list[Rule], start: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from lockgate.compiler.driver import Options, Session
-from lockgate.runtime import acquaint, bundle, flowevents, inventory, plan, running, swap
+from lockgate.runtime import acquaint, bundle, counters, flowevents, inventory, plan, running, swap
 from lockgate.runtime.endpointcli import flows_command
 from lockgate.stdlib_bpf import inventory_text
 from lockgate.stdlib_bpf.inventory import Inventory
@@ -34,8 +34,9 @@ policy api for [app=api] {{
   egress {{ out: allow to cluster log }}
 }}
 policy watched for [app=db] {{
+  order 1
   mode audit
-  ingress {{ quiet: allow udp }}
+  ingress {{ quiet: allow udp log  odd: drop tcp from [app=api] to port 81 log }}
 }}
 """
 
@@ -102,6 +103,9 @@ def test_what_is_denied_and_what_is_no_longer_allowed(two: pods.Cluster, bpffs: 
     assert not api.reaches("tcp", db.ip6, 81)
     denied = [line for line in told(name, bpffs) if line[0] == "denied"]
     assert denied and {line[3] for line in denied} == {"db.closed"}
+    policy = running.find(bpffs, name)
+    (audited,) = (count for count in counters.read(policy) if count.slot.label == "watched.odd")
+    assert audited.packets == len(denied) and audited.slot.said == "would drop"
     assert all(line[1] == "default/p1:81" and line[2].startswith("default/p0:") for line in denied)
     assert api.ask("hold", id=1, kind="tcp", to=db.ip4, port=80, sport=4000) == "ok"
     told(name, bpffs)
