@@ -702,8 +702,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "a datagram goes to a backend that was removed",
         BALANCE,
-        'f.branch(f.compare("eq", *serials), alive, new, likely=True)',
-        "f.jump(alive)",
+        'f.branch(f.compare("eq", *serials), there, new, likely=True)',
+        "f.jump(there)",
     ),
     Fault(
         "a socket that goes elsewhere keeps its service's name",
@@ -740,6 +740,12 @@ FAULTS: tuple[Fault, ...] = (
         CHOICE,
         'f.branch(f.compare("eq", *serials), same, pick, likely=True)',
         "f.jump(same)",
+    ),
+    Fault(
+        "affinity leads to a backend that fails",
+        CHOICE,
+        'f.branch(f.compare("eq", failing, 0), well, pick, likely=True)',
+        "f.jump(well)",
     ),
     Fault(
         "the first block of a table is its head",

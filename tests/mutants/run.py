@@ -43,7 +43,11 @@ STAGES = (
     ),
     ("HNS", USER_SPACE, ("tests/properties/test_hns.py", "tests/properties/test_hns_endpoints.py")),
     ("proxies", "kernel", ("tests/kernel/test_proxy.py",)),
-    ("services", "kernel", ("tests/kernel/test_balance.py", "tests/kernel/test_backends.py")),
+    (
+        "services",
+        "kernel",
+        ("tests/kernel/test_balance.py", "tests/kernel/test_backends.py", "tests/kernel/test_health.py"),
+    ),
     ("flows", USER_SPACE, ("tests/unit/test_flows.py", "tests/properties/test_flows.py")),
 )
 JOBS = 2
