@@ -25,6 +25,7 @@ policy guard for [] {{
   ingress {{
     banned: drop from ban
     pass tcp to port 80 count web
+    drop tcp to port 79-80
     audited: drop udp to port 81
   }}
 }}
