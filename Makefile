@@ -17,8 +17,8 @@ TOOLS := $(VENV)/.tools
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # Commands that tests and benchmarks run, and the Debian packages that have them.
-SYSTEM_COMMANDS := ip tc nft bpftool ipset iptables
-SYSTEM_PACKAGES := iproute2 nftables bpftool ipset iptables
+SYSTEM_COMMANDS := ip tc nft bpftool ipset iptables curl
+SYSTEM_PACKAGES := iproute2 nftables bpftool ipset iptables curl
 
 .PHONY: help setup demo test test-all bench mutants lint format docs clean
 
