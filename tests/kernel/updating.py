@@ -97,7 +97,7 @@ for line in sys.stdin:
                 said = [turn(fresh, asked["ports"]), turn(held[0], asked["ports"])]
         case "open":
             many += [opened() for _ in range(asked["count"])]
-            said = 0
+            said = sum(all(turn(s, asked["allowed"])) for s in many)
         case "run":  # until the stage is 255: disputed ports, and all that is always allowed
             said = {"lost": 0, "sent": 0, "seen": []}
             while stage[0] != 255:
