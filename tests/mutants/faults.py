@@ -99,13 +99,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "IPv4 total length not checked",
         FRAME,
-        'frame.require(f.compare("ule", behind, frame.length), "whole_packet")',
+        'frame.holds(behind, "whole_packet")',
         "pass",
     ),
     Fault(
         "IPv6 payload length not checked",
         FRAME,
-        'frame.require(f.compare("ule", behind, frame.length), "whole_payload")',
+        'frame.holds(behind, "whole_payload")',
         "pass",
     ),
     Fault("IHL ignored", FRAME, "frame.advance(ihl)", 'frame.advance(const("i64", 20))'),
@@ -167,8 +167,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "headers outside the linear part are malformed",
         FRAME,
-        'f.branch(f.compare("ugt", total, linear), pull, malformed, likely=True)',
-        'f.branch(f.compare("ugt", linear, total), pull, malformed, likely=True)',
+        'f.branch(f.compare("ugt", known, linear), pull, malformed, likely=True)',
+        'f.branch(f.compare("ugt", linear, known), pull, malformed, likely=True)',
     ),
     # ---- socket calls ----
     Fault(
@@ -229,8 +229,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "classifier: later fragments go by the ports of others",
         "compiler/plan/lower.py",
-        "bare, entry = self._links(side.bare), self._links(side.chain)",
-        "bare, entry = self._links(side.bare), self._links(side.bare)",
+        "node = self._links(side.chain)",
+        "node = self._links(side.apart[0][1] if side.apart else side.chain)",
     ),
     Fault(
         "classifier: any rule may stand before the run that it interrupts",
@@ -424,8 +424,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "bytes counted without the Ethernet header",
         "stdlib_bpf/emit/state.py",
-        'length = f.zext(registers.get(LENGTH), "i64")',
-        'length = f.op("sub", f.zext(registers.get(LENGTH), "i64"), 14)',
+        'length = f.zext(registers.get(COUNTED), "i64")',
+        'length = f.op("sub", f.zext(registers.get(COUNTED), "i64"), 14)',
     ),
     Fault(
         "named counters left out",
@@ -455,8 +455,20 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "lengths are those of the first buffer",
         FRAME,
-        'f.call_helper(BPF_XDP_GET_BUFF_LEN, "i64", ctx)',
-        "linear",
+        'registers.set(LENGTH, f.call_helper(BPF_XDP_GET_BUFF_LEN, "i64", ctx) if several else known)',
+        "registers.set(LENGTH, known)",
+    ),
+    Fault(
+        "what follows the first buffer is not counted",
+        FRAME,
+        "registers.set(COUNTED, length)",
+        "pass",
+    ),
+    Fault(
+        "packets of UDP go by the rules of TCP",
+        "compiler/plan/lower.py",
+        "entry = self._links(chain)",
+        "entry = self._links(side.apart[0][1])",
     ),
     # ---- limits and rules that let packets go on ----
     Fault(
