@@ -39,7 +39,9 @@ MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff", "00:00:00
 LIVE = {"ban": 64, "vip": 32}
 MANY_PORTS = ", ".join(str(1000 + 7 * i) for i in range(40))  # enough that a table pays
 DEVICES = ("eth1", "eth2", "ids0")
+PROXIES = ("side", "away")
 CGROUPS = ("/shop", "/shop/web", "/shop/web/a", "/other")
+DECLARED = ('proxy side = port 15001 in cgroup "/shop/web"', 'proxy away = port 15002 in cgroup "/away"')
 MARKS = ("1", "0x10/0xff", "0xffffffff", "0/0xf0", "0x80000000/0x80000001")
 DSCPS = ("ef", "cs1", "af41", "0", "63", "0x2a")
 STRUCTURES = (
@@ -201,7 +203,9 @@ def plain(hook: str) -> list[str]:
 def effects(draw: st.DrawFn, verdict: str, kind: str, hook: str, direction: str) -> list[str]:
     """What the rule does besides deciding."""
     record, words = hooks.ALL[hook], []
-    if verdict in ("redirect", "mirror"):
+    if verdict == "redirect" and record.proxies:
+        words += ["via", draw(st.sampled_from(PROXIES))]
+    elif verdict in ("redirect", "mirror"):
         ways = [way for way, where in record.ways.items() if direction in where]
         ways = ways if verdict == "redirect" else [way for way in ways if way in ("egress", "ingress")]
         most = 1 if verdict == "redirect" else len(DEVICES)
@@ -227,6 +231,7 @@ def about_one_effect(draw: st.DrawFn, hook: str, direction: str) -> str:
     found = [f'redirect {kind} into "{device}" as {way}' for way in ways]
     if "mirror" in record.passing:
         found += [f'mirror {kind} into "{device}" as {way}' for way in ("egress", "ingress")]
+    found += [f"redirect tcp via {proxy}" for proxy in PROXIES * record.proxies]
     for answer in record.answers:
         found.append(f"reject {'tcp' if answer == 'reset' else kind} with {answer}")
     return draw(st.sampled_from(found))
@@ -255,6 +260,8 @@ def rule(draw: st.DrawFn, names: Names, hook: str, direction: str, number: int) 
     kinds += [] if at_connect else ["arp"]
     kind = draw(st.sampled_from(kinds))
     verdicts = (*sorted(hooks.ALL[hook].verdicts) * 2, *hooks.ALL[hook].passing)
+    if at_connect and kind not in ("tcp", "protocol 6"):
+        verdicts = tuple(verdict for verdict in verdicts if verdict != "redirect")
     words = [draw(st.sampled_from(verdicts)), kind]
     of_service = names.services.get(kind)
     with_ports = kind in ("tcp", "udp", "sctp", "tcp, udp", "protocol 6") or of_service in ("tcp", "ports")
@@ -464,6 +471,7 @@ def policies(
         rules = [f"  {direction} {{", *rules, "  }"]
     lines = [
         *names.lines,
+        *DECLARED * (hook == "connect"),
         f"policy p at {hook} {on} {{",
         *([] if hook == "connect" else [f"  fragments {draw(st.sampled_from(MODES))}"]),
         f"  default {draw(st.sampled_from(verdicts))}",
