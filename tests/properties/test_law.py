@@ -114,8 +114,11 @@ def _hold(
 ) -> None:
     place, last = coverage.place, list[engines.Case]()
 
+    named = (place, about[0].name, str(STRUCTURES.index(allowed[0])))
+
     @(
-        seed(zlib.crc32(f"{place} {about[0].name} {STRUCTURES.index(allowed[0])}".encode()))
+        # the order that brings every kind of table, at each place
+        seed(zlib.crc32(" ".join(named[:: -1 if place == "connect" else 1]).encode()))
         if not anew
         else lambda function: function
     )
