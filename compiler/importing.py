@@ -67,10 +67,10 @@ def finish(text: str | None, sink: Sink, output: Path | None, partial: bool, sty
     sys.exit(FINDINGS if sink.has_errors else OK)
 
 
-def read(files: tuple[Path, ...]) -> list[Source]:
-    """The files, or standard input for `-`. Exits with 2 when one cannot be read."""
+def read(files: tuple[Path, ...], told: Callable[[Source], Source] = lambda source: source) -> list[Source]:
+    """The files, or standard input for `-`, as `told` tells them. Exits with 2 when one cannot be read."""
     try:
-        return [sources.read(path, sys.stdin.buffer) for path in files]
+        return [told(sources.read(path, sys.stdin.buffer)) for path in files]
     except sources.UnreadableError as error:
         raise click.UsageError(str(error)) from None
 
@@ -136,17 +136,19 @@ def nft(
     partial: bool,
     style: str,
 ) -> None:
-    """Make a policy of the output of `nft -j list ruleset`.
+    """Make a policy of the output of `nft -j list ruleset`, or of rules in nft's own language.
 
-    Base chains of type filter become policies at tc: those of ingress, prerouting and input at ingress, those
-    of forward, output, postrouting and egress at egress.
+    The latter are loaded by nft(8) into a network namespace of their own, and listed. Base chains of type
+    filter become policies at tc: those of ingress, prerouting and input at ingress, those of forward, output,
+    postrouting and egress at egress.
     """
     from .importers import nft as importer
+    from .importers.nft import listing
 
     sink = Sink()
     with no_collector(), saying("importing") as say:
         settings = importer.Settings(tuple(dict.fromkeys(devices)), ignore_nat)
-        text = importer.imported(read(files), settings, sink, say)
+        text = importer.imported(read(files, listing.told), settings, sink, say)
     finish(text, sink, output, partial, style)
 
 
