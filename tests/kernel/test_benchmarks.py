@@ -10,6 +10,7 @@ import pytest
 from benchmarks import (
     flood,
     flows,
+    forwarding,
     handwritten,
     harness,
     live_sets,
@@ -45,6 +46,11 @@ def test_a_list_is_measured(tmp_path: Path, version: int) -> None:
         (program,) = loaded.programs.values()
         figures = harness.measure({"list": program}, asked, version, 2)["list"]
     assert {len(rounds) for rounds in (figures.floor, *figures.pools.values())} == {2}
+
+
+def test_ways_between_pods_are_measured() -> None:
+    found = forwarding.measured(1, 0.01)
+    assert all(len(rows) == 1 for ways in found.values() for rows in ways.values())
 
 
 def test_known_flows_are_measured() -> None:
