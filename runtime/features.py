@@ -24,6 +24,8 @@ from .sys.fd import Fd
 # r0 = 2; exit
 _RETURN_2 = bytes((0xB7, 0, 0, 0, 2, 0, 0, 0)) + bytes((0x95, 0, 0, 0, 0, 0, 0, 0))
 
+_OF_CGROUPS = (13, 18, 25)  # SOCK_OPS, CGROUP_SOCK_ADDR, CGROUP_SOCKOPT: they return 0 or 1
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -36,7 +38,7 @@ class Feature:
 
 
 def _program(prog_type: int, attach_type: int, flags: int = 0) -> Fd:
-    insns = _RETURN_2 if prog_type != 18 else _RETURN_2.replace(b"\2", b"\1", 1)
+    insns = _RETURN_2.replace(b"\2", b"\1", 1) if prog_type in _OF_CGROUPS else _RETURN_2
     program = bpf.Program("lg_probe", prog_type, attach_type, insns, "GPL", flags=flags)
     return bpf.prog_load(program, None)[0]
 

@@ -66,7 +66,12 @@ ROWS: dict[str, list[str] | str] = {
     "first match or priority": [f"{FT}/first_match.ft", LAW],
     "return traffic": later("flow tables of endpoints"),
     "GRO, GSO, LRO": [f"{FT}/limits.ft", LAW],
-    "frames of several buffers": [f"{FT}/first_buffer.ft", LAW, f"{REAL}::test_jumbo_frames_at_xdp"],
+    "frames of several buffers": [
+        f"{FT}/first_buffer.ft",
+        f"{FT}/first_buffer_counted.ft",
+        LAW,
+        f"{REAL}::test_jumbo_frames_at_xdp",
+    ],
     "headers outside the linear part": [f"{FT}/non_linear.ft", f"{REAL}::test_frames_that_are_not_linear"],
     "tc direction": [f"{FT}/tc_directions.ft", f"{TRAFFIC}::test_tc_judges_both_directions"],
     "two ends on one node": later("endpoints"),
@@ -91,6 +96,7 @@ ROWS: dict[str, list[str] | str] = {
     "redirects and copies": [
         f"{FT}/redirect.ft",
         f"{FT}/redirect_at_xdp.ft",
+        f"{FT}/redirect_at_connect.ft",
         f"{FT}/mirror.ft",
         "tests/kernel/test_effects.py",
         LAW,

@@ -15,7 +15,7 @@ from lockgate.compiler.syntax.words import ACTIONS
 from tests import engines
 from tests.properties.strategies import Text, policies
 
-DECLARED = re.compile(r"^(?:network|ports|service) ([\w-]+) =", re.MULTILINE)
+DECLARED = re.compile(r"^(?:network|ports|service|proxy) ([\w-]+) =", re.MULTILINE)
 RULE = re.compile(rf"^  (?P<rule>(?:[\w-]+: )?(?:{'|'.join(ACTIONS)})\b.*)$", re.MULTILINE)
 
 
@@ -35,7 +35,7 @@ def parts(text: Text) -> tuple[str, str]:
 def dotted(policy: str, declared: list[str]) -> str:
     """The policy with every declared name taken from the import `c`."""
     words = "|".join(sorted(map(re.escape, declared), key=len, reverse=True))
-    return re.sub(rf"(?<![\w.-])(?<!count )({words})(?![\w.:-])", r"c.\1", policy) if declared else policy
+    return re.sub(rf"(?<![\w./-])(?<!count )({words})(?![\w.:-])", r"c.\1", policy) if declared else policy
 
 
 @pytest.mark.parametrize("place", ["xdp", "tc ingress", "connect"])
