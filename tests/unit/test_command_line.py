@@ -102,8 +102,10 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str], arguments: list[str], co
 
 
 def test_a_bug_of_ours_is_called_one(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # what it reports goes there
+
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
