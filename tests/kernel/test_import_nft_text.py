@@ -13,6 +13,7 @@ from .test_nftables_life import lockgate
 pytestmark = pytest.mark.kernel
 
 RULES = """\
+# Behind the device authentication_service_of_ours nothing is dropped.
 define web = {{ 80, 443 }}
 include "./{included}"
 table inet t {{

@@ -14,10 +14,10 @@ from pathlib import Path
 from ...source import Source
 from ..sources import UnreadableError
 
-TIMEOUT_S = 300
-# Chains at devices need these to be there; what kind they are of is no matter.
+# Chains at devices need these to be there; what kind they are of is no matter. A word that
+# only looks like one may be no name for a device.
 SCRIPT = """
-for device in "$@"; do ip link add "$device" type veth; done
+for device in "$@"; do ip link add "$device" type veth 2>/dev/null || true; done
 nft -f /dev/stdin
 nft -j list ruleset
 """
@@ -39,9 +39,7 @@ def listed(source: Source) -> Source:
         raise UnreadableError(f"cannot read `{source.shown}`: {reason}")
     command = ["unshare", "--map-root-user", "--net", "--", "sh", "-ec", SCRIPT, "sh", *_devices(source.text)]
     folder = Path.cwd() if source.path is None else source.path.resolve().parent
-    done = subprocess.run(
-        command, input=source.text, capture_output=True, text=True, cwd=folder, timeout=TIMEOUT_S, check=False
-    )
+    done = subprocess.run(command, input=source.text, capture_output=True, text=True, cwd=folder, check=False)
     if done.returncode != 0:
         said = done.stderr.strip().replace("/dev/stdin", source.shown)
         raise UnreadableError(f"nft cannot read `{source.shown}`:\n{said}")
@@ -51,4 +49,4 @@ def listed(source: Source) -> Source:
 def _devices(text: str) -> list[str]:
     """Devices that base chains name, each once."""
     found = [name.strip(' "\n\t') for m in DEVICES.finditer(text) for name in (m[1] or m[2]).split(",")]
-    return sorted({name for name in found if name and not name.startswith(("$", "lo"))})
+    return sorted({name for name in found if name and name != "lo" and not name.startswith("$")})
